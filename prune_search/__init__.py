@@ -1,0 +1,1 @@
+"""Finds small policies for deep reinforcement learning: everything inside one trial."""

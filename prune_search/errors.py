@@ -1,0 +1,14 @@
+"""The one exception that a user is meant to read."""
+
+
+class UserError(Exception):
+    """Something the user can put right: one clear line, shown without a traceback.
+
+    The command line prints it and exits with status 2.
+    """
+
+
+def unknown(what: str, given: object, known: object) -> UserError:
+    """The error for a name that is not among those known, which it lists."""
+    names = ", ".join(sorted(str(name) for name in known))  # type: ignore[attr-defined]
+    return UserError(f"{what}: unknown {given!r}; known are: {names}")

@@ -1,0 +1,178 @@
+"""Reading and writing experiment files: YAML in, one clear line out when something is wrong."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from prune_search.errors import UserError, unknown
+from prune_search.experiment import Choice, Experiment, Searchable
+
+_FORMS = {"value", "choices", "range"}  # tags of a searchable field's forms; not keys of the file
+
+
+def presets() -> dict[str, str]:
+    """The shipped experiment files: name to YAML text."""
+    folder = resources.files("prune_search") / "presets"
+    return {
+        Path(item.name).stem: item.read_text(encoding="utf-8")
+        for item in sorted(folder.iterdir(), key=lambda item: item.name)
+        if item.name.endswith(".yaml")
+    }
+
+
+def load(source: str, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment of a preset's name or a file's path, with `key.path=value` overrides.
+
+    Raises:
+        UserError: no such preset or file, no valid YAML, or a field that is not as it must be.
+    """
+    shipped = presets()
+    if source in shipped:
+        text = shipped[source]
+    elif Path(source).is_file():
+        text = Path(source).read_text(encoding="utf-8")
+    elif Path(source).suffix in {".yaml", ".yml"} or "/" in source:
+        raise UserError(f"experiment: no file {source!r}")
+    else:
+        raise unknown("experiment", source, [*shipped, "the path of a YAML file"])
+    return parse(text, overrides, where=source)
+
+
+def parse(text: str, overrides: Sequence[str] = (), where: str = "experiment") -> Experiment:
+    """The experiment that a YAML text describes; see `load`."""
+    data = _yaml(text, where)
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: must be a mapping of sections, got {type(data).__name__}")
+    for override in overrides:
+        _override(data, override)
+    try:
+        return Experiment.model_validate(data)
+    except ValidationError as error:
+        raise UserError(describe(error)) from None
+
+
+def dump(experiment: Experiment) -> str:
+    """The experiment as YAML, every field written out."""
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(experiment.model_dump(), stream)
+    return stream.getvalue()
+
+
+def describe(error: ValidationError) -> str:
+    """All that is wrong, in one line: field, what was given, what is allowed."""
+    return "; ".join(dict.fromkeys(_line(item) for item in error.errors()))
+
+
+def _line(item: ErrorDetails) -> str:
+    kind, given = item["type"], item["input"]
+    field = ".".join(str(part) for part in item["loc"] if part not in _FORMS)
+    if kind == "extra_forbidden":
+        parent = _section(item["loc"][:-1])
+        known = f"; known are: {', '.join(sorted(parent.model_fields))}" if parent else ""
+        return f"{field}: unknown key{known}"
+    if kind == "missing":
+        return f"{field}: required, and missing"
+    if kind == "union_tag_invalid":
+        return f"{field}: must be a value or a list of choices, got {given!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        # A message of ours names its fields itself where it concerns several.
+        return message if "." in message.split(":")[0] or not field else f"{field}: {message}"
+    return f"{field}: {message[0].lower()}{message[1:]}, got {given!r}"
+
+
+def _section(path: Iterable[int | str]) -> type[BaseModel] | None:
+    model: Any = Experiment
+    for part in path:
+        if part in _FORMS:
+            continue
+        info = getattr(model, "model_fields", {}).get(part)
+        model = info.annotation if info is not None else None
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        # YAML 1.2, so that 1e-3 is a number; the safe loader makes nothing but plain data.
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _override(data: dict[Any, Any], override: str) -> None:
+    path, sign, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not sign or not all(keys):
+        raise UserError(f"--set: must be key.path=value, got {override!r}")
+    section = data
+    for key in keys[:-1]:
+        if section.get(key) is None:
+            section[key] = {}
+        section = section[key]
+        if not isinstance(section, dict):
+            raise UserError(f"--set {path}: {key!r} is not a section")
+    section[keys[-1]] = _yaml(text, f"--set {path}")
+
+
+def schema() -> str:
+    """The experiment file with every field, its default and its help, as YAML with comments."""
+    lines = ["# Every field of an experiment file, with its default.", ""]
+    for name, info in Experiment.model_fields.items():
+        model = info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            lines += [f"# {model.__doc__}" if model.__doc__ else "#", f"{name}:"]
+            for key, field in model.model_fields.items():
+                lines += _documented(key, field, "  ")
+        else:
+            lines += _documented(name, info, "")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _documented(name: str, field: Any, indent: str) -> list[str]:
+    help_text = " ".join((field.description or "").split())
+    default = "<required>" if field.is_required() else _inline(field.default)
+    forms = {Choice: "; a list is searched", Searchable: "; a list or {low, high, log} is searched"}
+    note = forms.get(getattr(field.annotation, "__origin__", None), "")
+    return [f"{indent}# {help_text} ({_type_name(field.annotation)}{note})", f"{indent}{name}: {default}"]
+
+
+def _type_name(annotation: Any) -> str:
+    arguments = getattr(annotation, "__args__", ())
+    if hasattr(annotation, "__metadata__"):
+        limits = [str(item) for item in annotation.__metadata__]
+        return _type_name(annotation.__origin__) + ("" if not limits else "")
+    if getattr(annotation, "__origin__", None) in (Choice, Searchable):
+        return _type_name(arguments[0])
+    if str(annotation).startswith("typing.Literal"):
+        return ", ".join(str(item) for item in arguments)
+    if annotation is type(None):
+        return "null"
+    if isinstance(annotation, type) and not arguments:
+        return annotation.__name__
+    if arguments and getattr(annotation, "__origin__", None) in (list, dict):
+        return str(annotation).replace("typing.", "")
+    return " or ".join(_type_name(item) for item in arguments) if arguments else str(annotation)
+
+
+def _inline(value: Any) -> str:
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = True
+    yaml.width = 10_000
+    plain = value.model_dump() if isinstance(value, BaseModel) else value
+    yaml.dump({"": plain}, stream)
+    return stream.getvalue().strip().removeprefix("{'': ").removesuffix("}")

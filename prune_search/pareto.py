@@ -1,0 +1,90 @@
+"""Fronts: which points no other dominates, and how much a front is worth.
+
+Dominance and hypervolume are moocore's (Fonseca, Paquete & López-Ibáñez 2006). Both axes are
+maximised: sparsity, and return or retention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import moocore
+import numpy as np
+
+from prune_search.record import BaselineRecord, Point, TrialRecord
+
+
+def front(points: Iterable[Point]) -> list[Point]:
+    """The points that no other has both more sparsity and more return than, by rising sparsity.
+
+    Of points that are equal on both axes the earliest stays.
+    """
+    pool = sorted(points, key=lambda p: (p.sparsity, p.returned.iqm, -p.trial, -p.round))
+    if not pool:
+        return []
+    axes = np.array([[p.sparsity, p.returned.iqm] for p in pool])
+    # keep_weakly=False keeps the first of equals, and the earliest trial is last in the pool.
+    kept = moocore.is_nondominated(axes[::-1], maximise=True, keep_weakly=False)[::-1]
+    return [point for point, keep in zip(pool, kept, strict=True) if keep]
+
+
+def hypervolume(points: Sequence[Point]) -> float:
+    """Area that the points dominate above (sparsity 0, retention 0).
+
+    0 for no points. Retention may exceed 1, and so may the area, where pruning improved a policy.
+    """
+    axes = np.array([[p.sparsity, p.retention] for p in points if p.retention > 0])
+    if not len(axes):
+        return 0.0
+    return float(moocore.hypervolume(axes, ref=[0.0, 0.0], maximise=True))
+
+
+def sparsest(points: Iterable[Point], retention: float) -> Point | None:
+    """The sparsest point that keeps at least this retention."""
+    held = [point for point in points if point.retention >= retention]
+    return max(held, key=lambda p: (p.sparsity, p.retention), default=None)
+
+
+def delivered(points: Sequence[Point], retention: float) -> Point:
+    """What one would take from a trial: its sparsest point at the retention or above, else its best.
+
+    Raises:
+        ValueError: there are no points.
+    """
+    point = sparsest(points, retention)
+    return point or max(points, key=lambda p: (p.retention, p.sparsity))
+
+
+def summary(trial: TrialRecord, retention: float) -> dict[str, float]:
+    """The scalars that tell trials apart, those of `Search.objectives` among them."""
+    best = delivered(trial.points, retention)
+    at_95, at_99 = sparsest(trial.points, 0.95), sparsest(trial.points, 0.99)
+    return {
+        "return": best.returned.iqm,
+        "retention": best.retention,
+        "sparsity": best.sparsity,
+        "compression": best.compression,
+        "hypervolume": hypervolume(trial.points),
+        "sparsity_95": at_95.sparsity if at_95 else 0.0,
+        "sparsity_99": at_99.sparsity if at_99 else 0.0,
+        "compression_95": at_95.compression if at_95 else 1.0,
+        "compression_99": at_99.compression if at_99 else 1.0,
+    }
+
+
+def best_returns(
+    points: Iterable[Point], levels: Sequence[float] = (0.5, 0.9, 0.95, 0.98, 0.99)
+) -> dict[float, Point]:
+    """For each weight sparsity, the point of best return among those at least that sparse."""
+    pool = list(points)
+    found = {}
+    for level in levels:
+        enough = [point for point in pool if point.weight_sparsity >= level]
+        if enough:
+            found[level] = max(enough, key=lambda p: p.returned.iqm)
+    return found
+
+
+def well_posed(baseline: BaselineRecord) -> bool:
+    """Whether retention means something: the baseline is better than random actions."""
+    return baseline.returned.iqm > baseline.random.iqm

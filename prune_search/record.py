@@ -1,0 +1,242 @@
+"""What a study has measured: the records that everything else reads.
+
+A study's folder is the one truth about it. Each record is one JSON file, replaced whole, so that
+a reader or a process that is killed at any moment finds either the old one or the new one:
+
+    <storage>/<study>/experiment.yaml
+    <storage>/<study>/study.json              StudyRecord: the baseline, when it began and ended
+    <storage>/<study>/trials/t03/trial.json   TrialRecord: plan, state, points
+    <storage>/<study>/trials/t03/round-02/    the checkpoint of that point
+    <storage>/<study>/final.json              FinalRecord: the front on seeds it never saw
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from prune_search.errors import UserError
+from prune_search.experiment import Plan
+
+R = TypeVar("R", bound="Record")
+
+
+class Record(BaseModel):
+    """A model that is read from and written to a JSON file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
+
+    def write(self, path: Path) -> None:
+        """Replaces the file, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(self.model_dump_json(indent=1))
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def read(cls: type[R], path: Path) -> R | None:
+        """The record in the file, or None when there is no such file."""
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+
+class Return(Record):
+    """The undiscounted return of a policy over evaluation episodes."""
+
+    iqm: float
+    """Interquartile mean over the episodes."""
+    low: float
+    """Lower end of the IQM's 95 % bootstrap interval."""
+    high: float
+    """Upper end of it."""
+    episodes: int
+    """Episodes measured."""
+
+
+class BaselineRecord(Record):
+    """The dense policy, as measured."""
+
+    key: str
+    """Hash of all that determines it; the name of its folder under <storage>/baselines."""
+    checkpoint: str
+    """Absolute path of its RLlib checkpoint."""
+    returned: Return
+    """Greedy (or sampled, as the experiment says) return on the evaluation seeds."""
+    random: Return
+    """Return of uniformly random actions on the same seeds."""
+    parameters: int
+    """Parameters of the inference network."""
+    weights: int
+    """Of these, kernel entries (biases left out)."""
+    env_steps: int
+    """Env steps of its training; 0 when it was the user's checkpoint."""
+    train_s: float
+    """Seconds spent in RLlib's training and evaluation."""
+
+    def retention(self, value: float) -> float:
+        """Share of the baseline's gain over a random policy that a return keeps."""
+        return (value - self.random.iqm) / (self.returned.iqm - self.random.iqm)
+
+    def return_at(self, retention: float) -> float:
+        """The return of a given retention."""
+        return self.random.iqm + retention * (self.returned.iqm - self.random.iqm)
+
+
+class Point(Record):
+    """One round's result: achieved sparsity, evaluated return, cost, and where its checkpoint is."""
+
+    trial: int
+    round: int
+    progress: float
+    """Env steps used / the trial's env steps."""
+    target: float
+    """Ratio (criterion threshold: threshold) that the schedule asked for at the round's end."""
+    sparsity: float
+    """1 - nonzero / parameters of the inference network, biases counted."""
+    weight_sparsity: float
+    """Zero share of the inference network's kernels."""
+    trained_sparsity: float
+    """Zero share of everything that is trained, critic included."""
+    parameters: int
+    nonzero: int
+    compression: float
+    """parameters / nonzero."""
+    layers: dict[str, float]
+    """Zero share of each kernel of the inference network, by parameter name."""
+    returned: Return
+    return_pruned: float
+    """IQM right after the round's first pruning, before its training."""
+    return_training: float | None
+    """Mean return of the training episodes (exploring) that ended in the round's last iteration."""
+    retention: float
+    env_steps: int
+    """Env steps of the trial so far."""
+    train_s: float
+    """Seconds of RLlib's training in this round."""
+    eval_s: float
+    """Seconds of evaluation in this round."""
+    time: float
+    """When it was measured, seconds since the epoch."""
+    checkpoint: str
+    """Folder of its checkpoint, relative to the study's folder."""
+
+    @property
+    def name(self) -> str:
+        """How the command line calls it: `t03/2`."""
+        return f"{trial_name(self.trial)}/{self.round}"
+
+
+class TrialRecord(Record):
+    """One trial: its plan, how it stands, and its points so far."""
+
+    number: int
+    plan: Plan
+    state: Literal["running", "complete", "failed"]
+    reason: str = ""
+    """Why it ended: progress, floor, or what failed."""
+    started: float
+    """Seconds since the epoch."""
+    points: list[Point] = []
+
+    @property
+    def name(self) -> str:
+        return trial_name(self.number)
+
+    @property
+    def env_steps(self) -> int:
+        return self.points[-1].env_steps if self.points else 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in training and evaluation."""
+        return sum(point.train_s + point.eval_s for point in self.points)
+
+
+class StudyRecord(Record):
+    """The study itself."""
+
+    name: str
+    started: float
+    """Seconds since the epoch."""
+    baseline: BaselineRecord | None = None
+    ended: float | None = None
+    """When the search and the re-evaluation of its front were done."""
+    wall_s: float = 0.0
+    """Wall seconds of the command, all resumptions added up."""
+
+
+class FinalRecord(Record):
+    """The front, re-evaluated on seeds that the search never saw."""
+
+    baseline: Return
+    random: Return
+    points: dict[str, Return]
+    """By the point's name."""
+
+
+def trial_name(number: int) -> str:
+    """`t03` for trial 3."""
+    return f"t{number:02d}"
+
+
+class StudyFolder:
+    """The folder of one study: paths, and the records in it."""
+
+    def __init__(self, storage: str | Path, name: str) -> None:
+        if not name or name.startswith(".") or "/" in name or "\\" in name or name in _RESERVED:
+            raise UserError(
+                f"name: must be one folder name without '/' and other than"
+                f" {', '.join(sorted(_RESERVED))}, got {name!r}"
+            )
+        self.name = name
+        self.path = Path(storage).expanduser().resolve() / name
+
+    @property
+    def experiment_file(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def optuna_url(self) -> str:
+        return f"sqlite:///{self.path / 'optuna.db'}"
+
+    def trial_path(self, number: int) -> Path:
+        return self.path / "trials" / trial_name(number)
+
+    def study(self) -> StudyRecord | None:
+        return StudyRecord.read(self.path / "study.json")
+
+    def write_study(self, record: StudyRecord) -> None:
+        record.write(self.path / "study.json")
+
+    def trial(self, number: int) -> TrialRecord | None:
+        return TrialRecord.read(self.trial_path(number) / "trial.json")
+
+    def write_trial(self, record: TrialRecord) -> None:
+        record.write(self.trial_path(record.number) / "trial.json")
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials, by number."""
+        found = (TrialRecord.read(path) for path in self.path.glob("trials/*/trial.json"))
+        return sorted((record for record in found if record), key=lambda record: record.number)
+
+    def final(self) -> FinalRecord | None:
+        return FinalRecord.read(self.path / "final.json")
+
+    def write_final(self, record: FinalRecord) -> None:
+        record.write(self.path / "final.json")
+
+
+_RESERVED = frozenset({"baselines", "mlartifacts"})
