@@ -121,7 +121,7 @@ class Baseline(_Section):
     env_steps: PositiveInt = 100_000
     """Train for at most this many env steps."""
     until_return: float | None = None
-    """Stop earlier, once the training return and then the evaluated return reach this."""
+    """Stop earlier, once the evaluated return reaches this; looked at every tenth of env_steps."""
     seed: NaturalInt = 0
     """Seed of the training."""
 

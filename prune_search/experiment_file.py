@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from prune_search.errors import UserError, unknown
 from prune_search.experiment import Choice, Experiment, Searchable
 
+_NAMES_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)+: ")
 _FORMS = {"value", "choices", "range"}  # tags of a searchable field's forms; not keys of the file
 
 
@@ -88,7 +90,7 @@ def _line(item: ErrorDetails) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if kind == "value_error":
         # A message of ours names its fields itself where it concerns several.
-        return message if "." in message.split(":")[0] or not field else f"{field}: {message}"
+        return message if _NAMES_FIELD.match(message) or not field else f"{field}: {message}"
     return f"{field}: {message[0].lower()}{message[1:]}, got {given!r}"
 
 

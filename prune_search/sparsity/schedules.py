@@ -1,0 +1,112 @@
+"""The ratio as a function of progress."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """How the ratio grows from 0 to its final value while a trial progresses.
+
+    Attributes:
+        start: progress at which pruning starts, in [0, 1).
+        end: progress at which the final ratio is reached, in (start, 1].
+        steps: number of pruning steps, at least 1; read by schedules that go in steps.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.start < 1.0:
+            raise ValueError(f"start must be in [0, 1), not {self.start}")
+        if not self.start < self.end <= 1.0:
+            raise ValueError(f"end must be in (start, 1] = ({self.start}, 1], not {self.end}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, not {self.steps}")
+
+    def fraction(self, progress: float) -> float:
+        """How much of the way is done: in [0, 1], 0 before start, 1 from end on, monotone.
+
+        Progress may exceed 1, as a trial may sample more steps than its budget.
+        """
+        if progress < self.start:
+            return 0.0
+        if progress >= self.end:
+            return 1.0
+        return self._curve((progress - self.start) / (self.end - self.start))
+
+    def at(self, progress: float, final: float) -> float:
+        """The ratio at ``progress`` on the way to the ratio ``final``."""
+        return final * self.fraction(progress)
+
+    @abstractmethod
+    def _curve(self, tau: float) -> float:
+        """The fraction when the share ``tau`` in [0, 1) of the time has passed."""
+
+
+class OneShot(Schedule):
+    """All of it at start; end and steps do not matter."""
+
+    def _curve(self, tau: float) -> float:
+        return 1.0
+
+
+class Linear(Schedule):
+    """The same amount at any time."""
+
+    def _curve(self, tau: float) -> float:
+        return tau
+
+
+class Cubic(Schedule):
+    """Fast first, slow in the end: 1 - (1 - τ)³.
+
+    Gradual magnitude pruning (Zhu & Gupta 2017, To prune, or not to prune, equation 1); for
+    reinforcement learning Graesser et al. 2022, with start 0.2 and end 0.8.
+    """
+
+    def _curve(self, tau: float) -> float:
+        return 1.0 - (1.0 - tau) ** 3
+
+
+class Geometric(Schedule):
+    """The same share of what remains at each of ``steps`` equal steps, the first at start.
+
+    Iterative magnitude pruning (Frankle & Carbin 2019, The lottery ticket hypothesis, section
+    2). ``fraction`` is the share of the steps made.
+    """
+
+    def at(self, progress: float, final: float) -> float:
+        fraction = self.fraction(progress)
+        return final if fraction == 1.0 else 1.0 - (1.0 - final) ** fraction
+
+    def _curve(self, tau: float) -> float:
+        made = math.floor(tau * self.steps + 1e-9) + 1  # tau may be a rounding error short
+        return min(made, self.steps) / self.steps
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "one_shot": OneShot,
+    "linear": Linear,
+    "cubic": Cubic,
+    "geometric": Geometric,
+}
+
+
+def schedule(name: str, start: float, end: float, steps: int) -> Schedule:
+    """The schedule called ``name``.
+
+    Raises:
+        ValueError: there is none (the message lists the known ones), or a field is out of range.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"unknown schedule {name!r}; known: {', '.join(SCHEDULES)}")
+    return SCHEDULES[name](start, end, steps)

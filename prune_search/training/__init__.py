@@ -1,0 +1,1 @@
+"""RLlib: an algorithm whose network is pruned while it trains."""

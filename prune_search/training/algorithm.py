@@ -1,0 +1,208 @@
+"""RLlib's algorithm as the experiment describes it, and the few things RLlib has no call for."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+from prune_search.errors import UserError, unknown
+from prune_search.experiment import Environment, Experiment
+
+# RLlib's algorithms whose networks can be pruned here: name to its config class.
+ALGORITHMS: dict[str, type[AlgorithmConfig]] = {"PPO": PPOConfig}
+
+# Where an algorithm's checkpoint keeps the network alone; RLModule.from_checkpoint reads it.
+MODULE_PATH = Path("learner_group", COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID)
+
+# Training seeds lie below this, evaluation seeds above: see evaluation.evaluation_seeds.
+TRAINING_SEEDS = 2**29
+
+
+def environment_id(environment: Environment) -> str:
+    """The id under which any process can make the environment, its module imported first.
+
+    Gymnasium imports `module:` in front of an id by itself, so env runners on other machines
+    need no word of ours.
+
+    Raises:
+        UserError: a module cannot be imported, or nothing registers the id.
+    """
+    for module in environment.modules:
+        before = environment.id in gym.registry
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise UserError(
+                f"environment.modules: cannot import {module!r}: {type(error).__name__}: {error}"
+            ) from None
+        if not before and environment.id in gym.registry:
+            return f"{module}:{environment.id}"
+    if _global_registry.contains(ENV_CREATOR, environment.id):
+        return environment.id
+    for module in environment.modules:  # imported earlier in this process
+        if getattr(gym.registry.get(environment.id), "entry_point", None) is not None:
+            return f"{module}:{environment.id}"
+    try:
+        gym.spec(environment.id)
+    except gym.error.Error:
+        close = [name for name in gym.registry if name.split("-")[0] in environment.id]
+        raise unknown("environment.id", environment.id, close or list(gym.registry)) from None
+    return environment.id
+
+
+def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -> AlgorithmConfig:
+    """RLlib's configuration for a baseline or a trial.
+
+    With `baseline.checkpoint`, that checkpoint's own configuration is the start, and the
+    experiment's settings change it.
+
+    Args:
+        seed: seed of env runners and learners, below `TRAINING_SEEDS`.
+        lr_scale: multiple of the learning rate (of each of its steps where it is a schedule).
+
+    Raises:
+        UserError: an unknown algorithm, or settings that RLlib refuses.
+    """
+    algorithm, resources = experiment.algorithm, experiment.resources
+    if algorithm.name not in ALGORITHMS:
+        raise unknown("algorithm.name", algorithm.name, ALGORITHMS)
+    checkpoint = experiment.baseline.checkpoint
+    config = checkpoint_config(Path(checkpoint)) if checkpoint else ALGORITHMS[algorithm.name]()
+    config.environment(environment_id(experiment.environment), env_config=experiment.environment.config)
+    config.env_runners(
+        num_env_runners=resources.env_runners,
+        num_envs_per_env_runner=resources.envs_per_env_runner,
+    )
+    config.learners(
+        num_learners=resources.learners, num_gpus_per_learner=resources.gpus_per_learner
+    )
+    try:
+        config.training(**algorithm.training)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"algorithm.training: {_one_line(error)}") from None
+    if algorithm.model or not checkpoint:
+        try:
+            config.rl_module(model_config=DefaultModelConfig(**algorithm.model))
+        except TypeError:
+            known = DefaultModelConfig.__dataclass_fields__
+            bad = next((key for key in algorithm.model if key not in known), "")
+            raise unknown("algorithm.model", bad, known) from None
+    config.debugging(seed=seed, log_level="ERROR")
+    config.lr = scaled_lr(config.lr, lr_scale)
+    try:
+        config.validate()
+    except Exception as error:
+        raise UserError(f"algorithm: RLlib refuses its settings: {_one_line(error)}") from None
+    return config
+
+
+def scaled_lr(lr: Any, scale: float) -> Any:
+    """A learning rate, or RLlib's schedule [[env step, rate], ...], times a factor."""
+    return [[t, rate * scale] for t, rate in lr] if isinstance(lr, list | tuple) else lr * scale
+
+
+def checkpoint_config(path: Path) -> AlgorithmConfig:
+    """The configuration in an RLlib checkpoint.
+
+    RLlib's checkpoints are pickles: reading one runs code of whoever wrote it.
+
+    Raises:
+        UserError: the folder is missing or not an algorithm's checkpoint.
+    """
+    source = path.expanduser() / "class_and_ctor_args.pkl"
+    if not path.expanduser().is_dir():
+        raise UserError(f"baseline.checkpoint: no folder {str(path)!r}")
+    try:
+        with source.open("rb") as stream:
+            content = pickle.load(stream)
+        (config,), _ = content["ctor_args_and_kwargs"]
+        if isinstance(config, AlgorithmConfig):
+            return config.copy(copy_frozen=False)
+        return content["class"].get_default_config().update_from_dict(config)
+    except Exception as error:
+        raise UserError(
+            f"baseline.checkpoint: {str(path)!r} is not a readable checkpoint of an RLlib"
+            f" algorithm: {_one_line(error)}"
+        ) from None
+
+
+def env_steps(algorithm: Algorithm) -> int:
+    """Env steps sampled in the algorithm's life, checkpoints that it was restored from included."""
+    return int(
+        algorithm.metrics.peek(("env_runners", NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0) or 0
+    )
+
+
+def reseed(algorithm: Algorithm, seed: int) -> None:
+    """Starts sampling anew: fresh episodes and random numbers on every env runner and learner.
+
+    With this at its start, what a round does depends on its checkpoint and seed alone, and so it
+    is the same whether the round before ran in this process or in one that was killed.
+    """
+
+    def start_anew(runner: EnvRunner) -> None:
+        # RLlib seeds an env runner's environments at their first reset only.
+        runner._seed = seed + (runner.worker_index or 0)
+        runner._needs_initial_reset = True
+        _seed_process(runner._seed)
+
+    def seed_learner(learner: Any) -> None:
+        _seed_process(seed)
+
+    algorithm.env_runner_group.foreach_env_runner(start_anew)
+    algorithm.learner_group.foreach_learner(seed_learner)
+
+
+def _seed_process(seed: int) -> None:
+    import random
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - RLlib shuffles its minibatches by the global state
+    torch.manual_seed(seed)
+
+
+def sync_weights(algorithm: Algorithm) -> None:
+    """Brings the learner's weights to every env runner, at once.
+
+    Env runners ignore weights of a sequence number they have seen, so one that changed outside
+    of an update needs a new number.
+    """
+
+    def count_up(learner: Any) -> None:
+        learner._weights_seq_no += 1
+
+    algorithm.learner_group.foreach_learner(count_up)
+    algorithm.env_runner_group.sync_weights(
+        from_worker_or_learner_group=algorithm.learner_group,
+        inference_only=True,
+        timeout_seconds=None,
+    )
+
+
+def unwrapped(learner: Any, module_id: str = DEFAULT_MODULE_ID) -> RLModule:
+    """A learner's network, without the wrapper it has beside other learners."""
+    return learner.module[module_id].unwrapped()
+
+
+def process_settings(threads: int) -> None:
+    """Torch's threads in this process: with more trials than one, its default starves them all."""
+    torch.set_num_threads(threads)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__

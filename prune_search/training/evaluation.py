@@ -1,0 +1,126 @@
+"""Measuring a policy's return: vectorised, on held-out seeds, the same for everyone compared.
+
+RLlib's own env runner steps the environments, so that every connector (observation filters,
+frame stacking, action unsquashing) acts as in training. Its `sample(num_episodes=n)` returns the
+n episodes that end first, which favours short ones; here exactly one episode is played for each
+seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from scipy import stats
+from torch import Tensor
+
+from prune_search.experiment import Evaluation
+from prune_search.record import Return
+
+_FIRST_SEED = 2**30
+_BLOCK = 100_000  # env seeds of one evaluation seed
+
+
+def evaluation_seeds(seed: int, episodes: int) -> list[int]:
+    """The env seeds that an evaluation seed names; no two evaluation seeds share one.
+
+    All lie at 2**30 or above, and training seeds below.
+
+    Args:
+        seed: 0 to 9,999.
+        episodes: 1 to 100,000.
+    """
+    if not (0 <= seed < 10_000 and 1 <= episodes <= _BLOCK):
+        raise ValueError(f"seed must be 0..9999 and episodes 1..{_BLOCK}, got {seed}, {episodes}")
+    start = _FIRST_SEED + seed * _BLOCK
+    return list(range(start, start + episodes))
+
+
+def interquartile_mean(returns: NDArray[np.float64]) -> Return:
+    """IQM with a 95 % percentile bootstrap interval (Agarwal et al. 2021).
+
+    Args:
+        returns: [episodes], undiscounted.
+    """
+
+    def iqm(sample: NDArray[np.float64], axis: int = -1) -> Any:
+        return stats.trim_mean(sample, 0.25, axis=axis)
+
+    interval = stats.bootstrap(
+        (returns,), iqm, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return Return(
+        iqm=float(iqm(returns)),
+        low=float(interval.low),
+        high=float(interval.high),
+        episodes=len(returns),
+    )
+
+
+class Evaluator:
+    """Plays evaluation episodes with the weights it is given."""
+
+    def __init__(self, config: AlgorithmConfig, evaluation: Evaluation) -> None:
+        config = config.copy(copy_frozen=False)
+        config.env_runners(
+            num_env_runners=0,
+            num_envs_per_env_runner=evaluation.envs,
+            # Each environment has a seed of its own, which only this mode is sure to heed.
+            gym_env_vectorize_mode="sync",
+            create_env_on_local_worker=True,
+        )
+        self._settings = evaluation
+        self._runner = SingleAgentEnvRunner(config=config)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The inference network's parameters, by name."""
+        return dict(self._runner.module.named_parameters())
+
+    def load(self, module_state: dict[str, Any], env_to_module: dict[str, Any] | None = None) -> None:
+        """Takes over weights, and the state of observation filters where there is any."""
+        self._runner.module.set_state(module_state)
+        if env_to_module is not None:
+            self._runner._env_to_module.set_state(env_to_module)
+
+    def measure(self, seed: int, episodes: int, *, random: bool = False) -> Return:
+        """Return of the loaded policy, or of random actions, over an evaluation seed's episodes."""
+        return interquartile_mean(self.returns(evaluation_seeds(seed, episodes), random=random))
+
+    def returns(self, seeds: Sequence[int], *, random: bool = False) -> NDArray[np.float64]:
+        """Undiscounted return of one episode for each env seed, in their order."""
+        size = self._settings.envs
+        # The last block is filled up, so that every network pass has the same number of rows and
+        # an episode does not depend on how many others are asked for.
+        blocks = [list(seeds[i : i + size]) for i in range(0, len(seeds), size)]
+        blocks = [block + [block[-1]] * (size - len(block)) for block in blocks]
+        played = np.concatenate([self._block(block, random) for block in blocks])
+        return played[: len(seeds)]
+
+    def _block(self, seeds: list[int], random: bool) -> NDArray[np.float64]:
+        runner = self._runner
+        if random:
+            runner.env.action_space.seed(seeds[0])
+        torch.manual_seed(seeds[0])  # sampled actions
+        runner._seed, runner._needs_initial_reset = seeds, True
+        explore = self._settings.actions == "sampled"
+        runner._reset_envs_and_episodes(explore)
+        order = [episode.id_ for episode in runner._ongoing_episodes]
+        totals = dict.fromkeys(order, 0.0)
+        unfinished, steps = set(order), 0
+        while unfinished and steps < self._settings.max_steps:
+            chunk = min(32, self._settings.max_steps - steps)
+            for episode in runner.sample(
+                num_timesteps=chunk * len(seeds), explore=explore, random_actions=random
+            ):
+                if episode.id_ in unfinished:
+                    totals[episode.id_] += float(episode.get_return())
+                    if episode.is_done:
+                        unfinished.discard(episode.id_)
+            steps += chunk
+        runner.get_metrics()  # else it keeps every episode for its statistics
+        return np.array([totals[name] for name in order])

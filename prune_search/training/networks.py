@@ -1,0 +1,84 @@
+"""Which parameters of an RLModule form the actor and the critic, and which of them can go.
+
+RLlib itself says what the policy needs to act: what an inference-only module keeps. That is the
+actor, a shared encoder included; everything else that is trained is the critic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
+from ray.rllib.core.rl_module.rl_module import RLModule
+from torch import Tensor, nn
+
+from prune_search.sparsity.coupling import Coupling, couplings
+
+ACTOR, CRITIC = "actor", "critic"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network whose weights are ranked together."""
+
+    name: str
+    parameters: tuple[str, ...]
+    """Names of all its parameters in the RLModule."""
+    layers: tuple[str, ...]
+    """Of these, the kernels that may be pruned, output layers included."""
+    units: tuple[Coupling, ...] = field(default=(), repr=False)
+    """Its hidden units, for granularity neuron; output units are never among them."""
+
+
+def networks(module: RLModule, *, units: bool) -> dict[str, Network]:
+    """The actor and, where something is trained beside it, the critic.
+
+    Args:
+        module: a learner's (whole, not inference-only) module.
+        units: whether to find the hidden units as well, by tracing the module.
+    """
+    parameters: dict[str, Tensor] = dict(module.named_parameters())
+    acting = set(module.get_state(inference_only=True))
+    members: dict[str, list[str]] = {ACTOR: [], CRITIC: []}
+    for name in parameters:
+        members[ACTOR if name in acting else CRITIC].append(name)
+    found = _units(module) if units else []
+    return {
+        name: Network(
+            name,
+            tuple(names),
+            tuple(key for key in names if parameters[key].ndim >= 2),
+            tuple(unit for unit in found if unit.layer in names),
+        )
+        for name, names in members.items()
+        if names
+    }
+
+
+def _units(module: RLModule) -> list[Coupling]:
+    linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    heads = [f"{name}.weight" for name in linear if name.split(".")[0] in ("pi", "vf")]
+    return couplings(module, _example(module), _outputs, _last_layers(heads))
+
+
+def _last_layers(names: Collection[str]) -> set[str]:
+    """Of each head's layers, the last: its units are the network's outputs."""
+    last = {name.split(".")[0]: name for name in names}
+    return set(last.values())
+
+
+def _example(module: RLModule) -> dict[str, Any]:
+    observation = torch.as_tensor(module.observation_space.sample()).float()
+    return {Columns.OBS: torch.stack([observation, observation])}
+
+
+def _outputs(module: nn.Module, batch: dict[str, Any]) -> list[Tensor]:
+    assert isinstance(module, RLModule)
+    outputs = [module.forward_train(batch)[Columns.ACTION_DIST_INPUTS]]
+    if isinstance(module, ValueFunctionAPI):
+        outputs.append(module.compute_values(batch))
+    return outputs

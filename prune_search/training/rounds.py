@@ -1,0 +1,226 @@
+"""One trial: prune, train, evaluate, and again, until the plan or the policy is at its end.
+
+A trial is a budget of env steps. Its plan's schedule maps progress (env steps used / budget) to
+a ratio; masks are updated between RLlib's training iterations whenever that ratio has grown, and
+a round ends, with an evaluation and a checkpoint, at every 1/rounds of the budget. One-shot
+pruning, gradual pruning during training and prune-and-fine-tune rounds are this one loop under
+different schedules.
+
+What a round does depends on the checkpoint before it and on its seed alone. A trial that was
+killed goes on from its last finished round and measures what it would have measured.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
+from torch import Tensor
+
+from prune_search.experiment import Experiment, Plan
+from prune_search.record import BaselineRecord, Point, StudyFolder, TrialRecord
+from prune_search.training import learner
+from prune_search.training.algorithm import (
+    TRAINING_SEEDS,
+    algorithm_config,
+    env_steps,
+    reseed,
+    sync_weights,
+)
+from prune_search.training.evaluation import Evaluator
+from prune_search.training.pruner import Pruner
+
+
+class TrialError(Exception):
+    """A trial cannot go on: what it computed is not finite, or nothing was sampled."""
+
+
+class TrialRounds:
+    """The rounds of one trial, from the last that is finished on.
+
+    Args:
+        experiment: the study's experiment.
+        folder: the study's folder, where points and checkpoints go.
+        baseline: the dense policy.
+        number: the trial's number.
+        plan: what the trial does.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: StudyFolder,
+        baseline: BaselineRecord,
+        number: int,
+        plan: Plan,
+    ) -> None:
+        self._experiment, self._folder, self._baseline = experiment, folder, baseline
+        self.record = folder.trial(number) or TrialRecord(
+            number=number, plan=plan, state="running", started=time.time()
+        )
+        self._plan = self.record.plan
+        self._algorithm: Algorithm | None = None
+        if self.record.state == "complete":
+            return
+        self._write(state="running", reason="")
+        seed = self._seed(0)
+        config = algorithm_config(experiment, seed, self._plan.lr_scale)
+        self._algorithm = config.build_algo()
+        self._evaluator = Evaluator(config, experiment.evaluation)
+        self._algorithm.restore_from_path(baseline.checkpoint)
+        self._pruner = Pruner(self._algorithm, self._plan, seed)
+        self._start = env_steps(self._algorithm)
+        if self.record.points:
+            self._restore(self._folder.path / self.record.points[-1].checkpoint)
+        learner.set_lr(self._algorithm)
+        sync_weights(self._algorithm)
+
+    @property
+    def done(self) -> bool:
+        """Whether the trial has ended."""
+        return self.record.state == "complete"
+
+    def step(self) -> Point:
+        """Runs one round: its point, which is on disk, with its checkpoint, when this returns.
+
+        Raises:
+            TrialError: weights or returns are not finite, or no env steps were sampled.
+        """
+        if self._algorithm is None:
+            return self.record.points[-1]
+        number, steps = len(self.record.points), self.record.env_steps
+        seed = self._seed(number)
+        end = math.ceil(self._plan.env_steps * (number + 1) / self._plan.rounds)
+        self._pruner.prune(steps / self._plan.env_steps)
+        clock = time.monotonic()
+        pruned = self._measure()
+        eval_s = time.monotonic() - clock
+
+        reseed(self._algorithm, seed)
+        train_s, training_return = 0.0, None
+        while steps < end:
+            self._pruner.prune(steps / self._plan.env_steps)
+            clock = time.monotonic()
+            result = self._algorithm.train()
+            train_s += time.monotonic() - clock
+            sampled = env_steps(self._algorithm) - self._start - steps
+            if sampled <= 0:
+                raise TrialError(f"round {number}: no env steps were sampled; its env runners are lost")
+            steps += sampled
+            training_return = _finite(result.get("env_runners", {}).get("episode_return_mean"))
+
+        weights = learner.weights(self._algorithm)
+        _check_finite(weights, f"round {number}")
+        clock = time.monotonic()
+        returned = self._measure()
+        eval_s += time.monotonic() - clock
+        if not math.isfinite(returned.iqm):
+            raise TrialError(f"round {number}: the evaluated return is {returned.iqm}")
+        acting, trained = self._pruner.sizes(weights)
+        checkpoint = self._folder.trial_path(self.record.number) / f"round-{number:02d}"
+        self._save(checkpoint)
+        point = Point(
+            trial=self.record.number,
+            round=number,
+            progress=steps / self._plan.env_steps,
+            target=self._pruner.target(steps / self._plan.env_steps),
+            sparsity=acting.sparsity,
+            weight_sparsity=acting.weight_sparsity,
+            trained_sparsity=trained.sparsity,
+            parameters=acting.parameters,
+            nonzero=acting.nonzero,
+            compression=acting.compression,
+            layers=acting.layers,
+            returned=returned,
+            return_pruned=pruned.iqm,
+            return_training=training_return,
+            retention=self._baseline.retention(returned.iqm),
+            env_steps=steps,
+            train_s=train_s,
+            eval_s=eval_s,
+            time=time.time(),
+            checkpoint=checkpoint.relative_to(self._folder.path).as_posix(),
+        )
+        points = [*self.record.points, point]
+        reason = self._end(points)
+        self._write(points=points, state="complete" if reason else "running", reason=reason)
+        return point
+
+    def stop(self) -> None:
+        """Frees the algorithm's processes."""
+        if self._algorithm is not None:
+            self._algorithm.stop()
+            self._algorithm = None
+
+    def _end(self, points: list[Point]) -> str:
+        """Why the trial ends after these points; empty while it goes on."""
+        pruning = self._experiment.pruning
+        last = points[-pruning.patience :]
+        if len(last) == pruning.patience and all(p.retention < pruning.floor for p in last):
+            return f"retention below the floor of {pruning.floor:g} for {len(last)} rounds"
+        return "budget used" if points[-1].progress >= 1 else ""
+
+    def _measure(self) -> Any:
+        assert self._algorithm is not None
+        evaluation = self._experiment.evaluation
+        self._evaluator.load(
+            learner.module_state(self._algorithm), env_to_module_state(self._algorithm)
+        )
+        return self._evaluator.measure(evaluation.seed, evaluation.episodes)
+
+    def _seed(self, number: int) -> int:
+        """Seed of a round, below those of evaluations."""
+        entropy = [self._experiment.search.seed, self.record.number, number]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % TRAINING_SEEDS
+
+    def _write(self, **changes: Any) -> None:
+        self.record = self.record.model_copy(update=changes)
+        self._folder.write_trial(self.record)
+
+    def _save(self, path: Path) -> None:
+        """The round's checkpoint, complete before it has its name."""
+        assert self._algorithm is not None
+        partial = path.with_name(f".{path.name}")
+        for old in (partial, path):  # what a killed round left
+            shutil.rmtree(old, ignore_errors=True)
+        self._algorithm.save_to_path(partial / "algorithm")
+        state = {
+            **learner.mask_state(self._algorithm),
+            "fraction": self._pruner.fraction,
+            "adaptive": learner.adaptive_state(self._algorithm),
+        }
+        torch.save(state, partial / "masks.pt")
+        partial.rename(path)
+
+    def _restore(self, path: Path) -> None:
+        assert self._algorithm is not None
+        self._algorithm.restore_from_path(path / "algorithm")
+        state = torch.load(path / "masks.pt", weights_only=True)
+        learner.load_mask_state(self._algorithm, state)
+        learner.load_adaptive_state(self._algorithm, state["adaptive"])
+        self._pruner.fraction = state["fraction"]
+
+
+def env_to_module_state(algorithm: Algorithm) -> dict[str, Any] | None:
+    """State of the connectors between environment and module: observation filters."""
+    runner = algorithm.env_runner
+    state = runner.get_state(components=COMPONENT_ENV_TO_MODULE_CONNECTOR)
+    found: dict[str, Any] | None = state.get(COMPONENT_ENV_TO_MODULE_CONNECTOR)
+    return found
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _check_finite(weights: dict[str, Tensor], where: str) -> None:
+    bad = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
+    if bad:
+        raise TrialError(f"{where}: weights are not finite in {', '.join(bad)}")

@@ -1,0 +1,64 @@
+"""A trial as Ray Tune runs it: one actor, one round a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+from ray.tune.result import DONE
+
+from prune_search.experiment import Experiment, Plan
+from prune_search.pareto import summary
+from prune_search.record import BaselineRecord, StudyFolder
+from prune_search.training.algorithm import process_settings
+from prune_search.training.rounds import TrialRounds
+
+
+class PruningTrial(tune.Trainable):
+    """Runs the rounds of one trial after another, in one process that Tune reuses.
+
+    A trial's own folder says how far it came, so that a trial that is started again, by Tune after
+    a failure or by a resumed study, goes on by itself.
+
+    Config: `number` and `plan`, the fields of `Plan`. Parameters: `experiment`, `storage`, `study`
+    and `baseline`.
+    """
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        experiment: Experiment,
+        storage: str,
+        study: str,
+        baseline: BaselineRecord,
+    ) -> None:
+        process_settings(experiment.resources.threads)
+        self._experiment, self._baseline = experiment, baseline
+        self._folder = StudyFolder(storage, study)
+        self._begin(config)
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._rounds = TrialRounds(
+            self._experiment,
+            self._folder,
+            self._baseline,
+            config["number"],
+            Plan.model_validate(config["plan"]),
+        )
+
+    def step(self) -> dict[str, Any]:
+        point = self._rounds.step()
+        return {
+            "number": point.trial,
+            "round": point.round,
+            **summary(self._rounds.record, self._experiment.search.retention),
+            DONE: self._rounds.done,
+        }
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._rounds.stop()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        self._rounds.stop()

@@ -1,0 +1,1 @@
+"""Across trials: the search and its space, MLflow, reports and plots."""

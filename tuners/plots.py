@@ -1,0 +1,258 @@
+"""Pictures of a front: return over sparsity, on a scale that tells 95 % from 99 %.
+
+The horizontal axis is the logarithm of compression, labelled with both: 0 %, 50 %, 80 %, 90 %,
+95 % are 1x, 2x, 5x, 10x, 20x, about evenly spaced. Matplotlib and Plotly are imported when a
+picture is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+from prune_search.pareto import front
+from prune_search.record import BaselineRecord, Point, Return
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FRONT, _DENSE, _FLOOR, _FAINT = "#c2410c", "#1f2937", "#6b7280", "#94a3b8"
+_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
+_FINEST = 1e-6  # density below which points are drawn on the edge: an empty network is at infinity
+
+
+def position(sparsity: float) -> float:
+    """Where a sparsity lies on the horizontal axis: log10 of the compression.
+
+    >>> round(position(0.99), 6)
+    2.0
+    """
+    return -log10(max(1.0 - sparsity, _FINEST))
+
+
+def ticks(points: Sequence[Point]) -> list[float]:
+    """The sparsities to label, from 0 to the first label beyond the sparsest point."""
+    furthest = max((point.sparsity for point in points), default=0.9)
+    inside = [tick for tick in _TICKS if tick < furthest]
+    return [*inside, *_TICKS[len(inside) : len(inside) + 1]]
+
+
+def front_figure(
+    points: Sequence[Point],
+    baseline: BaselineRecord,
+    floor: float | None = None,
+    *,
+    final: Mapping[str, Return] | None = None,
+    title: str = "",
+) -> Figure:
+    """A Matplotlib figure of points and of the front among them.
+
+    Args:
+        points: all points of a trial or of a study; those off the front are drawn faint.
+        baseline: the dense policy, a line with the band of its interval.
+        floor: the return below which trials are given up, a dotted line.
+        final: re-evaluated returns by the point's name, drawn as hollow markers.
+        title: above the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    best, labelled = front(points), ticks(points)
+    # Made by hand: pyplot would choose a window system and keep every figure alive.
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.axhspan(baseline.returned.low, baseline.returned.high, color=_DENSE, alpha=0.08, lw=0)
+    axes.axhline(
+        baseline.returned.iqm, color=_DENSE, lw=1.2, ls="--", label=_dense(baseline), zorder=1
+    )
+    if floor is not None:
+        axes.axhline(floor, color=_FLOOR, lw=1.2, ls=":", label=_floor(floor), zorder=1)
+    off = _others(points, best)
+    _errorbars(axes, off, _FAINT, "other points", alpha=0.45, markersize=4)
+    if best:
+        x, y = _steps(best)
+        axes.plot(x, y, color=_FRONT, lw=2, drawstyle="steps-pre", zorder=3)
+        _errorbars(axes, best, _FRONT, "front", markersize=6.5, zorder=4)
+    again = [(point, final[point.name]) for point in best if final and point.name in final]
+    if again:
+        axes.plot(
+            [position(point.sparsity) for point, _ in again],
+            [returned.iqm for _, returned in again],
+            ls="",
+            marker="o",
+            ms=9,
+            mfc="none",
+            mec=_DENSE,
+            mew=1.4,
+            zorder=5,
+            label="front, on seeds the search never saw",
+        )
+    axes.set_xticks([position(tick) for tick in labelled], [_tick(tick) for tick in labelled])
+    axes.set_xlim(-0.04, position(labelled[-1]) + 0.04)
+    axes.set_xlabel("sparsity and compression of the policy network")
+    axes.set_ylabel("return (IQM, 95 % interval)")
+    axes.grid(color="#e5e7eb", lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    # Below the axes: inside, it would cover points, which lie anywhere.
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    if title:
+        axes.set_title(title, loc="left", fontsize=12)
+    return figure
+
+
+def front_html(
+    points: Sequence[Point],
+    baseline: BaselineRecord,
+    floor: float | None = None,
+    *,
+    final: Mapping[str, Return] | None = None,
+    labels: Mapping[int, str] | None = None,
+    title: str = "",
+    standalone: bool = False,
+) -> str:
+    """The same picture as an interactive page, with each point's figures under the mouse.
+
+    Args:
+        points: as for `front_figure`, like baseline, floor, final and title.
+        labels: a few words on each trial, by its number.
+        standalone: put Plotly's script (4 MB) into the page, so that it opens without a network.
+    """
+    import plotly.graph_objects as go
+
+    best, labelled, names = front(points), ticks(points), labels or {}
+    figure = go.Figure()
+    figure.add_trace(_scatter(_others(points, best), names, "other points", _FAINT, 6))
+    if best:
+        x, y = _steps(best)
+        shape = {"shape": "vh", "color": _FRONT, "width": 2.5}
+        figure.add_trace(
+            go.Scatter(x=x, y=y, mode="lines", line=shape, hoverinfo="skip", showlegend=False)
+        )
+        figure.add_trace(_scatter(best, names, "front", _FRONT, 9))
+    again = [(point, final[point.name]) for point in best if final and point.name in final]
+    if again:
+        figure.add_trace(
+            go.Scatter(
+                x=[position(point.sparsity) for point, _ in again],
+                y=[returned.iqm for _, returned in again],
+                mode="markers",
+                name="front, on seeds the search never saw",
+                marker={"symbol": "circle-open", "size": 15, "color": _DENSE},
+                text=[
+                    f"{point.name} re-evaluated: {returned.iqm:.4g}"
+                    f" [{returned.low:.4g}, {returned.high:.4g}]"
+                    for point, returned in again
+                ],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+    figure.add_hline(
+        y=baseline.returned.iqm,
+        line={"dash": "dash", "color": _DENSE, "width": 1.5},
+        annotation={"text": _dense(baseline), "yanchor": "bottom"},
+    )
+    if floor is not None:
+        figure.add_hline(
+            y=floor,
+            line={"dash": "dot", "color": _FLOOR, "width": 1.5},
+            annotation={"text": _floor(floor), "yanchor": "bottom"},
+        )
+    figure.update_layout(
+        template="plotly_white",
+        title=title,
+        margin={"l": 60, "r": 20, "t": 60 if title else 20, "b": 60},
+        legend={"orientation": "h", "y": -0.2},
+        xaxis={
+            "title": "sparsity and compression of the policy network",
+            "tickvals": [position(tick) for tick in labelled],
+            "ticktext": [_tick(tick, "<br>") for tick in labelled],
+            "range": [-0.04, position(labelled[-1]) + 0.04],
+        },
+        yaxis={"title": "return (IQM, 95 % interval)"},
+    )
+    script: bool | str = True if standalone else "cdn"
+    return str(figure.to_html(include_plotlyjs=script, full_html=True))
+
+
+def _others(points: Sequence[Point], best: Sequence[Point]) -> list[Point]:
+    chosen = {point.name for point in best}
+    return [point for point in points if point.name not in chosen]
+
+
+def _steps(best: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """The edge of what the front attains: at any sparsity, the return of the next sparser point."""
+    return (
+        [0.0, *(position(point.sparsity) for point in best)],
+        [best[0].returned.iqm, *(point.returned.iqm for point in best)],
+    )
+
+
+def _interval(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """Lengths of the interval below and above each return."""
+    return (
+        [max(point.returned.iqm - point.returned.low, 0.0) for point in points],
+        [max(point.returned.high - point.returned.iqm, 0.0) for point in points],
+    )
+
+
+def _errorbars(axes: Any, points: Sequence[Point], color: str, label: str, **style: Any) -> None:
+    if not points:
+        return
+    axes.errorbar(
+        [position(point.sparsity) for point in points],
+        [point.returned.iqm for point in points],
+        yerr=_interval(points),
+        fmt="o",
+        color=color,
+        mec="white",
+        mew=0.6,
+        elinewidth=1.2,
+        capsize=2.5,
+        label=label,
+        **style,
+    )
+
+
+def _scatter(
+    points: Sequence[Point], names: Mapping[int, str], label: str, color: str, size: int
+) -> Any:
+    import plotly.graph_objects as go
+
+    below, above = _interval(points)
+    return go.Scatter(
+        x=[position(point.sparsity) for point in points],
+        y=[point.returned.iqm for point in points],
+        mode="markers",
+        name=label,
+        marker={"color": color, "size": size},
+        opacity=1.0 if color == _FRONT else 0.55,
+        error_y={"array": above, "arrayminus": below, "thickness": 1.2, "width": 3},
+        text=[_hover(point, names) for point in points],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _hover(point: Point, names: Mapping[int, str]) -> str:
+    returned = point.returned
+    lines = [
+        f"<b>{point.name}</b> {names.get(point.trial, '')}",
+        f"sparsity {point.sparsity:.2%} ({point.nonzero:,} of {point.parameters:,} left)",
+        f"return {returned.iqm:.4g} [{returned.low:.4g}, {returned.high:.4g}]",
+        f"retention {point.retention:.1%}",
+    ]
+    return "<br>".join(lines)
+
+
+def _dense(baseline: BaselineRecord) -> str:
+    return f"dense baseline {baseline.returned.iqm:.4g}"
+
+
+def _floor(floor: float) -> str:
+    return f"floor {floor:.4g}"
+
+
+def _tick(sparsity: float, newline: str = "\n") -> str:
+    return f"{100 * sparsity:g} %{newline}{1 / (1 - sparsity):.0f}×"
