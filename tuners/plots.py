@@ -70,7 +70,7 @@ def front_figure(
     if floor is not None:
         axes.axhline(floor, color=_FLOOR, lw=1.2, ls=":", label=_floor(floor), zorder=1)
     off = _others(points, best)
-    _errorbars(axes, off, _FAINT, "other points", alpha=0.45, markersize=4)
+    _errorbars(axes, off, _FAINT, "other points", alpha=0.6, markersize=4.5)
     if best:
         x, y = _steps(best)
         axes.plot(x, y, color=_FRONT, lw=2, drawstyle="steps-pre", zorder=3)
@@ -207,8 +207,7 @@ def _errorbars(axes: Any, points: Sequence[Point], color: str, label: str, **sty
         yerr=_interval(points),
         fmt="o",
         color=color,
-        mec="white",
-        mew=0.6,
+        mew=0,
         elinewidth=1.2,
         capsize=2.5,
         label=label,

@@ -8,7 +8,6 @@ Towards any structural pruning), with torch-pruning's dependency graph.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +66,8 @@ def couplings(
         module: the network; everything that is trained together, so that no reader is missed.
         example: a batch of inputs, given to ``forward``.
         forward: calls the module on the example and returns all of its outputs, with the
-            gradients' graph. Called once for the graph, and some more times for convolutions
-            that are flattened.
+            gradients' graph. Called once for the graph, and some more times for units that are
+            flattened or concatenated.
         heads: names of the weight parameters of output layers.
 
     Returns:
@@ -87,7 +86,7 @@ def couplings(
 
 
 def _dependency_graph(module: nn.Module, example: Any, forward: Forward) -> Any:
-    import torch_pruning  # type: ignore[import-untyped]  # slow to import
+    import torch_pruning  # slow to import
 
     def outputs(module: nn.Module, example: Any) -> list[Tensor]:
         out = forward(module, example)
@@ -127,9 +126,7 @@ class _Translation:
             group = self._graph.get_pruning_group(
                 layer, pruner.prune_out_channels, list(range(units))
             )
-            seen.update(
-                dep.target.module for dep, _ in group if self._prunes_outputs(dep.handler)
-            )
+            seen.update(dep.target.module for dep, _ in group if self._prunes_outputs(dep.handler))
             try:
                 slices = self._slices(layer, units, group, heads)
             except _Untranslatable:
@@ -152,14 +149,16 @@ class _Translation:
             weight, bias = getattr(target, "weight", None), getattr(target, "bias", None)
             if weight is None:  # an activation, a pooling, a normalisation without parameters
                 continue
-            index = _rows(units, item.idxs, item.root_idxs)
             if _produces(target) and not self._prunes_outputs(item.dep.handler):
-                if index.shape[1] > 1:
-                    index = self._trace_columns(root, units, target, index)
+                if weight.shape[1] == units:
+                    index = _rows(units, item.idxs, item.root_idxs)
+                else:  # flattened, or concatenated with something else
+                    index = self._trace_columns(root, units, target)
                 slices.append(Slice(self._names[id(weight)], 1, index))
             else:
                 if self._names[id(weight)] in heads:
                     raise _Untranslatable
+                index = _rows(units, item.idxs, item.root_idxs)
                 slices += [
                     Slice(self._names[id(param)], 0, index)
                     for param in (weight, bias)
@@ -170,28 +169,33 @@ class _Translation:
     def _prunes_outputs(self, handler: Callable[..., Any]) -> bool:
         return bool(self._graph.is_out_channel_pruning_fn(handler))
 
-    def _trace_columns(
-        self, producer: nn.Module, units: int, reader: nn.Module, guess: LongTensor
-    ) -> LongTensor:
+    def _trace_columns(self, producer: nn.Module, units: int, reader: nn.Module) -> LongTensor:
         """Which columns of ``reader`` carry each unit of ``producer``, shape (units, k).
 
-        The dependency graph takes it that a flattened unit's entries lie side by side. That
-        is wrong where channels come last, as in RLlib's convolutional encoders, so it is
-        measured: the producer's output is replaced by constants, the units are told apart by the
-        bits of their number, and the columns that change are noted.
+        The dependency graph takes it that a flattened unit's entries lie side by side, and that
+        nothing but units is concatenated. That is wrong where channels come last, as in
+        RLlib's convolutional encoders, or where observations or actions are put beside
+        features. So it is measured: the outputs of all layers are replaced by constants, which
+        in the producer tell the units apart by the bits of their number, and the columns that
+        change are noted.
         """
 
-        def columns(chosen: Tensor) -> Tensor:
+        def inputs(chosen: Tensor) -> Tensor:
             caught: list[Tensor] = []
 
             def replace(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
                 # Small and positive: inside the range where the usual activations rise.
+                if layer is not producer:  # other ways to the reader mix the units
+                    return torch.full_like(output, 0.25)
                 values = torch.where(chosen, 0.5, 0.25).to(output)
-                return values.view(-1, *[1] * (output.dim() - 2)).expand_as(output)
+                dim = _feature_dim(layer)
+                return values.expand_as(output.movedim(dim, -1)).movedim(-1, dim)
 
-            hooks = [
-                producer.register_forward_hook(replace),
-                reader.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0])),
+            hooks = [reader.register_forward_pre_hook(lambda _, args: caught.append(args[0]))]
+            hooks += [
+                layer.register_forward_hook(replace)
+                for layer in self._module.modules()
+                if _produces(layer)
             ]
             try:
                 with torch.no_grad():
@@ -199,24 +203,30 @@ class _Translation:
             finally:
                 for hook in hooks:
                     hook.remove()
-            return caught[0].flatten(0, -2)[0].cpu()
+            return caught[0].movedim(_feature_dim(reader), -1).flatten(0, -2).cpu()
 
         number = torch.arange(units)
-        base = columns(number < 0)
-        owner = torch.zeros(len(base), dtype=torch.long)
-        for bit in range(max(1, (units - 1).bit_length())):
+        base = inputs(number < 0)
+        owner = torch.zeros(base.shape[1], dtype=torch.long)
+        fed = torch.ones(base.shape[1], dtype=torch.bool)
+        for bit in range(units.bit_length()):
             is_set = (number >> bit) % 2 == 1
-            if_set, if_clear = columns(is_set) != base, columns(~is_set) != base
-            if bool((if_set == if_clear).any()):  # fed by several units, or by none of them
+            if_set = (inputs(is_set) != base).any(0)
+            if_clear = (inputs(~is_set) != base).any(0)
+            if bool((if_set & if_clear).any()):  # several units mixed in one column
                 raise _Untranslatable
+            fed &= if_set | if_clear
             owner += if_set.long() << bit
-        if not torch.equal(torch.bincount(owner, minlength=units), _counts(units, guess)):
-            raise _Untranslatable
-        return torch.argsort(owner, stable=True).view(units, -1)  # type: ignore[return-value]
+        columns = fed.nonzero().squeeze(1).tolist()
+        return _rows(units, columns, owner[fed].tolist())
 
 
 def _produces(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+
+
+def _feature_dim(layer: nn.Module) -> int:
+    return -1 if isinstance(layer, nn.Linear) else -3
 
 
 def _is_opaque(layer: nn.Module) -> bool:
@@ -238,7 +248,3 @@ def _rows(units: int, indices: Sequence[int], owners: Sequence[int]) -> LongTens
     if len({len(row) for row in rows}) != 1 or not rows[0]:
         raise _Untranslatable
     return torch.tensor(rows)  # type: ignore[return-value]
-
-
-def _counts(units: int, index: LongTensor) -> Tensor:
-    return torch.full((units,), math.prod(index.shape) // units)

@@ -51,6 +51,7 @@ class PruningTrial(tune.Trainable):
         return {
             "number": point.trial,
             "round": point.round,
+            "env_steps": point.env_steps,
             **summary(self._rounds.record, self._experiment.search.retention),
             DONE: self._rounds.done,
         }

@@ -1,0 +1,57 @@
+"""What to remove from a network, and keeping it removed: torch alone, for any module.
+
+Three lines prune a training script of one's own. Weights that are removed stay exactly zero
+through every later step, whatever the optimizer's momentum and weight decay:
+
+>>> import torch
+>>> model = torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.Tanh(), torch.nn.Linear(64, 2))
+>>> optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+>>> from prune_search.sparsity import MaskSet, prune, size
+>>> masks = MaskSet()
+>>> handle = masks.attach(optimizer, dict(model.named_parameters()))
+>>> prune(masks, dict(model.named_parameters()), ratio=0.75)
+
+>>> for _ in range(10):
+...     optimizer.zero_grad()
+...     model(torch.randn(32, 4)).square().mean().backward()
+...     optimizer.step()
+>>> size(dict(model.named_parameters())).weight_sparsity
+0.75
+
+Scores (``criterion``), their division over layers (``layer_ratios``), the ratio's growth
+(``schedule``), units that go as a whole (``couplings``) and the cut (``select``) are separate
+functions, to be combined at will.
+"""
+
+from prune_search.sparsity._prune import prune
+from prune_search.sparsity.allocation import ALLOCATIONS, layer_ratios
+from prune_search.sparsity.coupling import Coupling, Slice, couplings
+from prune_search.sparsity.criteria import CRITERIA, Criterion, criterion
+from prune_search.sparsity.masks import Handle, MaskSet
+from prune_search.sparsity.measure import Size, size
+from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule
+from prune_search.sparsity.selection import GRANULARITIES, Network, select, select_threshold
+
+__all__ = [
+    "ALLOCATIONS",
+    "CRITERIA",
+    "GRANULARITIES",
+    "SCHEDULES",
+    "Coupling",
+    "Criterion",
+    "Handle",
+    "MaskSet",
+    "Network",
+    "Schedule",
+    "Size",
+    "Slice",
+    "couplings",
+    "criterion",
+    "layer_ratios",
+    "prune",
+    "schedule",
+    "select",
+    "select_threshold",
+    "size",
+]

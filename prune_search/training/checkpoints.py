@@ -1,0 +1,72 @@
+"""A point's checkpoint by itself: what is in it, counted and measured anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.connectors.connector_pipeline_v2 import ConnectorPipelineV2
+from ray.rllib.core import COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR
+from ray.rllib.core.rl_module.rl_module import RLModule
+
+from prune_search.errors import UserError
+from prune_search.experiment import Experiment
+from prune_search.record import Return
+from prune_search.sparsity.measure import Size, size
+from prune_search.training.algorithm import MODULE_PATH, algorithm_config, process_settings
+from prune_search.training.evaluation import Evaluator
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a checkpoint turned out to be."""
+
+    size: Size
+    returned: Return
+
+
+class CheckpointMeter:
+    """Measures checkpoints of one experiment, one after another, in this process.
+
+    Needs no cluster: it loads the networks alone.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        process_settings(experiment.resources.threads)
+        self._evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
+
+    def measure(self, algorithm: Path, seed: int, episodes: int) -> Measured:
+        """Sparsity and return of the policy in an algorithm's checkpoint.
+
+        Args:
+            algorithm: folder of the checkpoint.
+            seed: evaluation seed, 0 to 9,999.
+            episodes: 1 to 100,000.
+
+        Raises:
+            UserError: the checkpoint cannot be read.
+        """
+        try:
+            module = RLModule.from_checkpoint(algorithm / MODULE_PATH)
+            state: dict[str, Any] = module.get_state(inference_only=True)
+            self._evaluator.load(state, _filters(algorithm))
+        except Exception as error:
+            raise UserError(
+                f"checkpoint: {str(algorithm)!r} cannot be read: {' '.join(str(error).split())[:300]}"
+            ) from None
+        return Measured(
+            size(self._evaluator.parameters()), self._evaluator.measure(seed, episodes)
+        )
+
+    def random(self, seed: int, episodes: int) -> Return:
+        """Return of uniformly random actions on the same episodes."""
+        return self._evaluator.measure(seed, episodes, random=True)
+
+
+def _filters(algorithm: Path) -> dict[str, Any] | None:
+    path = algorithm / COMPONENT_ENV_RUNNER / COMPONENT_ENV_TO_MODULE_CONNECTOR
+    if not path.is_dir():
+        return None
+    state: dict[str, Any] = ConnectorPipelineV2.from_checkpoint(path).get_state()
+    return state

@@ -1,0 +1,216 @@
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prune_search.sparsity import Coupling, couplings
+
+Found = dict[str, dict[tuple[str, int], list[list[int]]]]
+
+
+def find(module: nn.Module, example: Any, heads: Sequence[str]) -> Found:
+    return readable(couplings(module, example, lambda model, inputs: model(inputs), heads))
+
+
+def readable(found: list[Coupling]) -> Found:
+    assert all(len(part.index) == coupling.units for coupling in found for part in coupling.slices)
+    return {
+        coupling.layer: {
+            (part.parameter, part.dim): part.index.tolist() for part in coupling.slices
+        }
+        for coupling in found
+    }
+
+
+def each(units: int, offset: int = 0) -> list[list[int]]:
+    return [[unit + offset] for unit in range(units)]
+
+
+def test_plain_network() -> None:
+    model = nn.Sequential(
+        nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3, bias=False), nn.ReLU(), nn.Linear(3, 2)
+    )
+    assert find(model, torch.randn(2, 4), ["4.weight"]) == {
+        "0.weight": {("0.weight", 0): each(5), ("0.bias", 0): each(5), ("2.weight", 1): each(5)},
+        "2.weight": {("2.weight", 0): each(3), ("4.weight", 1): each(3)},
+    }
+
+
+def test_what_reaches_an_output_is_kept_even_if_no_head_is_named() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
+    assert list(find(model, torch.randn(2, 4), [])) == ["0.weight"]
+
+
+class ActorCritic(nn.Module):
+    """Nested as in RLlib's catalogs."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+
+        def encoder() -> nn.Module:
+            return nn.ModuleDict(
+                {"net": nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 5))}
+            )
+
+        names = ["encoder"] if shared else ["actor_encoder", "critic_encoder"]
+        self.encoder = nn.ModuleDict({name: encoder() for name in names})
+        self.pi = nn.Linear(5, 2)
+        self.vf = nn.Linear(5, 1)
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        features = [torch.relu(net["net"](inputs)) for net in self.encoder.values()]
+        return [self.pi(features[0]), self.vf(features[-1]).squeeze(-1)]
+
+
+HEADS = ["pi.weight", "vf.weight"]
+
+
+def test_both_heads_read_a_shared_encoder() -> None:
+    found = find(ActorCritic(shared=True), torch.randn(2, 4), HEADS)
+    first, second = "encoder.encoder.net.0", "encoder.encoder.net.3"
+    norm = "encoder.encoder.net.1"
+    assert found == {
+        f"{first}.weight": {
+            (f"{first}.weight", 0): each(6),
+            (f"{first}.bias", 0): each(6),
+            (f"{norm}.weight", 0): each(6),
+            (f"{norm}.bias", 0): each(6),
+            (f"{second}.weight", 1): each(6),
+        },
+        f"{second}.weight": {
+            (f"{second}.weight", 0): each(5),
+            (f"{second}.bias", 0): each(5),
+            ("pi.weight", 1): each(5),
+            ("vf.weight", 1): each(5),
+        },
+    }
+
+
+def test_separate_encoders_have_units_of_their_own() -> None:
+    found = find(ActorCritic(shared=False), torch.randn(2, 4), HEADS)
+    assert len(found) == 4
+    for side, head in (("actor", "pi"), ("critic", "vf")):
+        last = found[f"encoder.{side}_encoder.net.3.weight"]
+        assert [name for name, dim in last if dim == 1] == [f"{head}.weight"]
+
+
+class Convolutional(nn.Module):
+    def __init__(self, channels_last: bool) -> None:
+        super().__init__()
+        self.channels_last = channels_last
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.second = nn.Conv2d(4, 5, 3, stride=2, padding=1)
+        self.hidden = nn.Linear(5 * 9, 7)
+        self.head = nn.Linear(7, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = torch.relu(self.second(torch.relu(self.norm(self.first(inputs)))))
+        if self.channels_last:
+            features = features.permute(0, 2, 3, 1)
+        return self.head(torch.relu(self.hidden(features.flatten(1))))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_filters_that_are_flattened_keep_their_columns(channels_last: bool) -> None:
+    found = find(Convolutional(channels_last), torch.randn(2, 3, 6, 6), ["head.weight"])
+    assert list(found) == ["first.weight", "second.weight", "hidden.weight"]
+    assert found["first.weight"][("second.weight", 1)] == each(4)
+    assert found["first.weight"][("norm.bias", 0)] == each(4)
+    places = torch.arange(45).view(9, 5).T if channels_last else torch.arange(45).view(5, 9)
+    assert found["second.weight"][("hidden.weight", 1)] == places.tolist()
+    assert found["hidden.weight"][("head.weight", 1)] == each(7)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(4, 8)
+        self.down = nn.Linear(8, 5)
+        self.up = nn.Linear(5, 8)
+        self.head = nn.Linear(4 + 8, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        stream = self.stem(inputs)
+        stream = stream + self.up(torch.tanh(self.down(torch.relu(stream))))
+        return self.head(torch.cat([inputs, torch.relu(stream)], -1))
+
+
+def test_layers_that_are_added_up_share_their_units() -> None:
+    assert find(Residual(), torch.randn(2, 4), ["head.weight"]) == {
+        "stem.weight": {
+            ("stem.weight", 0): each(8),
+            ("stem.bias", 0): each(8),
+            ("down.weight", 1): each(8),
+            ("up.weight", 0): each(8),
+            ("up.bias", 0): each(8),
+            ("head.weight", 1): each(8, offset=4),  # behind the observations
+        },
+        "down.weight": {
+            ("down.weight", 0): each(5),
+            ("down.bias", 0): each(5),
+            ("up.weight", 1): each(5),
+        },
+    }
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Linear(4, 8)
+        self.memory = nn.LSTM(8, 6, batch_first=True)
+        self.after = nn.Linear(6, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features, _ = self.memory(torch.relu(self.before(inputs)))
+        return self.head(torch.relu(self.after(features)))
+
+
+def test_what_touches_a_recurrent_layer_is_left_out() -> None:
+    assert list(find(Recurrent(), torch.randn(2, 3, 4), ["head.weight"])) == ["after.weight"]
+
+
+class Gated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Linear(4, 8)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        value, gate = self.both(inputs).chunk(2, -1)
+        return self.head(value * gate.sigmoid())
+
+
+def test_units_that_meet_in_one_column_are_left_out() -> None:
+    assert find(Gated(), torch.randn(2, 4), ["head.weight"]) == {}
+
+
+def test_layers_that_are_not_used_are_left_out() -> None:
+    model = ActorCritic(shared=False)
+    found = couplings(model, torch.randn(2, 4), lambda net, x: net(x)[0], HEADS)
+    assert all("actor" in coupling.layer for coupling in found)
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    model = ActorCritic(shared=True)
+    model.vf.requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    params = list(model.parameters())
+    with torch.no_grad():
+        assert find(model, torch.randn(2, 4), HEADS)
+    assert model.training and not model.vf.weight.requires_grad and model.pi.weight.requires_grad
+    assert all(new is old for new, old in zip(model.parameters(), params, strict=True))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_errors() -> None:
+    model = nn.Sequential(nn.Linear(4, 5))
+    with pytest.raises(ValueError, match=r"not parameters of the module: \['head.weight'\]"):
+        find(model, torch.randn(2, 4), ["head.weight"])
+    with pytest.raises(ValueError, match="no output of forward depends on a parameter"):
+        couplings(model, torch.randn(2, 4), lambda net, x: net(x).detach(), [])

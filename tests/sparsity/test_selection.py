@@ -1,0 +1,338 @@
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from prune_search.sparsity import (
+    GRANULARITIES,
+    Coupling,
+    MaskSet,
+    Slice,
+    couplings,
+    layer_ratios,
+    select,
+    select_threshold,
+)
+
+ALLOCATIONS = ["uniform", "erk", "global"]
+
+
+def mlp(sizes: Sequence[int], seed: int = 0) -> tuple[dict[str, Tensor], list[str], list[Coupling]]:
+    """Parameters, weight names and couplings of a plain network."""
+    source = torch.Generator().manual_seed(seed)
+    params: dict[str, Tensor] = {}
+    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+        params[f"{number}.weight"] = torch.randn(outputs, inputs, generator=source)
+        params[f"{number}.bias"] = torch.randn(outputs, generator=source)
+    units = []
+    for number, width in enumerate(sizes[1:-1]):
+        index = torch.arange(width).view(-1, 1)
+        units.append(
+            Coupling(
+                f"{number}.weight",
+                width,
+                (
+                    Slice(f"{number}.weight", 0, index),
+                    Slice(f"{number}.bias", 0, index),
+                    Slice(f"{number + 1}.weight", 1, index),
+                ),
+            )
+        )
+    return params, [name for name in params if name.endswith("weight")], units
+
+
+def masked(masks: dict[str, Tensor], names: Sequence[str]) -> int:
+    return sum(int((~masks[name]).sum()) for name in names)
+
+
+def only_shrinks(new: dict[str, Tensor], old: dict[str, Tensor]) -> bool:
+    return not any((new[name] & ~mask).any() for name, mask in old.items())
+
+
+sizes = st.lists(st.integers(1, 12), min_size=2, max_size=5)
+ratio = st.floats(0.0, 0.999)
+allocation = st.sampled_from(ALLOCATIONS)
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[dict[str, Tensor], list[str], list[Coupling]]:
+    """A network, with many equal weights in some examples."""
+    params, layers, units = mlp(draw(sizes), draw(st.integers(0, 99)))
+    if draw(st.booleans()):
+        params = {name: param.round() for name, param in params.items()}
+    return params, layers, units
+
+
+class TestWeights:
+    @settings(deadline=None, max_examples=200)
+    @given(scored(), allocation, ratio, allocation, ratio)
+    def test_counts_are_exact_and_masks_nested(
+        self,
+        network: tuple[dict[str, Tensor], list[str], list[Coupling]],
+        first: str,
+        one: float,
+        second: str,
+        other: float,
+    ) -> None:
+        params, layers, _ = network
+        scores = {name: params[name].abs() for name in layers}
+        total = sum(params[name].numel() for name in layers)
+        most = total - len(layers)
+        masks: dict[str, Tensor] = {}
+        for chosen, aim in ((first, min(one, other)), (second, max(one, other))):
+            new = select("weight", params, layers, [], scores, masks, chosen, aim)
+            assert list(new) == layers
+            assert masked(new, layers) == min(round(aim * total), most)
+            assert all(new[name].any() and new[name].dtype == torch.bool for name in layers)
+            assert only_shrinks(new, masks)
+            masks = new
+
+    @settings(deadline=None, max_examples=100)
+    @given(scored(), allocation, ratio)
+    def test_what_goes_scores_no_higher_than_what_stays(
+        self,
+        network: tuple[dict[str, Tensor], list[str], list[Coupling]],
+        chosen: str,
+        aim: float,
+    ) -> None:
+        params, layers, _ = network
+        scores = {name: params[name].abs() for name in layers}
+        masks = select("weight", params, layers, [], scores, {}, chosen, aim)
+        for name in layers:
+            if not masks[name].all():
+                assert scores[name][~masks[name]].max() <= scores[name][masks[name]].min()
+
+    @pytest.mark.parametrize("chosen", ["uniform", "erk"])
+    def test_layers_lose_what_the_allocation_says(self, chosen: str) -> None:
+        params, layers, _ = mlp((6, 64, 64, 3))
+        scores = {name: params[name].abs() for name in layers}
+        masks = select("weight", params, layers, [], scores, {}, chosen, 0.8)
+        expected = layer_ratios(chosen, {name: tuple(params[name].shape) for name in layers}, 0.8)
+        assert expected is not None
+        for name in layers:
+            assert abs(masked(masks, [name]) - expected[name] * params[name].numel()) < 1
+
+    def test_of_equal_scores_the_first_go_first(self) -> None:
+        params = {"a": torch.ones(2, 3), "b": torch.ones(2, 3)}
+        masks = select("weight", params, ["a", "b"], [], params, {}, "uniform", 0.5)
+        assert masks["a"].flatten().tolist() == [False] * 3 + [True] * 3
+        masks = select("weight", params, ["a", "b"], [], params, {}, "global", 0.5)
+        assert masks["a"].sum() == 1 and masks["b"].sum() == 5
+
+    def test_a_layer_that_lost_more_is_made_up_for_by_others(self) -> None:
+        params = {"a": torch.rand(10, 10), "b": torch.rand(10, 10), "c": torch.rand(10, 10)}
+        layers = list(params)
+        lost = {"a": torch.zeros(10, 10, dtype=torch.bool)}
+        lost["a"][0] = True  # 90 of 100 are gone
+        masks = select("weight", params, layers, [], params, lost, "uniform", 0.5)
+        assert torch.equal(masks["a"], lost["a"])
+        assert [masked(masks, [name]) for name in layers] == [90, 30, 30]
+
+    def test_what_is_removed_already_is_the_least_that_goes(self) -> None:
+        params = {"a": torch.rand(4, 4)}
+        lost = {"a": torch.zeros(4, 4, dtype=torch.bool)}
+        for chosen in ALLOCATIONS:
+            masks = select("weight", params, ["a"], [], params, lost, chosen, 0.25)
+            assert masked(masks, ["a"]) == 16
+
+    def test_the_best_weight_of_a_layer_stays(self) -> None:
+        params = {"low": torch.tensor([[1.0, 2.0]]), "high": torch.full((10, 10), 9.0)}
+        masks = select("weight", params, list(params), [], params, {}, "global", 0.95)
+        assert masks["low"].tolist() == [[False, True]]
+        assert masked(masks, list(params)) == round(0.95 * 102)
+
+
+def masked_units(masks: dict[str, Tensor], coupling: Coupling) -> Tensor:
+    return ~masks[coupling.layer].any(1)
+
+
+class TestNeurons:
+    @settings(deadline=None, max_examples=100)
+    @given(scored(), allocation, ratio, ratio)
+    def test_whole_units_go_until_the_ratio_is_reached(
+        self,
+        network: tuple[dict[str, Tensor], list[str], list[Coupling]],
+        chosen: str,
+        one: float,
+        other: float,
+    ) -> None:
+        params, layers, units = network
+        scores = {name: params[name].abs() for name in layers}
+        total = sum(params[name].numel() for name in layers)
+        masks: dict[str, Tensor] = {}
+        for aim in sorted((one, other)):
+            new = select("neuron", params, layers, units, scores, masks, chosen, aim)
+            assert only_shrinks(new, masks)
+            expected = {name: torch.ones_like(params[name], dtype=torch.bool) for name in new}
+            for coupling in units:
+                gone = ~new[coupling.slices[1].parameter]
+                assert not gone.all()
+                expected[coupling.slices[0].parameter][gone] = False
+                expected[coupling.slices[1].parameter][gone] = False
+                expected[coupling.slices[2].parameter][:, gone] = False
+            assert all(torch.equal(new[name], expected[name]) for name in new)
+            if masked(new, layers) < aim * total - 1e-6:  # out of reach: one unit a layer is left
+                assert all(int(new[unit.slices[1].parameter].sum()) == 1 for unit in units)
+            masks = new
+
+    def test_no_more_goes_than_is_needed(self) -> None:
+        params, layers, units = mlp((4, 16, 16, 2))
+        scores = {name: params[name].abs() for name in layers}
+        total = sum(params[name].numel() for name in layers)
+        for aim in (0.1, 0.3, 0.6, 0.9):
+            found = select("neuron", params, layers, units, scores, {}, "global", aim)
+            surplus = masked(found, layers) - aim * total
+            assert 0 <= surplus < 16 + 16  # the largest unit's share
+
+    def test_uniform_takes_the_same_share_of_units(self) -> None:
+        params, layers, units = mlp((8, 20, 40, 4))
+        scores = {name: params[name].abs() for name in layers}
+        masks = select("neuron", params, layers, units, scores, {}, "uniform", 0.6)
+        shares = [masked_units(masks, unit).float().mean().item() for unit in units]
+        assert shares[0] == pytest.approx(shares[1], abs=1 / 20)
+        # a weight is kept if both of its units are: 0.4 of them in the square layer at (1 - u)²
+        assert masked(masks, layers) >= 0.6 * sum(params[name].numel() for name in layers)
+
+    def test_erk_takes_fewer_units_where_layers_are_small(self) -> None:
+        params, layers, units = mlp((4, 64, 64, 64, 4))
+        scores = {name: params[name].abs() for name in layers}
+        masks = select("neuron", params, layers, units, scores, {}, "erk", 0.7)
+        first, *rest = (int(masked_units(masks, unit).sum()) for unit in units)
+        assert all(first < count for count in rest)
+
+    @pytest.mark.parametrize("chosen", ALLOCATIONS)
+    def test_units_with_the_smallest_mean_go_first(self, chosen: str) -> None:
+        params, layers, units = mlp((3, 8, 2))
+        params["0.weight"] = torch.arange(8.0).flip(0).view(8, 1).expand(8, 3).clone()
+        masks = select("neuron", params, layers, units, params, {}, chosen, 0.5)
+        assert masks["0.bias"].tolist() == [True] * 4 + [False] * 4
+
+    def test_removed_units_stay_removed_and_count(self) -> None:
+        params, layers, units = mlp((4, 8, 2))
+        scores = {name: torch.ones_like(params[name]) for name in layers}
+        first = select("neuron", params, layers, units, scores, {}, "global", 0.25)
+        scores["0.weight"][:2] = 100.0  # what went first now looks best
+        second = select("neuron", params, layers, units, scores, first, "global", 0.5)
+        assert (~first["0.bias"]).tolist() == [True] * 2 + [False] * 6
+        assert (~second["0.bias"]).tolist() == [True] * 4 + [False] * 4
+
+    def test_only_units_of_the_given_layers_go(self) -> None:
+        params, layers, units = mlp((4, 8, 8, 2))
+        scores = {name: params[name].abs() for name in layers}
+        masks = select("neuron", params, ["0.weight"], units, scores, {}, "global", 0.5)
+        assert masked(masks, ["0.weight"]) == 16
+        assert masked_units(masks, units[0]).sum() == 4
+        assert set(masks) == {"0.weight", "0.bias", "1.weight"}
+
+    def test_without_units_nothing_goes(self) -> None:
+        params, layers, units = mlp((4, 2))
+        for chosen in ALLOCATIONS:
+            masks = select("neuron", params, layers, units, params, {}, chosen, 0.5)
+            assert masks["0.weight"].all()
+
+    def test_a_parameter_that_units_reach_into_must_be_given(self) -> None:
+        params, _, units = mlp((4, 8, 2))
+        del params["1.weight"]
+        with pytest.raises(ValueError, match=r"not given: \['1.weight'\]"):
+            select("neuron", params, ["0.weight"], units, params, {}, "global", 0.5)
+
+    def test_a_masked_network_computes_what_the_smaller_one_does(self) -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.Sigmoid(), nn.Flatten(), nn.Linear(6 * 16, 10),
+            nn.Sigmoid(), nn.Linear(10, 2),
+        )  # fmt: skip
+        params: dict[str, Tensor] = dict(model.named_parameters())
+        example = torch.randn(2, 3, 4, 4)
+        found = couplings(model, example, lambda module, x: module(x), ["5.weight"])
+        layers = [name for name in params if name.endswith("weight")]
+        scores = {name: params[name].detach().abs() for name in layers}
+        new = select("neuron", params, layers, found, scores, {}, "uniform", 0.5)
+        kept, filters = new["3.bias"], new["0.bias"]
+        assert 0 < kept.sum() < 10 and 0 < filters.sum() < 6
+        with torch.no_grad():
+            small = nn.Sequential(
+                nn.Conv2d(3, int(filters.sum()), 3, padding=1), nn.Sigmoid(), nn.Flatten(),
+                nn.Linear(int(filters.sum()) * 16, int(kept.sum())), nn.Sigmoid(),
+                nn.Linear(int(kept.sum()), 2),
+            )  # fmt: skip
+            small[0].weight.copy_(params["0.weight"][filters])
+            small[0].bias.copy_(params["0.bias"][filters])
+            small[3].weight.copy_(params["3.weight"].view(10, 6, 16)[kept][:, filters].flatten(1))
+            small[3].bias.copy_(params["3.bias"][kept])
+            small[5].weight.copy_(params["5.weight"][:, kept])
+            small[5].bias.copy_(params["5.bias"])
+            MaskSet().update(params, new)
+            assert torch.allclose(model(example), small(example), atol=1e-6)
+
+
+class TestThreshold:
+    def test_weights_below_the_cut_go(self) -> None:
+        params = {"a": torch.tensor([[0.1, -0.5, 0.5, -2.0]]), "b": torch.tensor([[0.1, -0.2]])}
+        cut = {"a": 0.5, "b": 1.0}
+        masks = select_threshold("weight", params, ["a", "b"], [], {}, cut)
+        assert masks["a"].tolist() == [[False, True, True, True]]
+        assert masks["b"].tolist() == [[False, True]]  # the largest stays
+
+    def test_units_below_the_cut_go(self) -> None:
+        params, layers, units = mlp((2, 3, 2))
+        params["0.weight"] = torch.tensor([[0.3, 0.4], [3.0, 4.0], [1.0, 1.0]])
+        cut = dict.fromkeys(layers, 1.0)
+        masks = select_threshold("neuron", params, layers, units, {}, cut)
+        assert masks["0.bias"].tolist() == [False, True, True]
+        masks = select_threshold("neuron", params, layers, units, {}, dict.fromkeys(layers, 9.0))
+        assert masks["0.bias"].tolist() == [False, True, False]
+        assert masks["1.weight"].tolist() == [[False, True, False]] * 2
+
+    @settings(deadline=None, max_examples=100)
+    @given(scored(), st.sampled_from(sorted(GRANULARITIES)), st.floats(0, 3), st.floats(0, 3))
+    def test_masks_are_nested_and_never_empty(
+        self,
+        network: tuple[dict[str, Tensor], list[str], list[Coupling]],
+        granularity: str,
+        one: float,
+        other: float,
+    ) -> None:
+        params, layers, units = network
+        masks: dict[str, Tensor] = {}
+        for cut in (max(one, other), min(one, other), math.inf):
+            cuts = dict.fromkeys(layers, cut)
+            new = select_threshold(granularity, params, layers, units, masks, cuts)
+            assert only_shrinks(new, masks)
+            assert all(new[name].any() for name in new)
+            masks = new
+
+    def test_a_layer_without_cut_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="'a' has no cut"):
+            select_threshold("weight", {"a": torch.ones(1, 1)}, ["a"], [], {}, {})
+
+    def test_nan_is_an_error(self) -> None:
+        params = {"a": torch.full((1, 1), float("nan"))}
+        with pytest.raises(ValueError, match="'a' hold NaN"):
+            select_threshold("weight", params, ["a"], [], {}, {"a": 1.0})
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_wrong_arguments(granularity: str) -> None:
+    params = {"a": torch.ones(2, 2)}
+    nan = {"a": torch.full((2, 2), float("nan"))}
+    with pytest.raises(ValueError, match="'a' has no scores of its shape"):
+        select(granularity, params, ["a"], [], {}, {}, "global", 0.5)
+    with pytest.raises(ValueError, match="scores of 'a' hold NaN"):
+        select(granularity, params, ["a"], [], nan, {}, "global", 0.5)
+    with pytest.raises(ValueError, match="ratio must be in"):
+        select(granularity, params, ["a"], [], params, {}, "global", 1.0)
+    with pytest.raises(ValueError, match="unknown allocation 'even'; known: uniform, erk, global"):
+        select(granularity, params, ["a"], [], params, {}, "even", 0.5)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown granularity 'row'; known: weight, neuron"):
+        select("row", {}, [], [], {}, {}, "global", 0.5)
+    with pytest.raises(ValueError, match="unknown granularity 'row'; known: weight, neuron"):
+        select_threshold("row", {}, [], [], {}, {})

@@ -1,0 +1,194 @@
+"""What a study found: as data, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from prune_search.experiment import Experiment, Plan
+from prune_search.pareto import front, hypervolume
+from prune_search.record import (
+    BaselineRecord,
+    FinalRecord,
+    Point,
+    Return,
+    StudyFolder,
+    TrialRecord,
+    trial_name,
+)
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A point of the study's front, with what is told about it elsewhere."""
+
+    point: Point
+    plan: Plan
+    """Of its trial."""
+    checkpoint: Path
+    """Absolute."""
+    final: Return | None
+    """Its return on the seeds that the search never saw, once it is measured."""
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What a study has found so far."""
+
+    name: str
+    folder: Path
+    """The study's; points' checkpoints are relative to it."""
+    environment: str
+    retention: float
+    """The retention that a trial's point must hold, `search.retention`."""
+    baseline: BaselineRecord | None
+    """None until it is trained."""
+    floor: float | None
+    """The return below which trials are given up; None without a baseline."""
+    trials: list[TrialRecord]
+    front: list[FrontPoint]
+    """By rising sparsity."""
+    hypervolume: float
+    final: FinalRecord | None
+
+    @property
+    def points(self) -> list[Point]:
+        """Of all trials."""
+        return [point for trial in self.trials for point in trial.points]
+
+    @property
+    def finals(self) -> dict[str, Return]:
+        """Re-evaluated returns by the point's name; empty before the re-evaluation."""
+        return self.final.points if self.final else {}
+
+
+def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
+    """Reads a study's records; at any time, also while it runs."""
+    study, trials, final = folder.study(), folder.trials(), folder.final()
+    baseline = study.baseline if study else None
+    plans = {trial.number: trial.plan for trial in trials}
+    points = [point for trial in trials for point in trial.points]
+    return StudyReport(
+        name=folder.name,
+        folder=folder.path,
+        environment=experiment.environment.id,
+        retention=experiment.search.retention,
+        baseline=baseline,
+        floor=baseline.return_at(experiment.pruning.floor) if baseline else None,
+        trials=trials,
+        front=[
+            FrontPoint(
+                point=point,
+                plan=plans[point.trial],
+                checkpoint=folder.path / point.checkpoint,
+                final=final.points.get(point.name) if final else None,
+            )
+            for point in front(points)
+        ],
+        hypervolume=hypervolume(points),
+        final=final,
+    )
+
+
+def to_json(study: StudyReport) -> dict[str, Any]:
+    """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
+
+    `{name, environment, baseline, random_return, hypervolume, trials, front}`, where
+
+    - baseline is null or `{return_iqm, return_low, return_high, final_return_iqm,
+      final_return_low, final_return_high, parameters, weights, env_steps, train_s, checkpoint}`;
+    - each of trials is `{trial, state, reason, strategy, env_steps, seconds, hypervolume, points}`,
+      points being all of the trial's, like the front's but without strategy;
+    - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
+      compression, return_iqm, return_low, return_high, retention, env_steps, checkpoint,
+      final_return_iqm, final_return_low, final_return_high}`, by rising sparsity.
+
+    A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
+    plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
+    seeds that the search never saw, null until they are measured. A number that is not finite is
+    null.
+    """
+    baseline = study.baseline
+    return {
+        "name": study.name,
+        "environment": study.environment,
+        "baseline": _baseline(baseline, study.final) if baseline else None,
+        "random_return": _finite(baseline.random.iqm) if baseline else None,
+        "hypervolume": _finite(study.hypervolume),
+        "trials": [
+            {
+                "trial": trial.name,
+                "state": trial.state,
+                "reason": trial.reason,
+                "strategy": strategy(trial.plan),
+                "env_steps": trial.env_steps,
+                "seconds": _finite(trial.seconds),
+                "hypervolume": _finite(hypervolume(trial.points)),
+                "points": [
+                    point_json(point, study.folder, study.finals.get(point.name))
+                    for point in trial.points
+                ],
+            }
+            for trial in study.trials
+        ],
+        "front": [
+            {
+                **point_json(item.point, study.folder, item.final),
+                "strategy": strategy(item.plan),
+            }
+            for item in study.front
+        ],
+    }
+
+
+def point_json(point: Point, folder: Path, final: Return | None) -> dict[str, Any]:
+    """One point in plain types, as `to_json` documents it."""
+    return {
+        "point": point.name,
+        "trial": trial_name(point.trial),
+        "round": point.round,
+        "sparsity": _finite(point.sparsity),
+        "weight_sparsity": _finite(point.weight_sparsity),
+        "compression": _finite(point.compression),
+        "nonzero": point.nonzero,
+        **_returned(point.returned),
+        "retention": _finite(point.retention),
+        "env_steps": point.env_steps,
+        "checkpoint": str(folder / point.checkpoint),
+        **_returned(final, "final_"),
+    }
+
+
+def strategy(plan: Plan) -> dict[str, Any]:
+    """The plan's fields that apply to it."""
+    return plan.model_dump(exclude_none=True)
+
+
+def interval(returned: Return) -> str:
+    """`472 [455, 490]`: the IQM and its 95 % interval."""
+    return f"{returned.iqm:.4g} [{returned.low:.4g}, {returned.high:.4g}]"
+
+
+def _baseline(baseline: BaselineRecord, final: FinalRecord | None) -> dict[str, Any]:
+    return {
+        **_returned(baseline.returned),
+        **_returned(final.baseline if final else None, "final_"),
+        "parameters": baseline.parameters,
+        "weights": baseline.weights,
+        "env_steps": baseline.env_steps,
+        "train_s": _finite(baseline.train_s),
+        "checkpoint": baseline.checkpoint,
+    }
+
+
+def _returned(value: Return | None, prefix: str = "") -> dict[str, float | None]:
+    return {
+        f"{prefix}return_{end}": _finite(getattr(value, end)) if value else None
+        for end in ("iqm", "low", "high")
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -1,0 +1,284 @@
+"""What MLflow shows of a study: one run a trial, and one for the study.
+
+Pure functions of the study's records: projecting the same records again gives the same runs, to
+the last timestamp, which is how MLflow recognises a metric that it already has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from prune_search.experiment import Experiment
+from prune_search.pareto import front, sparsest, summary
+from prune_search.record import Point, Return, StudyRecord, TrialRecord
+from tuners.report import StudyReport, interval, point_json, strategy
+
+SUMMARY = "summary"
+INTERRUPTED = "interrupted; goes on when the study is resumed"
+_NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
+_STATUS = {"running": "RUNNING", "complete": "FINISHED", "failed": "FAILED"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    key: str
+    value: float
+    step: int
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """All of a run but its pictures."""
+
+    name: str
+    key: str
+    """Which of the study's runs: the trial's name, or `summary`."""
+    status: str
+    """MLflow's: RUNNING, FINISHED, FAILED, or KILLED for what was interrupted."""
+    started_ms: int
+    ended_ms: int
+    """When the last thing in it was measured."""
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: list[Metric]
+
+
+def study_id(study: StudyRecord) -> str:
+    """Tells this study from another of the same name; fit for MLflow's search filters."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', study.name)}-{study.started:.3f}"
+
+
+def trial_run(
+    study: StudyRecord,
+    trial: TrialRecord,
+    experiment: Experiment,
+    finals: Mapping[str, Return],
+    *,
+    over: bool,
+) -> Run:
+    """The run of one trial.
+
+    Args:
+        finals: re-evaluated returns by the point's name.
+        over: nothing is running any more, so that a running trial was interrupted.
+    """
+    status = _STATUS[trial.state]
+    reason = trial.reason
+    if over and status == "RUNNING":
+        status, reason = "KILLED", INTERRUPTED
+    ended = max((point.time for point in trial.points), default=trial.started)
+    metrics: list[Metric] = []
+    if trial.points:
+        scalars = _best(summary(trial, experiment.search.retention))
+        scalars |= {"env_steps": trial.env_steps, "seconds": trial.seconds}
+        metrics += _scalars(scalars, ended)
+        metrics += [metric for point in trial.points for metric in _point_metrics(point)]
+    tags = {**_tags(study, "trial"), "trial": trial.name}
+    tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, reason)
+    if reason:
+        tags["reason"] = reason
+    return Run(
+        name=f"{trial.name} {trial.plan.label} ({study.name})",
+        key=trial.name,
+        status=status,
+        started_ms=_ms(trial.started),
+        ended_ms=_ms(ended),
+        tags=tags,
+        params={key: _plain(value) for key, value in strategy(trial.plan).items()},
+        metrics=_logged(metrics),
+    )
+
+
+def summary_run(
+    study: StudyRecord, found: StudyReport, experiment: Experiment, *, over: bool
+) -> Run:
+    """The run of the study."""
+    ended = max([study.ended or 0, study.started, *(point.time for point in found.points)])
+    states = [trial.state for trial in found.trials]
+    at_95, at_99 = sparsest(found.points, 0.95), sparsest(found.points, 0.99)
+    scalars: dict[str, float] = {
+        "study_trials_complete": states.count("complete"),
+        "study_trials_failed": states.count("failed"),
+        "study_env_steps": sum(trial.env_steps for trial in found.trials),
+        "study_wall_s": study.wall_s,
+    }
+    if found.baseline:
+        scalars |= {
+            "study_baseline_return": found.baseline.returned.iqm,
+            "study_random_return": found.baseline.random.iqm,
+        }
+    if found.points:
+        scalars |= {
+            "hypervolume": found.hypervolume,
+            "sparsity_95": at_95.sparsity if at_95 else 0.0,
+            "sparsity_99": at_99.sparsity if at_99 else 0.0,
+            "compression_95": at_95.compression if at_95 else 1.0,
+            "compression_99": at_99.compression if at_99 else 1.0,
+        }
+    metrics = [_curve(item.point) for item in found.front]
+    running = "KILLED" if over else "RUNNING"
+    tags = _tags(study, "summary")
+    tags["mlflow.note.content"] = _summary_note(found, experiment)
+    return Run(
+        name=f"{study.name} {SUMMARY}",
+        key=SUMMARY,
+        status="FINISHED" if study.ended else running,
+        started_ms=_ms(study.started),
+        ended_ms=_ms(ended),
+        tags=tags,
+        params={
+            "environment": experiment.environment.id,
+            "algorithm": experiment.algorithm.name,
+            "trials": str(experiment.search.trials),
+            "sampler": experiment.search.sampler,
+        },
+        metrics=_logged([*metrics, *_scalars(scalars, ended)]),
+    )
+
+
+def table_json(points: Sequence[Point], folder: Path, finals: Mapping[str, Return]) -> str:
+    """A front as the table that `mlflow.load_table` reads and merges over runs."""
+    rows = [point_json(point, folder, finals.get(point.name)) for point in points]
+    data = [
+        [round(cell, 6) if isinstance(cell, float) else cell for cell in row.values()]
+        for row in rows
+    ]
+    return json.dumps({"columns": list(rows[0]) if rows else [], "data": data})
+
+
+def _point_metrics(point: Point) -> Iterable[Metric]:
+    time_ms = _ms(point.time)
+    yield _curve(point)
+    figures: dict[str, float | None] = {
+        "sparsity": point.sparsity,
+        "weight_sparsity": point.weight_sparsity,
+        "compression": point.compression,
+        "return": point.returned.iqm,
+        "return_pruned": point.return_pruned,
+        "return_training": point.return_training,
+        "retention": point.retention,
+        "seconds": point.train_s + point.eval_s,
+    }
+    for key, value in figures.items():
+        if value is not None:
+            yield Metric(f"round_{key}", value, point.round, time_ms)
+
+
+def _curve(point: Point) -> Metric:
+    """Return over sparsity: MLflow's step as the sparsity in per mille, for it takes integers."""
+    return Metric("return", point.returned.iqm, round(1000 * point.sparsity), _ms(point.time))
+
+
+def _scalars(figures: Mapping[str, float], time: float) -> list[Metric]:
+    """At step 0 all of them, which MLflow draws as bars, a run each; the latest time is shown."""
+    return [Metric(key, value, 0, _ms(time)) for key, value in figures.items()]
+
+
+def _best(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures of the trial's best point get a name of their own beside the curve's."""
+    own = {"return", "retention", "sparsity", "compression"}
+    return {f"best_{key}" if key in own else key: value for key, value in figures.items()}
+
+
+def _logged(metrics: Iterable[Metric]) -> list[Metric]:
+    """NaN and infinity would break MLflow's charts; they are in the study's records."""
+    return [metric for metric in metrics if isfinite(metric.value)]
+
+
+def _tags(study: StudyRecord, kind: str) -> dict[str, str]:
+    return {
+        "study": study.name,
+        "study_id": study_id(study),
+        "kind": kind,
+        "mlflow.source.name": "prune-search",
+        "mlflow.source.type": "LOCAL",
+    }
+
+
+def _trial_note(
+    study: StudyRecord,
+    trial: TrialRecord,
+    experiment: Experiment,
+    finals: Mapping[str, Return],
+    reason: str,
+) -> str:
+    ended = f" ({reason})" if reason else ""
+    lines = [
+        f"Trial **{trial.name}** of study **{study.name}** on {experiment.environment.id}:"
+        f" `{trial.plan.label}`, {trial.state}{ended}.",
+        "",
+    ]
+    best = front(trial.points)
+    if best:
+        lines += [
+            *_table(best, {p.name: finals[p.name] for p in best if p.name in finals}),
+            "",
+            "`return` is drawn over sparsity in per mille; `best_*` are of the sparsest point at"
+            f" retention ≥ {experiment.search.retention:.0%}, or of the best return where there"
+            " is none.",
+        ]
+    return "\n".join(lines)
+
+
+def _summary_note(found: StudyReport, experiment: Experiment) -> str:
+    about = f" {experiment.description.strip()}" if experiment.description.strip() else ""
+    lines = [
+        f"Study **{found.name}**: {len(found.trials)} trials that prune {experiment.algorithm.name}"
+        f" on {found.environment}.{about}",
+        "",
+    ]
+    if found.baseline:
+        final = f", on the final seeds {interval(found.final.baseline)}" if found.final else ""
+        lines += [
+            f"Dense baseline: return {interval(found.baseline.returned)}{final};"
+            f" {found.baseline.parameters:,} parameters."
+            f" Random actions: {interval(found.baseline.random)}.",
+            "",
+        ]
+    if found.front:
+        point = (sparsest(found.points, found.retention) or found.front[0].point).name
+        lines += [
+            *_table([item.point for item in found.front], found.finals),
+            "",
+            "Evaluate a point again, or take its policy:",
+            "",
+            "```",
+            f"prune-search evaluate {found.name} {point}",
+            f"prune-search restore {found.name} {point}",
+            "```",
+        ]
+    return "\n".join(lines)
+
+
+def _table(points: Sequence[Point], finals: Mapping[str, Return]) -> list[str]:
+    """Markdown, the sparsest points where there are too many."""
+    final = " return on final seeds |" if finals else ""
+    lines = [
+        f"| point | sparsity | compression | non-zero | return | retention |{final}",
+        "|---|---:|---:|---:|---:|---:|" + ("---:|" if finals else ""),
+    ]
+    for point in points[-_NOTE_ROWS:]:
+        again = finals.get(point.name)
+        cell = f" {interval(again) if again else ''} |" if finals else ""
+        lines.append(
+            f"| {point.name} | {point.sparsity:.2%} | {point.compression:.1f}× |"
+            f" {point.nonzero:,} | {interval(point.returned)} | {point.retention:.1%} |{cell}"
+        )
+    if len(points) > _NOTE_ROWS:
+        lines += ["", f"The {_NOTE_ROWS} sparsest of {len(points)}; all are in front.json."]
+    return lines
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _ms(seconds: float) -> int:
+    return round(1000 * seconds)

@@ -1,0 +1,105 @@
+"""Tune's OptunaSearch over a study that outlives its driver.
+
+Optuna's database holds every suggestion and every result, and each trial's folder how far it
+came; the searcher has no other state. A resumed study first issues the trials that the database
+has as running, with the parameters they had, then asks for new ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from prune_search.experiment import Experiment, Search
+from prune_search.record import StudyFolder
+from tuners.space import suggest
+
+
+def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler for the trial of this number.
+
+    Each trial has random numbers of its own, so that a suggestion depends on the seed, its number
+    and the results before it, and not on how often the driver was started.
+    """
+    seed = (search.seed * 1_000_003 + number) % 2**32
+    if search.sampler == "tpe":
+        return optuna.samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, seed=seed, n_startup_trials=8
+        )
+    if search.sampler == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+class StudySearch(OptunaSearch):
+    """Suggests plans; see the module's description.
+
+    Args:
+        experiment: the study's experiment.
+        folder: its folder, where Optuna's database is.
+    """
+
+    def __init__(self, experiment: Experiment, folder: StudyFolder) -> None:
+        self._experiment = experiment
+        objectives = list(experiment.search.objectives)
+        super().__init__(
+            space=self._define,
+            metric=objectives,
+            mode=["max"] * len(objectives),
+            sampler=sampler(experiment.search, 0),
+            study_name=folder.name,
+            storage=storage(folder),
+        )
+        self._left = [
+            trial._trial_id
+            for trial in self._ot_study.get_trials(deepcopy=False)
+            if not trial.state.is_finished()
+        ]
+
+    @property
+    def finished(self) -> int:
+        """Trials that have ended, complete or failed."""
+        trials = self._ot_study.get_trials(deepcopy=False)
+        return sum(trial.state.is_finished() for trial in trials)
+
+    def _define(self, trial: Any) -> dict[str, Any]:
+        plan = suggest(trial, self._experiment.pruning)
+        return {"number": trial.number, "plan": plan.model_dump()}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        if trial_id not in self._ot_trials:
+            if self._left:
+                # Suggesting to a trial that has its parameters gives them back.
+                self._ot_trials[trial_id] = Trial(self._ot_study, self._left.pop(0))
+            else:
+                number = len(self._ot_study.get_trials(deepcopy=False))
+                self._ot_study.sampler = sampler(self._experiment.search, number)
+        config: dict[str, Any] | None = super().suggest(trial_id)
+        return config
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        values = [(result or {}).get(name, math.nan) for name in self.metric]
+        if error or not all(math.isfinite(value) for value in values):
+            # OptunaSearch would leave the trial running for ever.
+            result, error = None, True
+        super().on_trial_complete(trial_id, result=result, error=error)
+
+
+def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
+    """Optuna's storage of a study."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.storages.RDBStorage(
+        folder.optuna_url, engine_kwargs={"connect_args": {"timeout": 60}}
+    )
+
+
+def states(folder: StudyFolder) -> dict[int, TrialState]:
+    """The state of each Optuna trial, by number."""
+    study = optuna.load_study(study_name=folder.name, storage=storage(folder))
+    return {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}

@@ -1,0 +1,39 @@
+"""When the search ends before all its trials have run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.tune import Stopper
+
+from prune_search.experiment import Search
+from prune_search.record import StudyFolder
+
+
+class Budget(Stopper):  # type: ignore[misc]
+    """Ends the whole search when its time or its env steps are used.
+
+    Env steps count over all drivers of a study, the time from the start of this one.
+    """
+
+    def __init__(self, search: Search, folder: StudyFolder) -> None:
+        self._time_s, self._env_steps = search.time_s, search.env_steps
+        self._began = time.monotonic()
+        self._steps = {trial.number: trial.env_steps for trial in folder.trials()}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self._steps[result["number"]] = result["env_steps"]
+        return False
+
+    def stop_all(self) -> bool:
+        return bool(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """Which budget is used; empty while none is."""
+        if self._time_s is not None and time.monotonic() - self._began > self._time_s:
+            return "search.time_s used"
+        if self._env_steps is not None and sum(self._steps.values()) >= self._env_steps:
+            return "search.env_steps used"
+        return ""

@@ -1,0 +1,254 @@
+"""Writes runs to MLflow: found again before any is made, and written only where changed."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from prune_search.errors import UserError
+from prune_search.experiment import Experiment
+from prune_search.record import Record, StudyFolder
+from tuners.runs import Metric, Run, study_id
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+UI = "http://127.0.0.1:5000"
+"""Where `prune-search ui` shows a store that is not a server itself."""
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # The tracker retries by itself; MLflow's own retries take minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # A new SQLite store reports every migration, a locked one prints a traceback.
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+}
+TABLE = "front.json"
+_BATCH = 500  # metrics a request; MLflow takes up to 1,000
+
+
+Artifacts: TypeAlias = "dict[str, str | Figure]"
+"""By file name: a text, or a picture."""
+
+
+class Tracked(Record):
+    """What the study's folder keeps about MLflow, in mlflow.json; it may be deleted."""
+
+    uri: str
+    experiment_id: str
+    runs: dict[str, str]
+    """Run ids by trial name; the study's own under `summary`."""
+    artifacts: dict[str, str]
+    """What each run's artifacts were drawn from, as a hash."""
+
+
+class Store:
+    """The runs of one study in MLflow. Not safe for several threads."""
+
+    def __init__(self, folder: StudyFolder, experiment: Experiment, uri: str) -> None:
+        self.uri = uri
+        self.experiment_id: str | None = None
+        self.runs: dict[str, str] = {}
+        self._folder, self._name = folder, experiment.tracking.experiment
+        self._client: Any = None
+        self._cache = folder.path / "mlflow.json"
+        self._digests: dict[str, str] = {}
+        self._status: dict[str, str] = {}
+        self._tags: dict[str, dict[str, str]] = {}
+        self._logged: dict[str, set[Metric]] = {}
+
+    @property
+    def ui(self) -> str:
+        """Where the store is to be looked at."""
+        return self.uri if self.uri.startswith("http") else UI
+
+    def disconnect(self) -> None:
+        """Forgets what was known of the store, which may have been emptied or replaced."""
+        self._client = None
+
+    def connect(self) -> None:
+        """Finds or makes the experiment, and finds the study's runs in it, by their tags."""
+        if self._client is not None:
+            return
+        study = self._folder.study()
+        if study is None:
+            raise ValueError("the study has no record yet")
+        mlflow = _mlflow()
+        client = mlflow.MlflowClient(self.uri)
+        self.experiment_id = self._experiment(client)
+        self.runs, self._status, self._tags, self._logged = {}, {}, {}, {}
+        page = None
+        while True:
+            found = client.search_runs(
+                [self.experiment_id],
+                f"tags.study_id = '{study_id(study)}'",
+                order_by=["attributes.start_time ASC"],
+                page_token=page,
+            )
+            for run in found:
+                key = run.data.tags.get("trial", run.data.tags["kind"])
+                # The first is kept, should two processes ever have made one each.
+                if self.runs.setdefault(key, run.info.run_id) == run.info.run_id:
+                    self._status[key] = run.info.status
+                    self._tags[key] = dict(run.data.tags)
+            page = found.token
+            if not page:
+                break
+        cached = Tracked.read(self._cache)
+        if cached is None or cached.uri != self.uri:
+            cached = Tracked(uri=self.uri, experiment_id=self.experiment_id, runs={}, artifacts={})
+        self._digests = {
+            key: digest
+            for key, digest in cached.artifacts.items()
+            if cached.runs.get(key) == self.runs.get(key)
+        }
+        self._client = client
+
+    def write(self, run: Run, artifacts: Callable[[], Artifacts]) -> None:
+        """Brings one run in line with what it should be.
+
+        Its artifacts follow once it has ended, where they would be others than those it has.
+        """
+        run_id = self._run_id(run)
+        tags, logged = self._tags[run.key], self._logged.setdefault(run.key, set())
+        new = [metric for metric in run.metrics if metric not in logged]
+        changed = {key: value for key, value in run.tags.items() if tags.get(key) != value}
+        self._log(run_id, {} if logged else run.params, new, changed)
+        logged.update(new)
+        tags.update(changed)
+        if "reason" in tags and "reason" not in run.tags:
+            self._client.delete_tag(run_id, "reason")
+            del tags["reason"]
+        if run.status != "RUNNING":
+            self._draw(run, run_id, artifacts)
+        if self._status[run.key] != run.status:
+            if run.status == "RUNNING":
+                self._client.update_run(run_id, status=run.status)
+            else:
+                self._client.set_terminated(run_id, run.status, run.ended_ms)
+            self._status[run.key] = run.status
+
+    def _run_id(self, run: Run) -> str:
+        if run.key not in self.runs:
+            made = self._client.create_run(
+                self.experiment_id, run.started_ms, {**run.tags, "mlflow.user": _user()}, run.name
+            )
+            self.runs[run.key] = made.info.run_id
+            self._status[run.key] = made.info.status
+            self._tags[run.key] = dict(run.tags)
+            self._remember()
+        return self.runs[run.key]
+
+    def _log(
+        self, run_id: str, params: dict[str, str], metrics: list[Metric], tags: dict[str, str]
+    ) -> None:
+        from mlflow import entities
+
+        head, rest = metrics[:_BATCH], metrics[_BATCH:]
+        if head or params or tags:
+            self._client.log_batch(
+                run_id,
+                [entities.Metric(item.key, item.value, item.time_ms, item.step) for item in head],
+                [entities.Param(key, value) for key, value in params.items()],
+                [entities.RunTag(key, value) for key, value in tags.items()],
+            )
+        if rest:
+            self._log(run_id, {}, rest, {})
+
+    def _draw(self, run: Run, run_id: str, artifacts: Callable[[], Artifacts]) -> None:
+        source = repr((run.params, run.metrics, run.tags, str(self._folder.path)))
+        digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+        if self._digests.get(run.key) == digest:
+            return
+        files = artifacts()
+        for name, content in files.items():
+            if isinstance(content, str):
+                self._client.log_text(run_id, content, name)
+            else:
+                self._client.log_figure(run_id, content, name, save_kwargs={"dpi": 130})
+        if TABLE in files:
+            # What log_table would have done; but log_table appends to a table that is there.
+            table = json.dumps([{"path": TABLE, "type": "table"}])
+            self._client.set_tag(run_id, "mlflow.loggedArtifacts", table)
+        self._digests[run.key] = digest
+        self._remember()
+
+    def _experiment(self, client: Any) -> str:
+        found = client.get_experiment_by_name(self._name)
+        if found is None:
+            # Custom model development: the UI opens the runs, not its pages about chat models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            location = artifact_location(self.uri)
+            return str(client.create_experiment(self._name, location, tags=kind))
+        if found.lifecycle_stage == "deleted":
+            raise ValueError(
+                f"experiment {self._name!r} is deleted there; restore it, or name another one as"
+                " tracking.experiment"
+            )
+        return str(found.experiment_id)
+
+    def _remember(self) -> None:
+        Tracked(
+            uri=self.uri,
+            experiment_id=self.experiment_id or "",
+            runs=self.runs,
+            artifacts=self._digests,
+        ).write(self._cache)
+
+
+def artifact_location(uri: str) -> str | None:
+    """Where artifacts go: beside a SQLite file; a server knows for itself."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+
+
+def experiment_id(uri: str, name: str) -> str:
+    """The id of an experiment.
+
+    Raises:
+        UserError: the store does not answer, or knows no such experiment.
+    """
+    try:
+        found = _mlflow().MlflowClient(uri).get_experiment_by_name(name)
+    except Exception as error:  # MLflow's, requests' or SQLAlchemy's
+        raise UserError(f"tracking.uri: MLflow at {uri}: {one_line(error)}") from None
+    if found is None:
+        raise UserError(f"tracking.experiment: MLflow at {uri} has no experiment {name!r} yet")
+    return str(found.experiment_id)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line of reasonable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def prepare_environment() -> None:
+    """Keeps MLflow quiet and impatient, unless the user has set it otherwise."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _mlflow() -> Any:
+    prepare_environment()
+    import mlflow
+
+    # Where it was imported earlier, it has read its level already.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return mlflow
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"

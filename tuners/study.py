@@ -1,0 +1,266 @@
+"""A study from its experiment file to its front: the driver.
+
+Three stages, each of which finds what an earlier, killed driver left: the baseline (cached), the
+search (Tune, Optuna), the re-evaluation of the front on seeds that the search never saw.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from prune_search import experiment_file
+from prune_search.errors import UserError
+from prune_search.experiment import Experiment
+from prune_search.pareto import front
+from prune_search.record import BaselineRecord, FinalRecord, Return, StudyFolder, StudyRecord
+from prune_search.training.baseline import BaselineTrainer, baseline_key, cached_baseline
+from prune_search.training.checkpoints import CheckpointMeter
+from prune_search.training.trial import PruningTrial
+from prune_search.training.validate import check
+from tuners.callback import StudyCallback
+from tuners.connection import connection
+from tuners.progress import Progress
+from tuners.search import StudySearch
+from tuners.stopping import Budget
+from tuners.tracking import Tracker, TrackerReport, default_uri
+
+
+def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
+    """A new study's folder, once everything that can be checked without training is in order.
+
+    Args:
+        experiment: what to study.
+        name: the study's name; when None, `stem`, with a number if that is taken.
+        stem: the preset's name or the file's stem.
+
+    Raises:
+        UserError: the name is taken, the storage cannot be written, or the experiment cannot work.
+    """
+    storage = Path(experiment.storage).expanduser().resolve()
+    _writable(storage)
+    check(experiment)
+    if name is None:
+        taken = {path.name for path in storage.iterdir()}
+        names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
+        name = next(free for free in names if free not in taken)
+    folder = StudyFolder(storage, name)
+    try:
+        folder.path.mkdir()
+    except FileExistsError:
+        raise UserError(
+            f"name: study {name!r} exists in {storage}; go on with it by"
+            f" 'prune-search resume {name}', or give another --name"
+        ) from None
+    folder.experiment_file.write_text(experiment_file.dump(experiment), encoding="utf-8")
+    folder.write_study(StudyRecord(name=name, started=time.time()))
+    return folder
+
+
+def open_study(storage: str, name: str) -> tuple[StudyFolder, Experiment]:
+    """An existing study's folder and experiment.
+
+    Raises:
+        UserError: there is none of this name; the message lists those there are.
+    """
+    folder = StudyFolder(storage, name)
+    if not folder.experiment_file.is_file():
+        known = ", ".join(studies(storage)) or "none"
+        raise UserError(f"name: no study {name!r} in {folder.path.parent}; there are: {known}")
+    text = folder.experiment_file.read_text(encoding="utf-8")
+    return folder, experiment_file.parse(text, where=str(folder.experiment_file))
+
+
+def studies(storage: str) -> list[str]:
+    """Names of the studies in a storage folder."""
+    root = Path(storage).expanduser()
+    return sorted(path.parent.name for path in root.glob("*/experiment.yaml"))
+
+
+def run(folder: StudyFolder, experiment: Experiment, progress: Progress) -> TrackerReport:
+    """Runs a study, or goes on with it, to its end.
+
+    Raises:
+        UserError: no cluster, or a baseline that is no better than random actions.
+        KeyboardInterrupt: stopped by the user; the study can be resumed.
+    """
+    began = time.monotonic()
+    record = folder.study() or StudyRecord(name=folder.name, started=time.time())
+    tracker = Tracker(
+        folder, experiment, experiment.tracking.uri or default_uri(folder.path.parent)
+    )
+    with progress, connection(experiment.resources):
+        tracker.start()
+        try:
+            baseline = record.baseline or _baseline(folder, experiment, progress)
+            record = record.model_copy(update={"baseline": baseline})
+            folder.write_study(record)
+            progress.begin_search(baseline)
+            _search(folder, experiment, baseline, progress, tracker)
+            progress.begin_final()
+            _final(folder, experiment, baseline)
+            record = record.model_copy(update={"ended": time.time()})
+        finally:
+            spent = record.wall_s + time.monotonic() - began
+            folder.write_study(record.model_copy(update={"wall_s": spent}))
+            progress.end()
+            report = tracker.finish(timeout_s=60)
+    return report
+
+
+def _baseline(folder: StudyFolder, experiment: Experiment, progress: Progress) -> BaselineRecord:
+    import ray
+
+    storage = folder.path.parent
+    cached = cached_baseline(storage, experiment)
+    if cached is not None:
+        return cached
+    progress.begin_baseline(baseline_key(experiment))
+    resources = experiment.resources
+    trainer = (
+        ray.remote(BaselineTrainer)
+        .options(num_cpus=1, num_gpus=0 if resources.learners else resources.gpus_per_learner)
+        .remote(storage, experiment)
+    )
+    try:
+        while True:
+            state = ray.get(trainer.step.remote())
+            progress.baseline_step(state)
+            if state.done:
+                break
+        record: BaselineRecord = ray.get(trainer.finish.remote())
+        return record
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UserError):
+            raise cause from None
+        raise
+    finally:
+        ray.kill(trainer)
+
+
+def _search(
+    folder: StudyFolder,
+    experiment: Experiment,
+    baseline: BaselineRecord,
+    progress: Progress,
+    tracker: Tracker,
+) -> None:
+    from ray import tune
+
+    searcher = StudySearch(experiment, folder)
+    left = experiment.search.trials - searcher.finished
+    budget = Budget(experiment.search, folder)
+    if left <= 0 or budget.stop_all():
+        return
+    request = trial_resources(experiment)
+    trainable = tune.with_resources(
+        tune.with_parameters(
+            PruningTrial,
+            experiment=experiment,
+            storage=str(folder.path.parent),
+            study=folder.name,
+            baseline=baseline,
+        ),
+        request,
+    )
+    callback = StudyCallback(folder, progress, tracker, budget)
+    shutil.rmtree(folder.path / "tune", ignore_errors=True)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=left,
+            max_concurrent_trials=concurrency(experiment, request),
+            reuse_actors=True,
+            trial_dirname_creator=_trial_name,
+            trial_name_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.path),
+            failure_config=tune.FailureConfig(max_failures=experiment.search.retries),
+            callbacks=[callback],
+            stop=budget,
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    if not budget.stop_all() and searcher.finished < experiment.search.trials:
+        raise KeyboardInterrupt
+
+
+def trial_resources(experiment: Experiment) -> Any:
+    """What RLlib asks for to run one trial: a placement group's bundles."""
+    from prune_search.training.algorithm import algorithm_config
+
+    config = algorithm_config(experiment, seed=0)
+    assert config.algo_class is not None
+    return config.algo_class.default_resource_request(config)
+
+
+def concurrency(experiment: Experiment, request: Any) -> int:
+    """Trials at a time: as configured, or as many as the cluster has room for.
+
+    Raises:
+        UserError: the cluster has no room for one.
+    """
+    import ray
+
+    have, need = ray.cluster_resources(), request.required_resources
+    room = min(int(have.get(name, 0) / amount) for name, amount in need.items() if amount)
+    if room < 1 and not experiment.resources.address:
+        raise UserError(
+            f"resources: a trial needs {dict(need)}, and this machine has"
+            f" {({name: have.get(name, 0) for name in need})}"
+        )
+    # A cluster that grows on demand may have no room yet.
+    return experiment.resources.concurrent_trials or max(1, room)
+
+
+def _trial_name(trial: Any) -> str:
+    return f"t{trial.config['number']:02d}"
+
+
+def _final(folder: StudyFolder, experiment: Experiment, baseline: BaselineRecord) -> None:
+    """Measures the front's points, the baseline and random actions on the final seeds."""
+    import ray
+    from ray.util import ActorPool
+
+    points = front(point for trial in folder.trials() for point in trial.points)
+    known = folder.final()
+    if known is not None and set(known.points) == {point.name for point in points}:
+        return
+    seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
+    workers = max(1, min(len(points) + 1, int(ray.cluster_resources().get("CPU", 1)), 8))
+    pool = ActorPool([ray.remote(CheckpointMeter).remote(experiment) for _ in range(workers)])
+    paths = [
+        Path(baseline.checkpoint),
+        *(folder.path / point.checkpoint / "algorithm" for point in points),
+    ]
+    measured = list(pool.map(lambda meter, path: meter.measure.remote(path, seed, episodes), paths))
+    pool.submit(lambda meter, _: meter.random.remote(seed, episodes), None)
+    random: Return = pool.get_next()
+    returns = [item.returned for item in measured]
+    folder.write_final(
+        FinalRecord(
+            baseline=returns[0],
+            random=random,
+            points={point.name: value for point, value in zip(points, returns[1:], strict=True)},
+        )
+    )
+
+
+def _writable(storage: Path) -> None:
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        probe = storage / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"storage: cannot write to {str(storage)!r}: {error.strerror or error}"
+        ) from None

@@ -1,0 +1,160 @@
+"""A study's report in the terminal: figures, trials, front, and a plot of the front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prune_search.pareto import delivered, sparsest
+from prune_search.record import BaselineRecord
+from tuners.plots import position, ticks
+from tuners.report import StudyReport, interval
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+def show(study: StudyReport, console: Console) -> None:
+    """Prints the study: figures, trials, front, and a plot of the front."""
+    for part in renderables(study, console.width):
+        console.print(part)
+
+
+def renderables(study: StudyReport, width: int = 100) -> list[RenderableType]:
+    """What `show` prints, part by part."""
+    parts: list[RenderableType] = [_summary(study)]
+    if study.trials:
+        parts.append(_trial_table(study))
+    if study.front:
+        parts.append(_front_table(study))
+        if study.baseline:
+            parts.append(_plot(study, study.baseline, width))
+    return parts
+
+
+def _summary(study: StudyReport) -> RenderableType:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row("study", f"[bold]{_safe(study.name)}[/] on {_safe(study.environment)}")
+    baseline, final = study.baseline, study.final
+    if baseline is None:
+        grid.add_row("baseline", "not trained yet")
+        return grid
+    again = f"; on the final seeds {interval(final.baseline)}" if final else ""
+    grid.add_row(
+        "dense baseline",
+        f"return {interval(baseline.returned)}{again}; {baseline.parameters:,} parameters",
+    )
+    grid.add_row("random actions", f"return {interval(baseline.random)}")
+    grid.add_row("hypervolume", f"{study.hypervolume:.4f}")
+    for level in dict.fromkeys((study.retention, 0.99)):
+        best = sparsest(study.points, level)
+        found = (
+            f"{best.sparsity:.2%} sparse, {best.compression:.1f}x smaller ({best.name})"
+            if best
+            else "no point yet"
+        )
+        grid.add_row(f"retention ≥ {level:.0%}", found)
+    return grid
+
+
+def _trial_table(study: StudyReport) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(title="Trials", title_justify="left", header_style="bold")
+    table.add_column("trial")
+    table.add_column("plan", overflow="fold")
+    for name in ("rounds", "best sparsity", "return", "retention"):
+        table.add_column(name, justify="right")
+    table.add_column("state", overflow="fold")
+    for trial in study.trials:
+        figures = ["", "", ""]
+        if trial.points:
+            best = delivered(trial.points, study.retention)
+            figures = [
+                f"{best.sparsity:.2%}",
+                f"{best.returned.iqm:.4g}",
+                f"{best.retention:.1%}",
+            ]
+        color = {"complete": "green", "failed": "red"}.get(trial.state, "yellow")
+        reason = f": {_safe(trial.reason)}" if trial.reason else ""
+        table.add_row(
+            trial.name,
+            _safe(trial.plan.label),
+            f"{len(trial.points)}/{trial.plan.rounds}",
+            *figures,
+            f"[{color}]{trial.state}[/]{reason}",
+        )
+    table.caption = (
+        f"best: the sparsest point at retention ≥ {study.retention:.0%}, else the best return"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _front_table(study: StudyReport) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(title="Front", title_justify="left", header_style="bold")
+    table.add_column("point")
+    for name in ("sparsity", "weights only", "non-zero", "compression", "return", "retention"):
+        table.add_column(name, justify="right")
+    table.add_column("final seeds", justify="right")
+    table.add_column("plan", overflow="fold")
+    for item in study.front:
+        point = item.point
+        table.add_row(
+            f"[bold]{point.name}[/]",
+            f"{point.sparsity:.2%}",
+            f"{point.weight_sparsity:.2%}",
+            f"{point.nonzero:,}",
+            f"{point.compression:.1f}x",
+            interval(point.returned),
+            f"{point.retention:.1%}",
+            interval(item.final) if item.final else "[dim]-[/]",
+            _safe(item.plan.label),
+        )
+    return table
+
+
+def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> RenderableType:
+    """A plot in characters: return over sparsity, spaced as in `tuners.plots`."""
+    import plotext
+    from rich.text import Text
+
+    width = min(width, 100)
+    best = [item.point for item in study.front]
+    labelled = ticks(study.points)
+    edge = position(labelled[-1])
+    figure = plotext.figure.clear().theme("colorless")
+    figure.plot_size(width, 18)
+    dense = [edge * column / width for column in range(width + 1)]
+    figure.draw(figure.signal(dense, [baseline.returned.iqm] * len(dense), marker="┈"))
+    # The front last, on top of all that it shares a character with.
+    for points, marker in ((study.points, "·"), (best, "●")):
+        figure.draw(
+            figure.signal(
+                [position(point.sparsity) for point in points],
+                [point.returned.iqm for point in points],
+                marker=marker,
+            )
+        )
+    ruler = figure.ruler("x", "lower")
+    ruler.lim(0, edge)
+    ruler.ticks([position(tick) for tick in labelled], [f"{100 * tick:g}%" for tick in labelled])
+    text = Text.from_ansi(str(figure.build()))
+    text.highlight_regex("●", "bold red")
+    text.highlight_regex("┈", "dim")
+    legend = (
+        f"\nreturn over sparsity   ● front   · other points   ┈ dense {baseline.returned.iqm:.4g}"
+    )
+    text.append(legend, "dim")
+    return text
+
+
+def _safe(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

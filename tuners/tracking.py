@@ -1,0 +1,249 @@
+"""MLflow as a view of a study: the study's folder is the truth, and is projected into runs.
+
+Whatever changes is marked, and a thread brings MLflow's runs in line with the records, however
+often it takes. So a server that is away, a kill or a resumption neither loses nor doubles
+anything, and trials never wait for MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from prune_search.experiment import Experiment
+from prune_search.pareto import front
+from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
+from tuners.plots import front_figure, front_html
+from tuners.report import StudyReport, report
+from tuners.runs import SUMMARY, summary_run, table_json, trial_run
+from tuners.store import TABLE, Artifacts, Store, one_line
+
+_TRAINING = "workflowType=machine_learning"  # else the UI opens its pages about language models
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+
+def default_uri(storage: Path) -> str:
+    """The SQLite file in the storage folder."""
+    return f"sqlite:///{storage.expanduser().resolve() / 'mlflow.db'}"
+
+
+def runs_url(base: str, experiment_id: str, study: str | None = None) -> str:
+    """The page of an experiment's runs, only those of one study where it is given."""
+    chosen = f"&searchFilter={quote(_same(study), safe='')}" if study else ""
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{_TRAINING}{chosen}"
+
+
+def compare_url(base: str, experiment_id: str, run_ids: list[str]) -> str:
+    """The page that compares runs: parallel coordinates, scatter, box and contour plots."""
+    runs = quote(json.dumps(run_ids, separators=(",", ":")))
+    experiments = quote(json.dumps([experiment_id]))
+    # The page takes the address apart by hand: runs must come first, then experiments.
+    chosen = f"runs={runs}&experiments={experiments}"
+    return f"{base.rstrip('/')}/#/compare-runs?{chosen}&{_TRAINING}"
+
+
+@dataclass(frozen=True)
+class TrackerReport:
+    """What MLflow has of a study."""
+
+    pending: list[str]
+    """What is not projected yet: trials' names, `summary`; `prune-search resume` catches up."""
+    problem: str
+    """What was wrong the last time, in one line; empty when all went well."""
+    experiment_id: str | None
+    """None when MLflow was never reached."""
+    runs: dict[str, str]
+    """Run ids by trial name; the study's own under `summary`."""
+    runs_url: str
+    compare_url: str
+    """Compares the trials that have points; empty for fewer than two."""
+
+
+class Tracker:
+    """Projects a study's records into MLflow, in a thread of its own."""
+
+    def __init__(self, folder: StudyFolder, experiment: Experiment, uri: str) -> None:
+        self._folder, self._experiment = folder, experiment
+        self._store = Store(folder, experiment, uri)
+        self._wake = threading.Condition()
+        self._changed: dict[str, int] = {}  # what to project: how often it was marked
+        self._projecting = threading.Lock()  # catch_up works in its caller's thread
+        self._closing = self._stopped = False
+        self._problem = ""
+        self._thread: threading.Thread | None = None
+
+    @property
+    def problem(self) -> str:
+        """What keeps MLflow from being up to date, in one line; empty when nothing does."""
+        return self._problem
+
+    def start(self) -> None:
+        """Starts the thread."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+            self._thread.start()
+
+    def trial_changed(self, number: int) -> None:
+        """Marks a trial, and the study with it, as changed. Never waits."""
+        self._mark({trial_name(number), SUMMARY})
+
+    def catch_up(self) -> TrackerReport:
+        """Projects everything once, before it returns; what fails stays pending."""
+        self._mark(self._everything())
+        self._sweep()
+        return self._report()
+
+    def finish(self, timeout_s: float) -> TrackerReport:
+        """Projects everything and stops; a trial that is still running counts as interrupted.
+
+        What is pending after the timeout is projected when the study is resumed or finished again.
+        """
+        self._closing = True
+        self._mark(self._everything())
+        self.start()
+        with self._wake:
+            self._wake.wait_for(lambda: not self._changed, timeout_s)
+            self._stopped = True
+            self._wake.notify_all()
+        return self._report()
+
+    def _everything(self) -> set[str]:
+        return {trial.name for trial in self._folder.trials()} | {SUMMARY}
+
+    def _mark(self, keys: set[str]) -> None:
+        with self._wake:
+            for key in keys:
+                self._changed[key] = self._changed.get(key, 0) + 1
+            self._wake.notify_all()
+
+    def _work(self) -> None:
+        pause = 0.0
+        while True:
+            with self._wake:
+                if pause:
+                    # finish() cuts a long pause short, but must not hammer a server that is away.
+                    self._wake.wait_for(lambda: self._closing, pause)
+                    self._wake.wait_for(lambda: self._stopped, _SHORTEST_PAUSE_S)
+                self._wake.wait_for(lambda: self._changed or self._stopped)
+                if self._stopped:
+                    return
+            pause = 0.0 if self._sweep() else min(2 * pause + 1, _LONGEST_PAUSE_S)
+
+    def _sweep(self) -> bool:
+        """Projects what is changed, each once; whether all went well."""
+        with self._wake:
+            marked = sorted(self._changed.items(), key=lambda item: (item[0] == SUMMARY, item[0]))
+        problem = ""
+        with self._projecting:
+            for key, times in marked:
+                try:
+                    self._store.connect()
+                except Exception as error:  # a study does not end for MLflow's sake
+                    problem = f"MLflow at {self._store.uri}: {one_line(error)}"
+                    break
+                try:
+                    self._project(key)
+                except Exception as error:
+                    problem = f"MLflow at {self._store.uri}: {key}: {one_line(error)}"
+                    self._store.disconnect()
+                    continue
+                with self._wake:
+                    if self._changed.get(key) == times:  # else it has changed again meanwhile
+                        del self._changed[key]
+                    self._wake.notify_all()
+        self._problem = problem
+        return not problem
+
+    def _project(self, key: str) -> None:
+        folder, experiment = self._folder, self._experiment
+        study = folder.study()
+        if study is None:
+            raise ValueError("the study has no record yet")
+        if key == SUMMARY:
+            found = report(folder, experiment)
+            self._store.write(
+                summary_run(study, found, experiment, over=self._closing),
+                lambda: _summary_artifacts(found, folder),
+            )
+            return
+        trial = folder.trial(int(key[1:]))
+        final = folder.final()
+        finals = final.points if final else {}
+        if trial is not None:
+            self._store.write(
+                trial_run(study, trial, experiment, finals, over=self._closing),
+                lambda: _trial_artifacts(study, trial, experiment, finals, folder.path),
+            )
+
+    def _report(self) -> TrackerReport:
+        with self._wake:
+            pending = sorted(self._changed)
+        store, base = self._store, self._store.ui
+        known, experiment_id = dict(store.runs), store.experiment_id
+        compared = [
+            known[trial.name]
+            for trial in self._folder.trials()
+            if trial.points and trial.name in known
+        ]
+        return TrackerReport(
+            pending=pending,
+            problem=self._problem if pending else "",
+            experiment_id=experiment_id,
+            runs=known,
+            runs_url=runs_url(base, experiment_id, self._folder.name) if experiment_id else "",
+            compare_url=(
+                compare_url(base, experiment_id, compared)
+                if experiment_id and len(compared) > 1
+                else ""
+            ),
+        )
+
+
+def _trial_artifacts(
+    study: StudyRecord,
+    trial: TrialRecord,
+    experiment: Experiment,
+    finals: Mapping[str, Return],
+    folder: Path,
+) -> Artifacts:
+    if not trial.points or not study.baseline:
+        return {}
+    floor = study.baseline.return_at(experiment.pruning.floor)
+    title = f"{study.name} {trial.name}: {trial.plan.label}"
+    drawn = (trial.points, study.baseline, floor)
+    labels = {trial.number: trial.plan.label}
+    return {
+        TABLE: table_json(front(trial.points), folder, finals),
+        "front.png": front_figure(*drawn, final=finals, title=title),
+        "front.html": front_html(*drawn, final=finals, labels=labels, title=title),
+    }
+
+
+def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
+    files: Artifacts = {}
+    if folder.experiment_file.is_file():
+        files["experiment.yaml"] = folder.experiment_file.read_text(encoding="utf-8")
+    if not found.front or not found.baseline:
+        return files
+    points = [item.point for item in found.front]
+    title = f"{found.name}: {found.environment}, {len(found.trials)} trials"
+    labels = {trial.number: trial.plan.label for trial in found.trials}
+    drawn = (found.points, found.baseline, found.floor)
+    return {
+        **files,
+        TABLE: table_json(points, found.folder, found.finals),
+        "front.png": front_figure(*drawn, final=found.finals, title=title),
+        "front.html": front_html(
+            *drawn, final=found.finals, labels=labels, title=title, standalone=True
+        ),
+    }
+
+
+def _same(study: str) -> str:
+    """MLflow's search filter for a study's runs; its strings know no escapes."""
+    mark = '"' if "'" in study else "'"
+    return f"tags.study = {mark}{study}{mark}"
