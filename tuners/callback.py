@@ -27,6 +27,10 @@ class StudyCallback(tune.Callback):
         self._folder, self._progress = folder, progress
         self._tracker, self._budget = tracker, budget
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks to restore them later; a resumed study makes its own.
+        return {}
+
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._progress.trial_started(trial.config["number"])
 

@@ -42,8 +42,6 @@ def connection(resources: Resources) -> Iterator[None]:
     warnings.filterwarnings("ignore")
     import ray
 
-    for name in ("ray", "ray.tune", "ray.rllib"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     address = resources.address
     if address:
         _reachable(address)
@@ -58,8 +56,9 @@ def connection(resources: Resources) -> Iterator[None]:
         raise UserError(
             f"resources.address: no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}"
         ) from None
-    for name in ("ray", "ray.tune", "ray.rllib"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # What goes wrong with a trial is told in one line by the display.
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -21,6 +21,9 @@ _FRONT, _DENSE, _FLOOR, _FAINT = "#c2410c", "#1f2937", "#6b7280", "#94a3b8"
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
 _FINEST = 1e-6  # density below which points are drawn on the edge: an empty network is at infinity
 
+_OFFLINE = """<script>if (!window.Plotly) document.body.textContent =
+"This page needs cdn.plot.ly, which cannot be reached. front.png shows the same.";</script>"""
+
 
 def position(sparsity: float) -> float:
     """Where a sparsity lies on the horizontal axis: log10 of the compression.
@@ -173,8 +176,9 @@ def front_html(
         },
         yaxis={"title": "return (IQM, 95 % interval)"},
     )
-    script: bool | str = True if standalone else "cdn"
-    return str(figure.to_html(include_plotlyjs=script, full_html=True))
+    if standalone:
+        return str(figure.to_html(include_plotlyjs=True))
+    return str(figure.to_html(include_plotlyjs="cdn")).replace("</body>", f"{_OFFLINE}</body>")
 
 
 def _others(points: Sequence[Point], best: Sequence[Point]) -> list[Point]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -102,19 +102,9 @@ def summary_run(
     """The run of the study."""
     ended = max([study.ended or 0, study.started, *(point.time for point in found.points)])
     states = [trial.state for trial in found.trials]
-    at_95, at_99 = sparsest(found.points, 0.95), sparsest(found.points, 0.99)
-    scalars: dict[str, float] = {
-        "study_trials_complete": states.count("complete"),
-        "study_trials_failed": states.count("failed"),
-        "study_env_steps": sum(trial.env_steps for trial in found.trials),
-        "study_wall_s": study.wall_s,
-    }
-    if found.baseline:
-        scalars |= {
-            "study_baseline_return": found.baseline.returned.iqm,
-            "study_random_return": found.baseline.random.iqm,
-        }
+    scalars: dict[str, float] = {}
     if found.points:
+        at_95, at_99 = sparsest(found.points, 0.95), sparsest(found.points, 0.99)
         scalars |= {
             "hypervolume": found.hypervolume,
             "sparsity_95": at_95.sparsity if at_95 else 0.0,
@@ -122,7 +112,19 @@ def summary_run(
             "compression_95": at_95.compression if at_95 else 1.0,
             "compression_99": at_99.compression if at_99 else 1.0,
         }
-    metrics = [_curve(item.point) for item in found.front]
+    if found.baseline:
+        scalars |= {
+            "study_baseline_return": found.baseline.returned.iqm,
+            "study_random_return": found.baseline.random.iqm,
+        }
+    scalars |= {
+        "study_trials_complete": states.count("complete"),
+        "study_trials_failed": states.count("failed"),
+        "study_env_steps": sum(trial.env_steps for trial in found.trials),
+        "study_wall_s": study.wall_s,
+    }
+    # MLflow forgets no metric: a point that later falls off the front would stay in its chart.
+    curve = [_curve(item.point) for item in found.front] if over or study.ended else []
     running = "KILLED" if over else "RUNNING"
     tags = _tags(study, "summary")
     tags["mlflow.note.content"] = _summary_note(found, experiment)
@@ -139,7 +141,7 @@ def summary_run(
             "trials": str(experiment.search.trials),
             "sampler": experiment.search.sampler,
         },
-        metrics=_logged([*metrics, *_scalars(scalars, ended)]),
+        metrics=_logged([*_scalars(scalars, ended), *curve]),
     )
 
 
@@ -182,14 +184,24 @@ def _scalars(figures: Mapping[str, float], time: float) -> list[Metric]:
 
 
 def _best(figures: Mapping[str, float]) -> dict[str, float]:
-    """The figures of the trial's best point get a name of their own beside the curve's."""
+    """The figures of the trial's best point get a name of their own beside the curve's.
+
+    The hypervolume leads, since the UI's parallel coordinates start with the first metric.
+    """
     own = {"return", "retention", "sparsity", "compression"}
-    return {f"best_{key}" if key in own else key: value for key, value in figures.items()}
+    named = {f"best_{key}" if key in own else key: value for key, value in figures.items()}
+    return {"hypervolume": named["hypervolume"], **named}
 
 
 def _logged(metrics: Iterable[Metric]) -> list[Metric]:
-    """NaN and infinity would break MLflow's charts; they are in the study's records."""
-    return [metric for metric in metrics if isfinite(metric.value)]
+    """As the UI can show them: not NaN or infinite, and of few digits; the records have all."""
+    return [
+        replace(metric, value=_short(metric.value)) for metric in metrics if isfinite(metric.value)
+    ]
+
+
+def _short(value: float) -> float:
+    return value if float(value).is_integer() else float(f"{value:.6g}")
 
 
 def _tags(study: StudyRecord, kind: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prune_search.errors import UserError
 from prune_search.experiment import Experiment
-from prune_search.record import Record, StudyFolder
+from prune_search.record import Record, StudyFolder, StudyRecord
 from tuners.runs import Metric, Run, study_id
 
 if TYPE_CHECKING:
@@ -33,6 +33,21 @@ _ENVIRONMENT = {
 TABLE = "front.json"
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
 
+
+VIEW = "prune-search"
+"""The view of all studies that the experiment shares; one study's is named by its id."""
+
+_COLUMNS = {
+    "metrics": [
+        "hypervolume",
+        "best_sparsity",
+        "best_compression",
+        "best_return",
+        "best_retention",
+    ],
+    "params": ["granularity", "criterion", "allocation", "scope", "schedule", "ratio", "threshold"],
+}
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 Artifacts: TypeAlias = "dict[str, str | Figure]"
 """By file name: a text, or a picture."""
@@ -82,7 +97,7 @@ class Store:
             raise ValueError("the study has no record yet")
         mlflow = _mlflow()
         client = mlflow.MlflowClient(self.uri)
-        self.experiment_id = self._experiment(client)
+        self.experiment_id = self._experiment(client, study)
         self.runs, self._status, self._tags, self._logged = {}, {}, {}, {}
         page = None
         while True:
@@ -180,18 +195,21 @@ class Store:
         self._digests[run.key] = digest
         self._remember()
 
-    def _experiment(self, client: Any) -> str:
+    def _experiment(self, client: Any, study: StudyRecord) -> str:
+        views = {**_view(VIEW, ""), **_view(study_id(study), same_study(study.name))}
         found = client.get_experiment_by_name(self._name)
         if found is None:
-            # Custom model development: the UI opens the runs, not its pages about chat models.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
             location = artifact_location(self.uri)
-            return str(client.create_experiment(self._name, location, tags=kind))
+            tags = {**_KIND, **views}
+            return str(client.create_experiment(self._name, location, tags=tags))
         if found.lifecycle_stage == "deleted":
             raise ValueError(
                 f"experiment {self._name!r} is deleted there; restore it, or name another one as"
                 " tracking.experiment"
             )
+        for key, value in views.items():
+            if found.tags.get(key) != value:
+                client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
 
     def _remember(self) -> None:
@@ -223,6 +241,26 @@ def experiment_id(uri: str, name: str) -> str:
     if found is None:
         raise UserError(f"tracking.experiment: MLflow at {uri} has no experiment {name!r} yet")
     return str(found.experiment_id)
+
+
+def _view(key: str, search: str) -> dict[str, str]:
+    """The tag that the UI's own "Share view" writes: the runs it shows, and their columns.
+
+    Without it the table of runs shows no metric and no parameter.
+    """
+    columns = [f"{kind}.`{name}`" for kind, names in _COLUMNS.items() for name in names]
+    state = {
+        "searchFilter": search,
+        "selectedColumns": columns,
+        "runsHiddenMode": "FIRST_20_RUNS",
+    }
+    return {f"mlflow.sharedViewState.{key}": json.dumps(state)}
+
+
+def same_study(name: str) -> str:
+    """MLflow's search filter for a study's runs; its strings know no escapes."""
+    mark = '"' if "'" in name else "'"
+    return f"tags.study = {mark}{name}{mark}"
 
 
 def one_line(error: Exception) -> str:

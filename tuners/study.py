@@ -60,26 +60,6 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     return folder
 
 
-def open_study(storage: str, name: str) -> tuple[StudyFolder, Experiment]:
-    """An existing study's folder and experiment.
-
-    Raises:
-        UserError: there is none of this name; the message lists those there are.
-    """
-    folder = StudyFolder(storage, name)
-    if not folder.experiment_file.is_file():
-        known = ", ".join(studies(storage)) or "none"
-        raise UserError(f"name: no study {name!r} in {folder.path.parent}; there are: {known}")
-    text = folder.experiment_file.read_text(encoding="utf-8")
-    return folder, experiment_file.parse(text, where=str(folder.experiment_file))
-
-
-def studies(storage: str) -> list[str]:
-    """Names of the studies in a storage folder."""
-    root = Path(storage).expanduser()
-    return sorted(path.parent.name for path in root.glob("*/experiment.yaml"))
-
-
 def run(folder: StudyFolder, experiment: Experiment, progress: Progress) -> TrackerReport:
     """Runs a study, or goes on with it, to its end.
 
@@ -182,6 +162,8 @@ def _search(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder.path),
+            # Trials write checkpoints of their own, one a round.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=experiment.search.retries),
             callbacks=[callback],
             stop=budget,

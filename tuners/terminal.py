@@ -11,6 +11,7 @@ from tuners.report import StudyReport, interval
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 
 def show(study: StudyReport, console: Console) -> None:
@@ -21,11 +22,12 @@ def show(study: StudyReport, console: Console) -> None:
 
 def renderables(study: StudyReport, width: int = 100) -> list[RenderableType]:
     """What `show` prints, part by part."""
+    wide = width >= 120
     parts: list[RenderableType] = [_summary(study)]
     if study.trials:
-        parts.append(_trial_table(study))
+        parts.append(_trial_table(study, wide))
     if study.front:
-        parts.append(_front_table(study))
+        parts.append(_front_table(study, wide))
         if study.baseline:
             parts.append(_plot(study, study.baseline, width))
     return parts
@@ -60,62 +62,67 @@ def _summary(study: StudyReport) -> RenderableType:
     return grid
 
 
-def _trial_table(study: StudyReport) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(title="Trials", title_justify="left", header_style="bold")
-    table.add_column("trial")
+def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
+    table = _table("Trials", "trial")
     table.add_column("plan", overflow="fold")
-    for name in ("rounds", "best sparsity", "return", "retention"):
-        table.add_column(name, justify="right")
+    for name in ("rounds", "sparsity", "return", *(["retention"] if wide else [])):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", overflow="fold")
     for trial in study.trials:
         figures = ["", "", ""]
         if trial.points:
             best = delivered(trial.points, study.retention)
-            figures = [
-                f"{best.sparsity:.2%}",
-                f"{best.returned.iqm:.4g}",
-                f"{best.retention:.1%}",
-            ]
+            figures = [f"{best.sparsity:.2%}", f"{best.returned.iqm:.4g}", f"{best.retention:.1%}"]
         color = {"complete": "green", "failed": "red"}.get(trial.state, "yellow")
-        reason = f": {_safe(trial.reason)}" if trial.reason else ""
+        # That a trial has used its env steps needs no words.
+        reason = "" if trial.reason in ("", "progress") else f": {_safe(trial.reason)}"
         table.add_row(
             trial.name,
             _safe(trial.plan.label),
             f"{len(trial.points)}/{trial.plan.rounds}",
-            *figures,
+            *figures[: 3 if wide else 2],
             f"[{color}]{trial.state}[/]{reason}",
         )
     table.caption = (
-        f"best: the sparsest point at retention ≥ {study.retention:.0%}, else the best return"
+        f"figures of the sparsest point at retention ≥ {study.retention:.0%}, else the best return"
     )
-    table.caption_justify = "left"
     return table
 
 
-def _front_table(study: StudyReport) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(title="Front", title_justify="left", header_style="bold")
-    table.add_column("point")
-    for name in ("sparsity", "weights only", "non-zero", "compression", "return", "retention"):
-        table.add_column(name, justify="right")
-    table.add_column("final seeds", justify="right")
-    table.add_column("plan", overflow="fold")
+def _front_table(study: StudyReport, wide: bool) -> RenderableType:
+    table = _table("Front", "point")
+    names = ["sparsity", "smaller", "return", "retention", "on final seeds"]
+    for name in [*names, *(["non-zero"] if wide else [])]:
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("plan", overflow="fold")
     for item in study.front:
         point = item.point
         table.add_row(
             f"[bold]{point.name}[/]",
             f"{point.sparsity:.2%}",
-            f"{point.weight_sparsity:.2%}",
-            f"{point.nonzero:,}",
             f"{point.compression:.1f}x",
             interval(point.returned),
             f"{point.retention:.1%}",
             interval(item.final) if item.final else "[dim]-[/]",
-            _safe(item.plan.label),
+            *([f"{point.nonzero:,}", _safe(item.plan.label)] if wide else []),
         )
+    return table
+
+
+def _table(title: str, key: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column(key, no_wrap=True)
     return table
 
 

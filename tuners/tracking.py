@@ -19,8 +19,8 @@ from prune_search.pareto import front
 from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
 from tuners.plots import front_figure, front_html
 from tuners.report import StudyReport, report
-from tuners.runs import SUMMARY, summary_run, table_json, trial_run
-from tuners.store import TABLE, Artifacts, Store, one_line
+from tuners.runs import SUMMARY, study_id, summary_run, table_json, trial_run
+from tuners.store import TABLE, VIEW, Artifacts, Store, one_line
 
 _TRAINING = "workflowType=machine_learning"  # else the UI opens its pages about language models
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -31,10 +31,11 @@ def default_uri(storage: Path) -> str:
     return f"sqlite:///{storage.expanduser().resolve() / 'mlflow.db'}"
 
 
-def runs_url(base: str, experiment_id: str, study: str | None = None) -> str:
+def runs_url(base: str, experiment_id: str, study: StudyRecord | None = None) -> str:
     """The page of an experiment's runs, only those of one study where it is given."""
-    chosen = f"&searchFilter={quote(_same(study), safe='')}" if study else ""
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{_TRAINING}{chosen}"
+    view = study_id(study) if study else VIEW
+    page = f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    return f"{page}?{_TRAINING}&viewStateShareKey={view}"
 
 
 def compare_url(base: str, experiment_id: str, run_ids: list[str]) -> str:
@@ -194,7 +195,7 @@ class Tracker:
             problem=self._problem if pending else "",
             experiment_id=experiment_id,
             runs=known,
-            runs_url=runs_url(base, experiment_id, self._folder.name) if experiment_id else "",
+            runs_url=runs_url(base, experiment_id, self._folder.study()) if experiment_id else "",
             compare_url=(
                 compare_url(base, experiment_id, compared)
                 if experiment_id and len(compared) > 1
@@ -241,9 +242,3 @@ def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
             *drawn, final=found.finals, labels=labels, title=title, standalone=True
         ),
     }
-
-
-def _same(study: str) -> str:
-    """MLflow's search filter for a study's runs; its strings know no escapes."""
-    mark = '"' if "'" in study else "'"
-    return f"tags.study = {mark}{study}{mark}"
