@@ -304,8 +304,8 @@ def benchmark_wall(name: Name, storage: Storage = "studies") -> None:
     """A finished study's wall time, against the RLlib time that was in it."""
     from tuners.benchmark import wall_overhead
 
-    folder, settings = _open(storage, name)
-    print(wall_overhead(folder, settings))
+    folder, _ = _open(storage, name)
+    print(wall_overhead(folder))
 
 
 def _open(storage: str, name: str) -> tuple[StudyFolder, Experiment]:

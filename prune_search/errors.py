@@ -8,6 +8,10 @@ class UserError(Exception):
     """
 
 
+class TrialError(Exception):
+    """A trial cannot go on: what it computed is not finite, or nothing was sampled."""
+
+
 def unknown(what: str, given: object, known: object) -> UserError:
     """The error for a name that is not among those known, which it lists."""
     names = ", ".join(sorted(str(name) for name in known))  # type: ignore[attr-defined]

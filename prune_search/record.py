@@ -176,6 +176,10 @@ class StudyRecord(Record):
     """When the search and the re-evaluation of its front were done."""
     wall_s: float = 0.0
     """Wall seconds of the command, all resumptions added up."""
+    baseline_s: float = 0.0
+    """RLlib seconds of the baseline; 0 when an earlier study had trained it."""
+    concurrent_trials: int = 1
+    """Trials at a time."""
 
 
 class FinalRecord(Record):

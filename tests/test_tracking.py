@@ -2,149 +2,485 @@
 
 from __future__ import annotations
 
-import random
+import json
+import math
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from prune_search.experiment import Environment, Experiment, Plan, Pruning, Search, Tracking
-from prune_search.record import (
-    BaselineRecord,
-    FinalRecord,
-    Point,
-    Return,
-    StudyFolder,
-    StudyRecord,
-    TrialRecord,
-    trial_name,
-)
+import pytest
 
-PARAMETERS = 4_610
-STARTED = 1_760_000_000.0
+from prune_search.errors import UserError
+from prune_search.pareto import front, hypervolume, summary
+from prune_search.record import Point, StudyFolder, StudyRecord
+from tests.studies import BASELINE, STARTED, end_study, make_experiment, make_study, make_trial
+from tuners.server import ui
+from tuners.store import experiment_id
+from tuners.tracking import Tracker, TrackerReport, compare_url, default_uri, runs_url
+
+ROOT = Path(__file__).parents[1]
 
 
-def returned(iqm: float, episodes: int = 20) -> Return:
-    return Return(iqm=iqm, low=iqm - 0.04 * abs(iqm) - 1, high=min(iqm + 12, 500), episodes=episodes)
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite store, made once: its migrations take two seconds."""
+    path = tmp_path_factory.mktemp("store")
+    with pytest.raises(UserError, match="no experiment 'none' yet"):
+        experiment_id(default_uri(path), "none")
+    return path / "mlflow.db"
 
 
-BASELINE = BaselineRecord(
-    key="0123456789ab",
-    checkpoint="/somewhere/baseline",
-    returned=Return(iqm=500.0, low=496.5, high=500.0, episodes=20),
-    random=Return(iqm=20.0, low=18.0, high=22.5, episodes=20),
-    parameters=PARAMETERS,
-    weights=4_480,
-    env_steps=60_000,
-    train_s=13.0,
-)
+@pytest.fixture
+def storage(tmp_path: Path, empty_store: Path) -> Path:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return tmp_path
 
 
-def make_plan(number: int, ratio: float = 0.98) -> Plan:
-    """Plans that differ, one in five by threshold."""
-    pick = random.Random(number)
-    criterion = pick.choice(["magnitude", "saliency", "gradient", "random"])
-    schedule = pick.choice(["one_shot", "linear", "cubic", "geometric"])
-    scope = pick.choice(["actor", "both"])
-    by_threshold = number % 5 == 4
-    timed = schedule != "one_shot"
-    return Plan(
-        granularity="weight",
-        criterion="threshold" if by_threshold else criterion,
-        allocation=None if by_threshold else pick.choice(["uniform", "global", "erk"]),
-        scope=scope,
-        ratio=None if by_threshold else ratio,
-        critic_ratio=pick.uniform(0.3, 0.9) if scope == "both" and not by_threshold else None,
-        threshold=pick.uniform(0.5, 2.5) if by_threshold else None,
-        threshold_unit="std" if by_threshold else None,
-        schedule=schedule,
-        start=0.0 if timed else None,
-        end=pick.choice([0.5, 0.75]) if timed else None,
-        rounds=6,
-        env_steps=40_000,
-        lr_scale=1.0,
+def client_of(storage: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(default_uri(storage))
+
+
+def tracked(storage: Path, folder: StudyFolder) -> TrackerReport:
+    """Projects a study to its end, as the driver does."""
+    tracker = Tracker(folder, make_experiment(), default_uri(storage))
+    tracker.start()
+    return tracker.finish(timeout_s=60)
+
+
+def contents(storage: Path) -> dict[str, Any]:
+    """All that MLflow holds, down to each metric's history."""
+    client = client_of(storage)
+    found = {}
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id]):
+            run_id = run.info.run_id
+            history = {
+                key: sorted(
+                    (item.step, item.value, item.timestamp)
+                    for item in client.get_metric_history(run_id, key)
+                )
+                for key in run.data.metrics
+            }
+            files = sorted(item.path for item in client.list_artifacts(run_id))
+            found[run_id] = (run.info.status, run.data.params, run.data.tags, history, files)
+    return found
+
+
+def by_trial(storage: Path, report: TrackerReport) -> dict[str, Any]:
+    client = client_of(storage)
+    return {key: client.get_run(run_id) for key, run_id in report.runs.items()}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that is over, and its runs."""
+
+    storage: Path
+    folder: StudyFolder
+    report: TrackerReport
+    runs: dict[str, Any]
+    """MLflow's, by trial name."""
+
+    def files(self, key: str) -> list[str]:
+        found = client_of(self.storage).list_artifacts(self.report.runs[key])
+        return [item.path for item in found]
+
+    def history(self, key: str, metric: str) -> list[Any]:
+        found: list[Any] = client_of(self.storage).get_metric_history(self.report.runs[key], metric)
+        return found
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Finished:
+    """Three complete trials, one that failed, and one by threshold; not to be changed."""
+    storage = tmp_path_factory.mktemp("finished")
+    shutil.copy(empty_store, storage / "mlflow.db")
+    folder = make_study(storage)
+    folder.write_trial(make_trial(3, rounds=2, state="failed"))
+    folder.write_trial(make_trial(4))
+    end_study(folder)
+    report = tracked(storage, folder)
+    return Finished(storage, folder, report, by_trial(storage, report))
+
+
+def test_the_import_is_quick() -> None:
+    code = "import sys, tuners.tracking, tuners.server, tuners.terminal; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"mlflow", "matplotlib", "plotly", "plotext", "pandas", "ray"} & set(loaded)
+
+
+def test_a_study_becomes_one_flat_run_a_trial_and_one_summary(finished: Finished) -> None:
+    runs, report = finished.runs, finished.report
+    assert report.pending == [] and report.problem == ""
+    assert sorted(runs) == ["summary", "t00", "t01", "t02", "t03", "t04"]
+    assert len(contents(finished.storage)) == 6
+    failed = [key for key, run in runs.items() if run.info.status == "FAILED"]
+    assert failed == ["t03"]
+    assert runs["t03"].data.tags["reason"] == "NaN in the learner's weights"
+    assert [run.info.status for run in runs.values()].count("FINISHED") == 5
+    for key, run in runs.items():
+        assert run.data.tags["study"] == "cartpole"
+        assert run.data.tags["kind"] == ("summary" if key == "summary" else "trial")
+        assert run.data.tags["mlflow.source.name"] == "prune-search"
+        assert "mlflow.parentRunId" not in run.data.tags
+    record = finished.folder.trial(1)
+    assert record is not None
+    assert runs["t01"].info.run_name == f"t01 {record.plan.label} (cartpole)"
+    assert runs["t01"].info.start_time == record.started * 1000
+    assert runs["t01"].info.end_time == record.points[-1].time * 1000
+
+
+def test_parameters_are_the_plan(finished: Finished) -> None:
+    params = finished.runs["t04"].data.params
+    plan = make_trial(4).plan
+    assert set(params) == set(plan.model_dump(exclude_none=True))
+    assert "ratio" not in params and params["criterion"] == "threshold"
+    assert float(params["threshold"]) == pytest.approx(plan.threshold, rel=1e-5)
+
+
+def test_metrics_draw_the_curve_and_tell_trials_apart(finished: Finished) -> None:
+    metrics, trial = finished.runs["t00"].data.metrics, make_trial(0)
+    curve = finished.history("t00", "return")
+    assert {(item.step, item.value, item.timestamp) for item in curve} == {
+        (round(1000 * point.sparsity), short(point.returned.iqm), round(1000 * point.time))
+        for point in trial.points
+    }
+    rounds = finished.history("t00", "round_sparsity")
+    assert [item.step for item in rounds] == [point.round for point in trial.points]
+    # No training episode had ended in the first round.
+    training = finished.history("t00", "round_return_training")
+    assert [item.step for item in training] == [2, 3, 4, 5, 6]
+
+    expected = summary(trial, retention=0.95)
+    assert metrics["best_return"] == short(expected["return"])
+    for key in ("hypervolume", "sparsity_95", "sparsity_99", "compression_95", "compression_99"):
+        assert metrics[key] == short(expected[key])
+        assert {item.step for item in finished.history("t00", key)} == {0}
+    assert metrics["env_steps"] == trial.env_steps
+    assert len(metrics) <= 22
+
+
+def test_the_summary_run_holds_the_study(finished: Finished) -> None:
+    run, best = finished.runs["summary"], front(finished_points(finished))
+    metrics, note = run.data.metrics, run.data.tags["mlflow.note.content"]
+    assert run.info.run_name == "cartpole summary"
+    assert run.data.params == {
+        "environment": "CartPole-v1",
+        "algorithm": "PPO",
+        "trials": "12",
+        "sampler": "tpe",
+    }
+    assert metrics["hypervolume"] == short(hypervolume(best))
+    assert metrics["study_baseline_return"] == 500 and metrics["study_random_return"] == 20
+    assert metrics["study_trials_complete"] == 4 and metrics["study_trials_failed"] == 1
+    assert metrics["study_wall_s"] == 321
+    steps = sorted(item.step for item in finished.history("summary", "return"))
+    assert steps == [round(1000 * point.sparsity) for point in best]
+    for point in best:
+        assert f"| {point.name} |" in note
+    assert "return on final seeds" in note and "prune-search evaluate cartpole t0" in note
+    assert finished.files("summary") == ["experiment.yaml", "front.html", "front.json", "front.png"]
+
+
+def test_artifacts_lie_beside_a_sqlite_file(finished: Finished) -> None:
+    client, storage = client_of(finished.storage), finished.storage
+    experiment = client.get_experiment(finished.report.experiment_id)
+    assert experiment.artifact_location == (storage / "mlartifacts").as_uri()
+    run_id = finished.report.runs["t00"]
+    assert (storage / "mlartifacts" / run_id / "artifacts" / "front.png").is_file()
+    assert finished.files("t03") == ["front.html", "front.json", "front.png"]
+
+
+def test_the_addresses_open_views_that_exist(finished: Finished) -> None:
+    report = finished.report
+    tags = client_of(finished.storage).get_experiment(report.experiment_id).tags
+    key = report.runs_url.partition("viewStateShareKey=")[2]
+    view = json.loads(tags[f"mlflow.sharedViewState.{key}"])
+    assert view["searchFilter"] == "tags.study = 'cartpole'"
+    assert "metrics.`hypervolume`" in view["selectedColumns"]
+    assert report.runs["t00"] in report.compare_url
+    assert report.runs["summary"] not in report.compare_url
+
+
+def test_projecting_twice_changes_nothing(storage: Path) -> None:
+    folder = make_study(storage, trials=2)
+    end_study(folder)
+    tracked(storage, folder)
+    before = contents(storage)
+    tracked(storage, folder)
+    (folder.path / "mlflow.json").unlink()
+    again = tracked(storage, folder)
+    assert contents(storage) == before
+    assert set(again.runs.values()) == set(before)
+
+
+def test_fronts_of_several_runs_are_one_table(storage: Path) -> None:
+    import mlflow
+
+    folder = make_study(storage, trials=2)
+    report = tracked(storage, folder)
+    (folder.path / "mlflow.json").unlink()
+    tracked(storage, folder)  # a second time, so that rows could have been doubled
+    mlflow.set_tracking_uri(default_uri(storage))
+    try:
+        mlflow.set_experiment(experiment_id=report.experiment_id)
+        chosen = [report.runs["t00"], report.runs["t01"]]
+        table = mlflow.load_table("front.json", run_ids=chosen, extra_columns=["run_id"])
+    finally:
+        mlflow.set_tracking_uri(None)
+    points = [point for number in (0, 1) for point in front(make_trial(number).points)]
+    assert sorted(table["point"]) == sorted(point.name for point in points)
+    row = table[table["point"] == points[0].name].iloc[0]
+    assert row["sparsity"] == pytest.approx(points[0].sparsity, abs=1e-6)
+    assert row["checkpoint"] == str(folder.path / points[0].checkpoint)
+    named = {"trial", "round", "weight_sparsity", "compression", "nonzero", "return_iqm"}
+    assert named <= set(table.columns)
+
+
+def test_a_process_that_is_killed_loses_and_doubles_nothing(storage: Path) -> None:
+    folder = make_study(storage, trials=1)
+    folder.write_trial(make_trial(2, rounds=2, state="running"))
+    code = f"""
+import os, signal
+from tests.studies import *
+from tuners.tracking import Tracker, default_uri
+tracker = Tracker(StudyFolder({str(storage)!r}, "cartpole"), make_experiment(),
+                  default_uri(Path({str(storage)!r})))
+tracker.catch_up()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
+    assert killed.returncode == -signal.SIGKILL and killed.stderr == "", killed.stderr
+    before = contents(storage)
+    assert [status for status, *_ in before.values()].count("RUNNING") == 2  # t02, summary
+    (folder.path / "mlflow.json").unlink()
+
+    folder.write_trial(make_trial(2))
+    report = tracked(storage, folder)
+    assert set(report.runs.values()) == set(before) == set(contents(storage))
+    run = by_trial(storage, report)["t02"]
+    assert run.info.status == "FINISHED"
+    steps = client_of(storage).get_metric_history(report.runs["t02"], "round_return")
+    assert [item.step for item in steps] == [1, 2, 3, 4, 5, 6]
 
 
-def make_point(trial: int, number: int, sparsity: float, iqm: float) -> Point:
-    nonzero = round(PARAMETERS * (1 - sparsity))
-    return Point(
-        trial=trial,
-        round=number,
-        progress=number / 6,
-        target=sparsity,
-        sparsity=1 - nonzero / PARAMETERS,
-        weight_sparsity=min(1.0, (1 - nonzero / PARAMETERS) * 1.01),
-        trained_sparsity=sparsity * 0.7,
-        parameters=PARAMETERS,
-        nonzero=nonzero,
-        compression=PARAMETERS / nonzero,
-        layers={"encoder.0.weight": sparsity},
-        returned=returned(iqm),
-        return_pruned=iqm * 0.6,
-        return_training=None if number == 1 else iqm * 0.8,
-        retention=BASELINE.retention(iqm),
-        env_steps=number * 6_666,
-        train_s=3.5,
-        eval_s=0.4,
-        time=STARTED + 100 * trial + 10 * number,
-        checkpoint=f"trials/{trial_name(trial)}/round-{number:02d}",
+def test_an_interrupted_trial_goes_on_in_its_run(storage: Path) -> None:
+    folder = make_study(storage, trials=1)
+    folder.write_trial(make_trial(1, rounds=3, state="running"))
+    stopped = tracked(storage, folder)
+    runs = by_trial(storage, stopped)
+    assert {run.info.status for run in runs.values()} == {"FINISHED", "KILLED"}
+    assert runs["t01"].data.tags["reason"].startswith("interrupted")
+    shown = client_of(storage).download_artifacts(stopped.runs["t01"], "front.json")
+
+    resumed = Tracker(folder, make_experiment(), default_uri(storage))
+    assert resumed.catch_up().runs == stopped.runs
+    runs = by_trial(storage, stopped)
+    assert runs["t01"].info.status == runs["summary"].info.status == "RUNNING"
+    assert "reason" not in runs["t01"].data.tags
+
+    before = Path(shown).read_text()
+    folder.write_trial(make_trial(1))
+    resumed.trial_changed(1)
+    resumed.start()
+    assert resumed.finish(timeout_s=60).runs == stopped.runs
+    assert by_trial(storage, stopped)["t01"].info.status == "FINISHED"
+    after = client_of(storage).download_artifacts(stopped.runs["t01"], "front.json")
+    assert Path(after).read_text() != before
+
+
+def test_studies_of_one_name_are_kept_apart(storage: Path) -> None:
+    first = make_study(storage / "a", trials=1)
+    second = make_study(storage / "b", trials=1)
+    second.write_study(StudyRecord(name="cartpole", started=STARTED + 1, baseline=BASELINE))
+    reports = [tracked(storage, folder) for folder in (first, second)]
+    assert not set(reports[0].runs.values()) & set(reports[1].runs.values())
+    assert len(contents(storage)) == 4
+
+
+def test_nothing_that_is_not_finite_is_logged(storage: Path) -> None:
+    folder = make_study(storage, trials=1)
+    trial = make_trial(0)
+    odd = trial.points[2].model_copy(
+        update={"return_pruned": float("nan"), "compression": float("inf")}
     )
+    points = [*trial.points[:2], odd, *trial.points[3:]]
+    folder.write_trial(trial.model_copy(update={"points": points}))
+    assert tracked(storage, folder).pending == []
+    for _, _, _, history, _ in contents(storage).values():
+        assert all(math.isfinite(value) for values in history.values() for _, value, _ in values)
 
 
-def make_trial(number: int, rounds: int = 6, state: str = "complete", **changes: object) -> TrialRecord:
-    """A trial whose return falls with sparsity, with noise, and recovers in its last rounds."""
-    noise = random.Random(100 + number)
-    ratio = 1 - 0.1 * (0.07 ** noise.random())
-    plan = make_plan(number, ratio)
-    quality = noise.uniform(0.985, 0.999)
-    points = []
-    for at in range(1, rounds + 1):
-        sparsity = ratio if plan.schedule == "one_shot" else ratio * min(1.0, at / 4) ** 0.3
-        collapse = 1 / (1 + ((1 - quality) / (1 - sparsity)) ** 3)
-        recovered = 0.8 + 0.2 * at / 6
-        iqm = max(9.0, min(500.0, 500 * collapse * recovered + noise.gauss(0, 12)))
-        points.append(make_point(number, at, sparsity, iqm))
-    record = TrialRecord(
-        number=number,
-        plan=plan,
-        state=state,
-        reason={"complete": "progress", "failed": "NaN in the learner's weights"}.get(state, ""),
-        started=STARTED + 100 * number,
-        points=points,
+def test_a_study_without_baseline_or_points_has_its_summary(storage: Path) -> None:
+    folder = StudyFolder(storage, "young")
+    folder.write_study(StudyRecord(name="young", started=STARTED))
+    folder.write_trial(make_trial(0, rounds=0, state="failed"))
+    report = tracked(storage, folder)
+    assert report.pending == [] and report.compare_url == ""
+    assert by_trial(storage, report)["summary"].info.status == "KILLED"
+    assert by_trial(storage, report)["t00"].info.status == "FAILED"
+
+
+def test_deleted_runs_and_experiments(storage: Path) -> None:
+    folder = make_study(storage, trials=1)
+    first = tracked(storage, folder)
+    client_of(storage).delete_run(first.runs["t00"])
+    second = tracked(storage, folder)
+    assert second.runs["t00"] != first.runs["t00"]
+    assert second.runs["summary"] == first.runs["summary"]
+    files = client_of(storage).list_artifacts(second.runs["t00"])
+    assert [item.path for item in files] == ["front.html", "front.json", "front.png"]
+
+    client_of(storage).delete_experiment(first.experiment_id)
+    third = Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
+    assert third.pending == ["summary", "t00"]
+    assert "is deleted" in third.problem and "tracking.experiment" in third.problem
+
+
+def test_a_store_that_is_away_never_blocks(storage: Path, capfd: Any) -> None:
+    folder = make_study(storage)
+    address = f"http://127.0.0.1:{free_port()}"
+    tracker = Tracker(folder, make_experiment(), address)
+    tracker.start()
+    began = time.monotonic()
+    for number in range(3):
+        for _ in range(1_000):
+            tracker.trial_changed(number)
+    assert time.monotonic() - began < 0.5
+    wait_for(lambda: tracker.problem != "")
+    began = time.monotonic()
+    report = tracker.finish(timeout_s=2)
+    assert time.monotonic() - began < 3
+    assert report.pending == ["summary", "t00", "t01", "t02"]
+    assert address in report.problem and "\n" not in report.problem and len(report.problem) < 300
+    assert report.experiment_id is None and report.runs == {} and report.compare_url == ""
+    assert capfd.readouterr() == ("", "")
+
+    # The same study, pointed to a store that answers: all is caught up.
+    live = tracked(storage, folder)
+    assert live.pending == [] and sorted(live.runs) == ["summary", "t00", "t01", "t02"]
+
+
+def test_a_locked_database_is_caught_up(storage: Path, capfd: Any) -> None:
+    folder = make_study(storage, trials=1)
+    tracked(storage, folder)
+    folder.write_trial(make_trial(1))
+    lock = sqlite3.connect(storage / "mlflow.db", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    try:
+        tracker = Tracker(folder, make_experiment(), default_uri(storage) + "?timeout=0.1")
+        tracker.start()
+        tracker.trial_changed(1)
+        wait_for(lambda: tracker.problem != "")
+    finally:
+        lock.execute("ROLLBACK")
+        lock.close()
+    assert "locked" in tracker.problem
+    assert tracker.finish(timeout_s=60).pending == []
+    assert len(contents(storage)) == 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_addresses() -> None:
+    study = StudyRecord(name="it's", started=STARTED)
+    assert compare_url("http://host:1/", "7", ["a", "b"]) == (
+        "http://host:1/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%227%22%5D"
+        "&workflowType=machine_learning"
     )
-    return record.model_copy(update=changes)
-
-
-def make_study(storage: Path, trials: int = 3, name: str = "cartpole") -> StudyFolder:
-    """A study's folder with its baseline and complete trials."""
-    folder = StudyFolder(storage, name)
-    folder.write_study(StudyRecord(name=name, started=STARTED, baseline=BASELINE, wall_s=321.0))
-    folder.experiment_file.write_text("environment: {id: CartPole-v1}\n", encoding="utf-8")
-    for number in range(trials):
-        folder.write_trial(make_trial(number))
-    return folder
-
-
-def make_experiment(**tracking: str) -> Experiment:
-    return Experiment(
-        description="A study made by hand.",
-        environment=Environment(id="CartPole-v1"),
-        pruning=Pruning(floor=0.5),
-        search=Search(trials=12),
-        tracking=Tracking(**tracking),
+    assert runs_url("http://host:1", "7", study) == (
+        "http://host:1/#/experiments/7/runs?workflowType=machine_learning"
+        "&viewStateShareKey=it-s-1760000000.000"
     )
+    assert runs_url("http://host:1", "7").endswith("&viewStateShareKey=prune-search")
 
 
-def end_study(folder: StudyFolder) -> None:
-    """Ends the search and re-evaluates its front, a little below what the search saw."""
-    from prune_search.pareto import front
+def short(value: float) -> float:
+    return float(f"{value:.6g}")
 
-    best = front(point for trial in folder.trials() for point in trial.points)
-    folder.write_final(
-        FinalRecord(
-            baseline=returned(498, 100),
-            random=returned(21, 100),
-            points={point.name: returned(point.returned.iqm * 0.97, 100) for point in best},
-        )
+
+def test_the_server_shows_a_store_and_takes_what_was_pending(storage: Path) -> None:
+    tracked(storage, make_study(storage, trials=1, name="earlier"))
+    folder, port = make_study(storage, trials=1), free_port()
+    tracker = Tracker(folder, make_experiment(), f"http://127.0.0.1:{port}")
+    tracker.start()
+    tracker.trial_changed(0)
+    wait_for(lambda: tracker.problem != "")
+
+    code = (
+        "from tuners.server import ui\n"
+        f"ui({default_uri(storage)!r}, 'prune-search', port={port},"
+        " show=lambda line: print(line, flush=True))"
     )
-    study = folder.study()
-    assert study is not None
-    folder.write_study(study.model_copy(update={"ended": STARTED + 5_000}))
+    server = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert line.startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs?"), line
+        with pytest.raises(UserError, match="--port: can't listen on"):
+            ui(default_uri(storage), "prune-search", port=port)
+        report = tracker.finish(timeout_s=60)
+        assert report.pending == [] and report.problem == ""
+        assert tracker.problem == ""
+        children = children_of(server.pid)
+        assert children
+    finally:
+        server.terminate()
+        assert server.wait(20) == 0
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert sorted(by_trial(storage, report)) == ["summary", "t00"]
+    assert (storage / "mlartifacts" / report.runs["t00"] / "artifacts" / "front.png").is_file()
+
+
+def test_the_server_says_what_is_missing(storage: Path) -> None:
+    with pytest.raises(UserError, match="no MLflow store at"):
+        ui(default_uri(storage / "elsewhere"), "prune-search")
+    with pytest.raises(UserError, match="has no experiment 'nowhere' yet"):
+        ui(default_uri(storage), "nowhere")
+    with pytest.raises(UserError, match=r"tracking\.uri"):
+        ui(f"http://127.0.0.1:{free_port()}", "prune-search")
+
+
+def finished_points(finished: Finished) -> list[Point]:
+    return [point for trial in finished.folder.trials() for point in trial.points]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that a process has started, and those that they have."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            found += [child, *children_of(child)]
+    return found

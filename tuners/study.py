@@ -75,11 +75,14 @@ def run(folder: StudyFolder, experiment: Experiment, progress: Progress) -> Trac
     with progress, connection(experiment.resources):
         tracker.start()
         try:
-            baseline = record.baseline or _baseline(folder, experiment, progress)
-            record = record.model_copy(update={"baseline": baseline})
+            record = record.model_copy(update=_baseline(folder, experiment, record, progress))
+            baseline, request = record.baseline, trial_resources(experiment)
+            assert baseline is not None
+            at_a_time = concurrency(experiment, request)
+            record = record.model_copy(update={"concurrent_trials": at_a_time})
             folder.write_study(record)
             progress.begin_search(baseline)
-            _search(folder, experiment, baseline, progress, tracker)
+            _search(folder, experiment, baseline, progress, tracker, request, at_a_time)
             progress.begin_final()
             _final(folder, experiment, baseline)
             record = record.model_copy(update={"ended": time.time()})
@@ -91,13 +94,16 @@ def run(folder: StudyFolder, experiment: Experiment, progress: Progress) -> Trac
     return report
 
 
-def _baseline(folder: StudyFolder, experiment: Experiment, progress: Progress) -> BaselineRecord:
+def _baseline(
+    folder: StudyFolder, experiment: Experiment, study: StudyRecord, progress: Progress
+) -> dict[str, Any]:
+    """The study's baseline, found or trained, and the seconds that took, as fields of its record."""
     import ray
 
     storage = folder.path.parent
-    cached = cached_baseline(storage, experiment)
-    if cached is not None:
-        return cached
+    known = study.baseline or cached_baseline(storage, experiment)
+    if known is not None:
+        return {"baseline": known}
     progress.begin_baseline(baseline_key(experiment))
     resources = experiment.resources
     trainer = (
@@ -112,7 +118,7 @@ def _baseline(folder: StudyFolder, experiment: Experiment, progress: Progress) -
             if state.done:
                 break
         record: BaselineRecord = ray.get(trainer.finish.remote())
-        return record
+        return {"baseline": record, "baseline_s": record.train_s}
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, UserError):
@@ -128,6 +134,8 @@ def _search(
     baseline: BaselineRecord,
     progress: Progress,
     tracker: Tracker,
+    request: Any,
+    at_a_time: int,
 ) -> None:
     from ray import tune
 
@@ -136,7 +144,6 @@ def _search(
     budget = Budget(experiment.search, folder)
     if left <= 0 or budget.stop_all():
         return
-    request = trial_resources(experiment)
     trainable = tune.with_resources(
         tune.with_parameters(
             PruningTrial,
@@ -154,7 +161,7 @@ def _search(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=left,
-            max_concurrent_trials=concurrency(experiment, request),
+            max_concurrent_trials=at_a_time,
             reuse_actors=True,
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,

@@ -25,9 +25,9 @@ def renderables(study: StudyReport, width: int = 100) -> list[RenderableType]:
     wide = width >= 120
     parts: list[RenderableType] = [_summary(study)]
     if study.trials:
-        parts.append(_trial_table(study, wide))
+        parts += ["", _trial_table(study, wide)]
     if study.front:
-        parts.append(_front_table(study, wide))
+        parts += ["", _front_table(study, wide), ""]
         if study.baseline:
             parts.append(_plot(study, study.baseline, width))
     return parts
@@ -111,7 +111,6 @@ def _front_table(study: StudyReport, wide: bool) -> RenderableType:
 
 
 def _table(title: str, key: str) -> Table:
-    from rich import box
     from rich.table import Table
 
     table = Table(
@@ -119,8 +118,10 @@ def _table(title: str, key: str) -> Table:
         title_justify="left",
         title_style="bold",
         caption_justify="left",
-        box=box.SIMPLE_HEAD,
+        box=None,  # lines would not leave the front room in 80 columns
+        padding=(0, 2, 0, 0),
         pad_edge=False,
+        header_style="bold underline",
     )
     table.add_column(key, no_wrap=True)
     return table

@@ -5,4 +5,5 @@ import logging
 import ray.rllib  # noqa: F401 - sets its logger's level, which the next line changes
 
 # RLlib warns of its own deprecated calls, which no user of ours can do anything about.
-logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+for _name in ("ray.rllib", "ray.tune", "ray._common.deprecation"):
+    logging.getLogger(_name).setLevel(logging.ERROR)

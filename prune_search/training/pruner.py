@@ -8,6 +8,7 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
+from prune_search.errors import TrialError
 from prune_search.experiment import Plan
 from prune_search.sparsity.criteria import criterion
 from prune_search.sparsity.measure import Size, size
@@ -64,6 +65,8 @@ class Pruner:
             return False
         self.fraction = fraction
         weights = learner.weights(self._algorithm)
+        check_finite("weights", weights)
+        check_finite("gradients", gradients or {})
         old = learner.masks(self._algorithm)
         new = dict(old)
         for name, final in self.finals.items():
@@ -115,6 +118,13 @@ class Pruner:
         """Counted from the tensors: the inference network, and everything that is trained."""
         acting = {name: weights[name] for name in self.networks[ACTOR].parameters}
         return size(acting), size(weights)
+
+
+def check_finite(what: str, tensors: dict[str, Tensor]) -> None:
+    """Raises TrialError, naming the parameters, if any value is NaN or infinite."""
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise TrialError(f"{what} are not finite in {', '.join(bad)}")
 
 
 def finals(plan: Plan) -> dict[str, float]:

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
-from torch import Tensor
 
+from prune_search.errors import TrialError
 from prune_search.experiment import Experiment, Plan
 from prune_search.record import BaselineRecord, Point, StudyFolder, TrialRecord
 from prune_search.training import learner
@@ -35,11 +35,7 @@ from prune_search.training.algorithm import (
     sync_weights,
 )
 from prune_search.training.evaluation import Evaluator
-from prune_search.training.pruner import Pruner
-
-
-class TrialError(Exception):
-    """A trial cannot go on: what it computed is not finite, or nothing was sampled."""
+from prune_search.training.pruner import Pruner, check_finite
 
 
 class TrialRounds:
@@ -112,17 +108,17 @@ class TrialRounds:
             train_s += time.monotonic() - clock
             sampled = env_steps(self._algorithm) - self._start - steps
             if sampled <= 0:
-                raise TrialError(f"round {number}: no env steps were sampled; its env runners are lost")
+                raise TrialError("no env steps were sampled; its env runners are lost")
             steps += sampled
             training_return = _finite(result.get("env_runners", {}).get("episode_return_mean"))
 
         weights = learner.weights(self._algorithm)
-        _check_finite(weights, f"round {number}")
+        check_finite("weights", weights)
         clock = time.monotonic()
         returned = self._measure()
         eval_s += time.monotonic() - clock
         if not math.isfinite(returned.iqm):
-            raise TrialError(f"round {number}: the evaluated return is {returned.iqm}")
+            raise TrialError(f"the evaluated return is {returned.iqm}")
         acting, trained = self._pruner.sizes(weights)
         checkpoint = self._folder.trial_path(self.record.number) / f"round-{number:02d}"
         self._save(checkpoint)
@@ -218,9 +214,3 @@ def env_to_module_state(algorithm: Algorithm) -> dict[str, Any] | None:
 
 def _finite(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _check_finite(weights: dict[str, Tensor], where: str) -> None:
-    bad = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
-    if bad:
-        raise TrialError(f"{where}: weights are not finite in {', '.join(bad)}")

@@ -1,0 +1,80 @@
+"""What the tests share: small experiments, and one baseline that is trained once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TINY = """
+environment: {id: CartPole-v1}
+algorithm:
+  training: {lr: 0.002, train_batch_size_per_learner: 512, minibatch_size: 128, num_epochs: 3,
+             grad_clip: 0.5, vf_clip_param: .inf}
+  model: {fcnet_hiddens: [16, 16], fcnet_activation: tanh, vf_share_layers: false}
+baseline: {env_steps: 6000}
+pruning:
+  criterion: [magnitude, saliency, threshold]
+  rounds: 2
+  env_steps: 2000
+  floor: 0.0
+search: {trials: 2}
+evaluation: {episodes: 6, final_episodes: 8, envs: 6}
+resources: {envs_per_env_runner: 8, concurrent_trials: 1}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Any:
+    """Makes the small experiment, with overrides: tiny("pruning.rounds=3", storage=path)."""
+    from prune_search.experiment_file import parse
+
+    def make(*overrides: str, storage: Path | None = None) -> Any:
+        place = [f"storage={storage}"] if storage else []
+        return parse(TINY, [*overrides, *place])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage folder for the session, so that the baseline is trained once."""
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="session")
+def baseline(tiny: Any, shared_storage: Path) -> Any:
+    """The small experiment's dense policy."""
+    from prune_search.training.baseline import BaselineTrainer
+
+    trainer = BaselineTrainer(shared_storage, tiny(storage=shared_storage))
+    while not trainer.step().done:
+        pass
+    return trainer.finish()
+
+
+@pytest.fixture
+def algorithm(tiny: Any, baseline: Any) -> Iterator[Any]:
+    """RLlib's algorithm with the dense policy in it, in this process."""
+    from prune_search.training.algorithm import algorithm_config, sync_weights
+
+    built = algorithm_config(tiny(), seed=1).build_algo()
+    built.restore_from_path(baseline.checkpoint)
+    sync_weights(built)
+    yield built
+    built.stop()
+
+
+@pytest.fixture
+def local_ray() -> Iterator[None]:
+    """A Ray of this test's own, on this machine, which runs more actors than it has cores."""
+    import ray
+
+    ray.init(address="local", num_cpus=6, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()

@@ -1,0 +1,153 @@
+"""Studies made by hand, for the tests of all that reads records."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from prune_search.experiment import Environment, Experiment, Plan, Pruning, Search, Tracking
+from prune_search.pareto import front
+from prune_search.record import (
+    BaselineRecord,
+    FinalRecord,
+    Point,
+    Return,
+    StudyFolder,
+    StudyRecord,
+    TrialRecord,
+    trial_name,
+)
+
+PARAMETERS = 4_610
+STARTED = 1_760_000_000.0
+
+
+def returned(iqm: float, episodes: int = 20) -> Return:
+    return Return(
+        iqm=iqm, low=iqm - 0.04 * abs(iqm) - 1, high=min(iqm + 12, 500), episodes=episodes
+    )
+
+
+BASELINE = BaselineRecord(
+    key="0123456789ab",
+    checkpoint="/somewhere/baseline",
+    returned=Return(iqm=500.0, low=496.5, high=500.0, episodes=20),
+    random=Return(iqm=20.0, low=18.0, high=22.5, episodes=20),
+    parameters=PARAMETERS,
+    weights=4_480,
+    env_steps=60_000,
+    train_s=13.0,
+)
+
+
+def make_plan(number: int, ratio: float = 0.98) -> Plan:
+    """Plans that differ, one in five by threshold."""
+    pick = random.Random(number)
+    criterion = pick.choice(["magnitude", "saliency", "gradient", "random"])
+    schedule = pick.choice(["one_shot", "linear", "cubic", "geometric"])
+    scope = pick.choice(["actor", "both"])
+    by_threshold = number % 5 == 4
+    timed = schedule != "one_shot"
+    return Plan(
+        granularity="weight",
+        criterion="threshold" if by_threshold else criterion,
+        allocation=None if by_threshold else pick.choice(["uniform", "global", "erk"]),
+        scope=scope,
+        ratio=None if by_threshold else ratio,
+        critic_ratio=pick.uniform(0.3, 0.9) if scope == "both" and not by_threshold else None,
+        threshold=pick.uniform(0.5, 2.5) if by_threshold else None,
+        threshold_unit="std" if by_threshold else None,
+        schedule=schedule,
+        start=0.0 if timed else None,
+        end=pick.choice([0.5, 0.75]) if timed else None,
+        rounds=6,
+        env_steps=40_000,
+        lr_scale=1.0,
+    )
+
+
+def make_point(trial: int, number: int, sparsity: float, iqm: float) -> Point:
+    nonzero = round(PARAMETERS * (1 - sparsity))
+    return Point(
+        trial=trial,
+        round=number,
+        progress=number / 6,
+        target=sparsity,
+        sparsity=1 - nonzero / PARAMETERS,
+        weight_sparsity=min(1.0, (1 - nonzero / PARAMETERS) * 1.01),
+        trained_sparsity=sparsity * 0.7,
+        parameters=PARAMETERS,
+        nonzero=nonzero,
+        compression=PARAMETERS / nonzero,
+        layers={"encoder.0.weight": sparsity},
+        returned=returned(iqm),
+        return_pruned=iqm * 0.6,
+        return_training=None if number == 1 else iqm * 0.8,
+        retention=BASELINE.retention(iqm),
+        env_steps=number * 6_666,
+        train_s=3.5,
+        eval_s=0.4,
+        time=STARTED + 100 * trial + 10 * number,
+        checkpoint=f"trials/{trial_name(trial)}/round-{number:02d}",
+    )
+
+
+def make_trial(
+    number: int, rounds: int = 6, state: str = "complete", **changes: object
+) -> TrialRecord:
+    """A trial whose return falls with sparsity, with noise, and recovers in its last rounds."""
+    noise = random.Random(100 + number)
+    ratio = 1 - 0.1 * (0.07 ** noise.random())
+    plan = make_plan(number, ratio)
+    quality = noise.uniform(0.985, 0.999)
+    points = []
+    for at in range(1, rounds + 1):
+        sparsity = ratio if plan.schedule == "one_shot" else ratio * min(1.0, at / 4) ** 0.3
+        collapse = 1 / (1 + ((1 - quality) / (1 - sparsity)) ** 3)
+        recovered = 0.8 + 0.2 * at / 6
+        iqm = max(9.0, min(500.0, 500 * collapse * recovered + noise.gauss(0, 12)))
+        points.append(make_point(number, at, sparsity, iqm))
+    record = TrialRecord(
+        number=number,
+        plan=plan,
+        state=state,
+        reason={"complete": "progress", "failed": "NaN in the learner's weights"}.get(state, ""),
+        started=STARTED + 100 * number,
+        points=points,
+    )
+    return record.model_copy(update=changes)
+
+
+def make_study(storage: Path, trials: int = 3, name: str = "cartpole") -> StudyFolder:
+    """A study's folder with its baseline and complete trials."""
+    folder = StudyFolder(storage, name)
+    folder.write_study(StudyRecord(name=name, started=STARTED, baseline=BASELINE, wall_s=321.0))
+    folder.experiment_file.write_text("environment: {id: CartPole-v1}\n", encoding="utf-8")
+    for number in range(trials):
+        folder.write_trial(make_trial(number))
+    return folder
+
+
+def make_experiment(**tracking: str) -> Experiment:
+    return Experiment(
+        description="A study made by hand.",
+        environment=Environment(id="CartPole-v1"),
+        pruning=Pruning(floor=0.5),
+        search=Search(trials=12),
+        tracking=Tracking(**tracking),
+    )
+
+
+def end_study(folder: StudyFolder) -> None:
+    """Ends the search and re-evaluates its front, a little below what the search saw."""
+    best = front(point for trial in folder.trials() for point in trial.points)
+    folder.write_final(
+        FinalRecord(
+            baseline=returned(498, 100),
+            random=returned(21, 100),
+            points={point.name: returned(point.returned.iqm * 0.97, 100) for point in best},
+        )
+    )
+    study = folder.study()
+    assert study is not None
+    folder.write_study(study.model_copy(update={"ended": STARTED + 5_000}))

@@ -1,0 +1,115 @@
+"""The experiment file: what it accepts, and the one line for what it does not."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from prune_search import experiment_file
+from prune_search.errors import UserError
+from prune_search.experiment import Experiment, Plan, Pruning
+
+MINIMAL = "environment: {id: CartPole-v1}"
+
+
+@pytest.mark.parametrize("name", sorted(experiment_file.presets()))
+def test_presets_are_valid_and_survive_a_round_trip(name: str) -> None:
+    experiment = experiment_file.load(name)
+    assert experiment_file.parse(experiment_file.dump(experiment)) == experiment
+    assert experiment.description
+
+
+def test_schema_is_a_valid_experiment_file() -> None:
+    text = experiment_file.schema().replace("<required>", "CartPole-v1")
+    assert experiment_file.parse(text) == experiment_file.parse(MINIMAL)
+
+
+def test_every_field_is_documented() -> None:
+    def undocumented(model: type) -> list[str]:
+        fields = model.model_fields  # type: ignore[attr-defined]
+        found = [name for name, field in fields.items() if not (field.description or field.annotation.__doc__)]
+        for field in fields.values():
+            if hasattr(field.annotation, "model_fields"):
+                found += undocumented(field.annotation)
+        return found
+
+    assert undocumented(Experiment) == []
+
+
+def test_plan_has_a_field_for_each_that_can_be_searched() -> None:
+    of_study = {"floor", "patience"}
+    assert set(Plan.model_fields) == set(Pruning.model_fields) - of_study
+
+
+def test_numbers_in_yaml() -> None:
+    experiment = experiment_file.parse(
+        MINIMAL + "\nalgorithm: {training: {lr: 1e-3, vf_clip_param: .inf}}"
+    )
+    assert experiment.algorithm.training == {"lr": 0.001, "vf_clip_param": math.inf}
+
+
+def test_overrides() -> None:
+    experiment = experiment_file.load(
+        "cartpole", ["pruning.ratio=[0.5, 0.9]", "search.seed=3", "environment.config.x=1"]
+    )
+    assert experiment.pruning.ratio == [0.5, 0.9]
+    assert (experiment.search.seed, experiment.environment.config) == (3, {"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("pruning.sparsity=0.5", "pruning.sparsity: unknown key; known are: allocation,"),
+        ("prunning.ratio=0.5", "prunning: unknown key; known are: algorithm,"),
+        ("search.trials=many", "search.trials: input should be a valid integer"),
+        ("search.trials=0", "search.trials: input should be greater than or equal to 1, got 0"),
+        ("pruning.ratio=1.0", "pruning.ratio: input should be less than 1, got 1"),
+        ("pruning.ratio=[0.5, 2]", "pruning.ratio.1: input should be less than 1, got 2"),
+        ("pruning.ratio={low: 0.9, high: 0.5}", "pruning.ratio: low must be below high"),
+        ("pruning.ratio={low: 0.9, high: 1.5}", "pruning.ratio.high: Input should be less than 1"),
+        ("pruning.ratio={low: 0.9}", "pruning.ratio.high: required, and missing"),
+        ("pruning.ratio=[]", "pruning.ratio: list should have at least 1 item"),
+        ("pruning.threshold={low: 0, high: 1, log: true}", "pruning.threshold: a log range needs"),
+        ("pruning.rounds={low: 1.5, high: 3}", "pruning.rounds.low: Input should be a valid int"),
+        ("pruning.criterion=magnitud", "'magnitude', 'threshold', 'random', 'gradient' or"),
+        ("pruning.criterion={low: 1, high: 2}", "must be a value or a list of choices"),
+        ("pruning.start=0.9", "pruning.end: must lie above pruning.start"),
+        ("evaluation.final_seed=0", "evaluation.final_seed: must differ from evaluation.seed"),
+        ("evaluation.seed=10000", "evaluation.seed: input should be less than 10000"),
+        ("search.objectives=[speed]", "search.objectives.0: input should be 'return',"),
+        ("environment=5", "environment: input should be a valid dictionary"),
+        ("environment.id.x=5", "--set environment.id.x: 'id' is not a section"),
+        ("environment", "--set: must be key.path=value, got 'environment'"),
+        ("search.trials=[1", "--set search.trials: not valid YAML"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(change: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        experiment_file.load("cartpole", [change])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "must be a mapping"),
+        ("", "must be a mapping"),
+        ("search: {}", "environment: required, and missing"),
+        (MINIMAL + "\nenvironment: {id: x}", "not valid YAML"),  # the key twice
+        ("!!python/object/apply:os.system [exit]", "not valid YAML"),
+    ],
+)
+def test_texts_that_are_no_experiment(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        experiment_file.parse(text)
+
+
+def test_unknown_preset_and_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="known are: acrobot, cartpole"):
+        experiment_file.load("cartpol")
+    with pytest.raises(UserError, match="no file"):
+        experiment_file.load(str(tmp_path / "mine.yaml"))

@@ -1,0 +1,91 @@
+"""Fronts and hypervolumes against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prune_search.pareto import best_returns, delivered, front, hypervolume, sparsest
+from prune_search.record import Point, Return
+
+axis = st.integers(0, 20).map(lambda step: step / 20)
+
+
+def point(sparsity: float, retention: float, trial: int = 0, number: int = 0) -> Point:
+    return Point(
+        trial=trial,
+        round=number,
+        progress=1,
+        target=sparsity,
+        sparsity=sparsity,
+        weight_sparsity=sparsity,
+        trained_sparsity=sparsity,
+        parameters=100,
+        nonzero=round(100 * (1 - sparsity)),
+        compression=100 / max(1, round(100 * (1 - sparsity))),
+        layers={},
+        returned=Return(iqm=retention, low=retention, high=retention, episodes=1),
+        return_pruned=0,
+        return_training=None,
+        retention=retention,
+        env_steps=1,
+        train_s=0,
+        eval_s=0,
+        time=0,
+        checkpoint="",
+    )
+
+
+points = st.lists(st.tuples(axis, axis), max_size=15).map(
+    lambda pairs: [point(s, r, number=i) for i, (s, r) in enumerate(pairs)]
+)
+
+
+def dominates(a: Point, b: Point) -> bool:
+    at_least = a.sparsity >= b.sparsity and a.retention >= b.retention
+    return at_least and (a.sparsity, a.retention) != (b.sparsity, b.retention)
+
+
+@given(points)
+def test_front_is_what_nothing_dominates(pool: list[Point]) -> None:
+    found = front(pool)
+    kept = {(p.sparsity, p.retention) for p in found}
+    assert len(kept) == len(found)  # no point twice
+    assert kept == {
+        (p.sparsity, p.retention) for p in pool if not any(dominates(q, p) for q in pool)
+    }
+    assert [p.sparsity for p in found] == sorted(p.sparsity for p in found)
+    for p in found:  # of equals, the earliest
+        assert p.round == min(
+            q.round for q in pool if (q.sparsity, q.retention) == (p.sparsity, p.retention)
+        )
+
+
+@settings(max_examples=50)
+@given(points)
+def test_hypervolume_is_the_area_below_the_front(pool: list[Point]) -> None:
+    cells = sum(
+        any(p.sparsity * 20 >= i + 0.5 and p.retention * 20 >= j + 0.5 for p in pool)
+        for i in range(20)
+        for j in range(20)
+    )
+    assert hypervolume(pool) == pytest.approx(cells / 400)
+    assert hypervolume(front(pool)) == pytest.approx(hypervolume(pool))
+
+
+def test_negative_retention_adds_nothing() -> None:
+    assert hypervolume([point(0.9, -0.2)]) == 0
+    assert hypervolume([point(0.9, -0.2), point(0.5, 0.5)]) == pytest.approx(0.25)
+
+
+def test_what_a_trial_delivers() -> None:
+    pool = [point(0.5, 1.0), point(0.8, 0.96), point(0.9, 0.7)]
+    assert delivered(pool, 0.95).sparsity == 0.8
+    assert delivered(pool, 0.99).sparsity == 0.5
+    assert delivered(pool[2:], 0.95).sparsity == 0.9  # none holds: the best there is
+    assert sparsest(pool[2:], 0.95) is None
+    assert {level: p.sparsity for level, p in best_returns(pool, (0.5, 0.85, 0.99)).items()} == {
+        0.5: 0.5,
+        0.85: 0.9,
+    }

@@ -1,0 +1,194 @@
+"""Reports, terminal view and pictures, on records made by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from prune_search.pareto import front, hypervolume
+from prune_search.record import Point, StudyFolder, StudyRecord
+from tests.studies import (
+    BASELINE,
+    STARTED,
+    end_study,
+    make_experiment,
+    make_point,
+    make_study,
+    make_trial,
+)
+from tuners.plots import front_figure, front_html, position, ticks
+from tuners.report import report, to_json
+from tuners.terminal import show
+
+POINT_KEYS = {
+    "point",
+    "trial",
+    "round",
+    "sparsity",
+    "weight_sparsity",
+    "compression",
+    "nonzero",
+    "return_iqm",
+    "return_low",
+    "return_high",
+    "retention",
+    "env_steps",
+    "checkpoint",
+    "final_return_iqm",
+    "final_return_low",
+    "final_return_high",
+}
+
+
+def points_of(folder: StudyFolder) -> list[Point]:
+    return [point for trial in folder.trials() for point in trial.points]
+
+
+def shown(folder: StudyFolder, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    show(report(folder, make_experiment()), console)
+    stream = console.file
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
+
+
+def test_json_holds_what_it_documents(tmp_path: Path) -> None:
+    folder = make_study(tmp_path)
+    folder.write_trial(make_trial(3, rounds=2, state="failed"))
+    end_study(folder)
+    found = json.loads(json.dumps(to_json(report(folder, make_experiment())), allow_nan=False))
+
+    assert list(found) == [
+        "name",
+        "environment",
+        "baseline",
+        "random_return",
+        "hypervolume",
+        "trials",
+        "front",
+    ]
+    assert (found["name"], found["environment"]) == ("cartpole", "CartPole-v1")
+    assert found["baseline"]["return_iqm"] == 500 and found["baseline"]["parameters"] == 4_610
+    assert found["baseline"]["final_return_iqm"] == 498
+    assert found["random_return"] == 20
+    assert found["hypervolume"] == pytest.approx(hypervolume(points_of(folder)))
+
+    best = front(points_of(folder))
+    assert [item["point"] for item in found["front"]] == [point.name for point in best]
+    first = found["front"][0]
+    assert set(first) == POINT_KEYS | {"strategy"}
+    assert None not in first["strategy"].values() and first["strategy"]["granularity"] == "weight"
+    assert first["checkpoint"] == str(folder.path / best[0].checkpoint)
+    assert Path(first["checkpoint"]).is_absolute()
+    assert first["final_return_iqm"] == pytest.approx(0.97 * first["return_iqm"])
+
+    failed = found["trials"][3]
+    assert failed["trial"] == "t03" and failed["state"] == "failed"
+    assert failed["reason"] == "NaN in the learner's weights"
+    assert [set(point) for point in failed["points"]] == [POINT_KEYS] * 2
+
+
+def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "young")
+    folder.write_study(StudyRecord(name="young", started=STARTED))
+    assert to_json(report(folder, make_experiment())) == {
+        "name": "young",
+        "environment": "CartPole-v1",
+        "baseline": None,
+        "random_return": None,
+        "hypervolume": 0.0,
+        "trials": [],
+        "front": [],
+    }
+    assert "not trained yet" in shown(folder)
+
+
+def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, trials=0)
+    trial = make_trial(0, rounds=1)
+    point = trial.points[0].model_copy(update={"compression": float("inf")})
+    folder.write_trial(trial.model_copy(update={"points": [point]}))
+    found = to_json(report(folder, make_experiment()))
+    assert found["front"][0]["compression"] is None
+    assert found["front"][0]["final_return_iqm"] is None
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_terminal_shows_everything_whole(tmp_path: Path, width: int) -> None:
+    folder = make_study(tmp_path, trials=5)
+    folder.write_trial(make_trial(5, rounds=2, state="failed"))
+    end_study(folder)
+    text = shown(folder, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for trial in folder.trials():
+        assert trial.name in text
+    for point in front(points_of(folder)):
+        assert point.name in text and f"{point.sparsity:.2%}" in text
+        assert f"{point.returned.iqm * 0.97:.4g} [" in text
+    assert "failed: NaN" in text
+    assert "●" in text and "99%" in text
+
+
+def test_the_terminal_takes_words_as_they_are(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, trials=0)
+    folder.write_trial(make_trial(0, state="failed", reason="no [bold] or [/] in index [3]"))
+    assert "[bold] or [/] in index [3]" in " ".join(shown(folder, 160).split())
+
+
+def test_the_scale_tells_95_from_99() -> None:
+    assert position(0) == 0 and position(0.99) == pytest.approx(2)
+    assert position(0.99) - position(0.95) > 0.3 * position(0.99)
+    assert position(1.0) < 10
+    assert ticks([make_point(0, 1, 0.97, 400)]) == [0, 0.5, 0.8, 0.9, 0.95, 0.98]
+    assert ticks([]) == [0, 0.5, 0.8, 0.9]
+
+
+def test_the_picture_has_points_front_baseline_and_floor(tmp_path: Path) -> None:
+    import matplotlib
+
+    folder = make_study(tmp_path, trials=4)
+    end_study(folder)
+    backend = matplotlib.get_backend()
+    found = report(folder, make_experiment())
+    figure = front_figure(found.points, BASELINE, found.floor, final=found.finals, title="cartpole")
+    assert matplotlib.get_backend() == backend
+    labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert labels == {
+        "dense baseline 500",
+        "floor 260",
+        "other points",
+        "front",
+        "front, on seeds the search never saw",
+    }
+    ticks_shown = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert {"0 %\n1×", "95 %\n20×", "99 %\n100×"} <= set(ticks_shown)
+    figure.savefig(tmp_path / "front.png")
+    assert (tmp_path / "front.png").stat().st_size > 10_000
+
+
+def test_the_page_has_every_point(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, trials=2)
+    points, labels = (
+        points_of(folder),
+        {trial.number: trial.plan.label for trial in folder.trials()},
+    )
+    page = front_html(points, BASELINE, 260.0, labels=labels)
+    for point in points:
+        assert page.count(f"{point.name}\\u003c") == 1
+    for label in labels.values():
+        assert label.replace("/", "\\u002f") in page or label in page
+    assert len(page) < 100_000 and "front.png shows the same" in page
+    assert len(front_html(points, BASELINE, standalone=True)) > 1_000_000
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_pictures_of_few_points(tmp_path: Path, count: int) -> None:
+    points = [make_point(0, 1, 0.9, 480)][:count]
+    front_figure(points, BASELINE).savefig(tmp_path / "few.png")
+    assert "dense baseline 500" in front_html(points, BASELINE)

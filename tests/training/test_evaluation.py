@@ -1,0 +1,81 @@
+"""Returns: held out, unbiased towards short episodes, the same for the same seeds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune_search.training import learner
+from prune_search.training.algorithm import TRAINING_SEEDS, algorithm_config
+from prune_search.training.evaluation import Evaluator, evaluation_seeds, interquartile_mean
+
+
+@given(st.integers(0, 9999), st.integers(0, 9999), st.integers(1, 500))
+def test_seeds_are_held_out_and_disjoint(first: int, second: int, episodes: int) -> None:
+    a, b = evaluation_seeds(first, episodes), evaluation_seeds(second, episodes)
+    assert min(a) > TRAINING_SEEDS and max(a) < 2**31
+    assert (first == second) or not set(a) & set(b)
+    assert len(set(a)) == episodes
+
+
+@pytest.mark.parametrize(("seed", "episodes"), [(-1, 5), (10_000, 5), (0, 0), (0, 100_001)])
+def test_seeds_out_of_range_are_refused(seed: int, episodes: int) -> None:
+    with pytest.raises(ValueError, match=r"0\.\.9999"):
+        evaluation_seeds(seed, episodes)
+
+
+def test_interquartile_mean() -> None:
+    assert interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])).iqm == 1.5
+    same = interquartile_mean(np.full(10, 7.0))
+    assert (same.low, same.iqm, same.high) == (7, 7, 7)
+    spread = interquartile_mean(np.random.default_rng(0).normal(10, 3, 200))
+    assert spread.low < spread.iqm < spread.high
+    assert spread.high - spread.low < 2
+
+
+def test_returns_are_those_of_a_plain_gymnasium_loop(tiny: Any, algorithm: Any) -> None:
+    """One whole episode for each seed, in order, whichever ends first."""
+    experiment = tiny("evaluation.envs=4")
+    evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
+    # A policy whose episodes differ in length.
+    evaluator.load(learner.module_state(algorithm))
+    for weight in evaluator.parameters().values():
+        weight.data += 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(3))
+    seeds = evaluation_seeds(0, 7)
+    module = evaluator._runner.module
+    expected = []
+    for seed in seeds:
+        environment = gym.make("CartPole-v1")
+        observation, _ = environment.reset(seed=seed)
+        total, ended = 0.0, False
+        while not ended:
+            batch = {"obs": torch.as_tensor(observation).unsqueeze(0)}
+            logits = module.forward_inference(batch)["action_dist_inputs"]
+            observation, reward, terminated, truncated, _ = environment.step(int(logits.argmax()))
+            total, ended = total + float(reward), terminated or truncated
+        expected.append(total)
+    assert len(set(expected)) > 1
+    assert evaluator.returns(seeds).tolist() == expected
+    assert evaluator.returns(seeds).tolist() == expected  # and again
+    assert evaluator.returns(seeds[2:3]).tolist() == expected[2:3]  # and alone
+
+
+def test_random_actions_are_reproducible_and_bad(tiny: Any) -> None:
+    experiment = tiny()
+    evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
+    first, again = (evaluator.measure(0, 20, random=True) for _ in range(2))
+    assert first == again
+    assert 10 < first.iqm < 40
+
+
+def test_max_steps_cuts_episodes(tiny: Any, algorithm: Any) -> None:
+    experiment = tiny("evaluation.max_steps=20")
+    evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
+    evaluator.load(learner.module_state(algorithm))
+    assert evaluator.returns(evaluation_seeds(0, 6)).max() <= 20

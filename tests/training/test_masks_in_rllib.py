@@ -1,0 +1,177 @@
+"""Invariant 1, zero means zero, over real RLlib updates; and what undoes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+from prune_search.experiment import Plan
+from prune_search.training import learner
+from prune_search.training.algorithm import algorithm_config, sync_weights, unwrapped
+from prune_search.training.pruner import Pruner
+
+
+def plan(**changes: Any) -> Plan:
+    """A one-shot plan at 80 %, with changes."""
+    fields: dict[str, Any] = {
+        "granularity": "weight",
+        "criterion": "magnitude",
+        "allocation": "erk",
+        "scope": "both",
+        "ratio": 0.8,
+        "critic_ratio": 0.6,
+        "schedule": "one_shot",
+        "start": 0.0,
+        "rounds": 1,
+        "env_steps": 1000,
+        "lr_scale": 1.0,
+    }
+    return Plan(**(fields | changes))
+
+
+def threshold_plan(**changes: Any) -> Plan:
+    fields = {"allocation": None, "ratio": None, "critic_ratio": None, "criterion": "threshold"}
+    return plan(**(fields | {"threshold": 1.0, "threshold_unit": "std"} | changes))
+
+
+def check_zeros(algorithm: Any, masks: dict[str, torch.Tensor]) -> None:
+    """Masked entries are exactly zero in the learner, its moments and the env runner."""
+
+    def in_learner(held: Any) -> None:
+        parameters = dict(unwrapped(held).named_parameters())
+        (_, optimizer), *_ = held.get_optimizers_for_module(DEFAULT_MODULE_ID)
+        for name, mask in masks.items():
+            assert torch.count_nonzero(parameters[name][~mask]) == 0, name
+            for key in ("exp_avg", "exp_avg_sq"):
+                moment = optimizer.state[parameters[name]][key]
+                assert torch.count_nonzero(moment[~mask]) == 0, (name, key)
+
+    def in_runner(runner: Any) -> None:
+        parameters = dict(runner.module.named_parameters())
+        for name, mask in masks.items():
+            if name in parameters:
+                assert torch.count_nonzero(parameters[name][~mask]) == 0, name
+
+    algorithm.learner_group.foreach_learner(in_learner)
+    for result in algorithm.env_runner_group.foreach_env_runner(in_runner):
+        assert result is None
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        *(plan(criterion=name) for name in ("magnitude", "random", "gradient", "saliency")),
+        *(plan(allocation=name) for name in ("uniform", "global")),
+        threshold_plan(),
+        threshold_plan(threshold=0.1, threshold_unit="absolute"),
+        plan(granularity="neuron", allocation="uniform"),
+        plan(granularity="neuron", allocation="global", criterion="saliency"),
+        threshold_plan(granularity="neuron"),
+        plan(scope="actor", critic_ratio=None),
+        plan(scope="critic", critic_ratio=None),
+    ],
+    ids=lambda p: f"{p.granularity}-{p.criterion}-{p.allocation}-{p.scope}-{p.threshold_unit}",
+)
+def test_masks_hold_over_updates(algorithm: Any, chosen: Plan) -> None:
+    pruner = Pruner(algorithm, chosen, seed=0)
+    if not pruner.prune(1.0):  # criteria of gradients have none before the first iteration
+        assert chosen.criterion in ("gradient", "saliency")
+        algorithm.train()
+        assert pruner.prune(1.0)
+    masks = learner.masks(algorithm)
+    dense = {name for name, mask in masks.items() if mask.all()}
+    assert dense != set(masks)
+    for _ in range(2):
+        algorithm.train()
+        check_zeros(algorithm, masks)
+    acting, trained = pruner.sizes(learner.weights(algorithm))
+    counted = {name: int((~mask).sum()) for name, mask in masks.items()}
+    zeros = trained.parameters - trained.nonzero
+    assert zeros == sum(counted.values())  # nothing else became zero, and nothing came back
+    if chosen.ratio is not None and chosen.scope != "critic":
+        assert acting.weight_sparsity >= chosen.ratio - 0.005
+    if chosen.scope == "actor":
+        assert all(mask.all() for name, mask in masks.items() if "critic" in name or "vf" in name)
+    if chosen.scope == "critic":
+        assert acting.sparsity == 0
+
+
+def test_without_the_hook_adam_fills_the_zeros(algorithm: Any) -> None:
+    """What the masks are for: zeroing weights once is undone by the next update."""
+    algorithm.train()
+    pruner = Pruner(algorithm, plan(), seed=0)
+    pruner.prune(1.0)
+
+    def detach(held: Any) -> None:
+        (_, optimizer), *_ = held.get_optimizers_for_module(DEFAULT_MODULE_ID)
+        optimizer._optimizer_step_post_hooks.clear()
+
+    algorithm.learner_group.foreach_learner(detach)
+    algorithm.train()
+    assert pruner.sizes(learner.weights(algorithm))[0].weight_sparsity < 0.1
+
+
+def test_env_runner_acts_by_the_pruned_weights_at_once(algorithm: Any) -> None:
+    """Env runners ignore weights of a sequence number that they have seen."""
+    Pruner(algorithm, plan(), seed=0).prune(1.0)
+    (state,) = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: dict(runner.module.named_parameters())
+    )
+    trained = learner.weights(algorithm)
+    for name, weight in state.items():
+        assert torch.equal(weight, trained[name]), name
+
+
+def test_removed_values_come_back_bit_for_bit(algorithm: Any) -> None:
+    before = learner.weights(algorithm)
+    Pruner(algorithm, plan(), seed=0).prune(1.0)
+    removed = learner.mask_state(algorithm)["removed"]
+    after = learner.weights(algorithm)
+    for name, values in removed.items():
+        assert torch.equal(after[name] + values, before[name])
+
+
+def test_schedule_is_followed_and_masks_only_shrink(algorithm: Any) -> None:
+    pruner = Pruner(algorithm, plan(schedule="cubic", end=0.8, scope="actor", critic_ratio=None), 0)
+    reached: list[float] = []
+    kept: dict[str, torch.Tensor] = {}
+    for progress in (0.0, 0.2, 0.4, 0.4, 0.6, 0.8, 1.0):
+        pruner.prune(progress)
+        masks = learner.masks(algorithm)
+        assert all(torch.all(kept[name] | ~masks[name]) for name in kept)
+        kept = masks
+        reached.append(pruner.sizes(learner.weights(algorithm))[0].weight_sparsity)
+    expected = [0.8 * (1 - (1 - min(1, p / 0.8)) ** 3) for p in (0, 0.2, 0.4, 0.4, 0.6, 0.8, 1)]
+    assert reached == pytest.approx(expected, abs=0.003)
+
+
+def test_shared_encoder_counts_as_the_actors(tiny: Any) -> None:
+    config = algorithm_config(tiny("algorithm.model.vf_share_layers=true"), seed=0)
+    built = config.build_algo()
+    pruner = Pruner(built, plan(granularity="neuron", allocation="uniform"), seed=0)
+    assert any("encoder" in name for name in pruner.networks["actor"].layers)
+    assert pruner.networks["critic"].layers == ("vf.net.mlp.0.weight",)
+    pruner.prune(1.0)
+    built.train()
+    check_zeros(built, learner.masks(built))
+    built.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("runners", "learners"), [(1, 0), (0, 2), (2, 1)])
+def test_masks_hold_on_remote_runners_and_several_learners(
+    tiny: Any, local_ray: None, runners: int, learners: int
+) -> None:
+    experiment = tiny(f"resources.env_runners={runners}", f"resources.learners={learners}")
+    built = algorithm_config(experiment, seed=0).build_algo()
+    pruner = Pruner(built, plan(), seed=0)
+    pruner.prune(1.0)
+    sync_weights(built)
+    masks = learner.masks(built)
+    for _ in range(2):
+        built.train()
+        check_zeros(built, masks)
+    built.stop()

@@ -1,0 +1,27 @@
+"""What a study costs beside the RLlib work in it."""
+
+from __future__ import annotations
+
+from prune_search.errors import UserError
+from prune_search.record import StudyFolder
+
+
+def wall_overhead(folder: StudyFolder) -> str:
+    """The command's wall time / (baseline's RLlib time + trials' RLlib time / concurrent trials).
+
+    Wall time includes Ray's start, MLflow, and the re-evaluation of the front; RLlib time is
+    training and evaluation, the baseline's only if this study trained it.
+
+    Raises:
+        UserError: the study has not ended.
+    """
+    study = folder.study()
+    if study is None or study.ended is None or study.baseline is None:
+        raise UserError(f"benchmark wall: study {folder.name!r} has not ended")
+    trials = sum(trial.seconds for trial in folder.trials())
+    at_a_time = study.concurrent_trials
+    work = study.baseline_s + trials / at_a_time
+    return (
+        f"wall / RLlib: {study.wall_s / work:.3f} (wall {study.wall_s:.1f} s; baseline"
+        f" {study.baseline_s:.1f} s + trials {trials:.1f} s / {at_a_time} at a time)"
+    )
