@@ -80,7 +80,12 @@ def run(
     from tuners.study import create
 
     folder = create(settings, name, Path(experiment).stem)
-    _run(folder, settings, quiet)
+    try:
+        _run(folder, settings, quiet)
+    except UserError:
+        if not folder.trials():  # nothing was computed; the name stays free
+            shutil.rmtree(folder.path)
+        raise
 
 
 @app.command()

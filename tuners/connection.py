@@ -44,7 +44,7 @@ def connection(resources: Resources) -> Iterator[None]:
 
     address = resources.address
     if address:
-        _reachable(address)
+        reachable(address)
     try:
         ray.init(
             address=address or "local",
@@ -65,8 +65,12 @@ def connection(resources: Resources) -> Iterator[None]:
         ray.shutdown()
 
 
-def _reachable(address: str) -> None:
-    """Asks the port itself: Ray would try a dead address for a minute."""
+def reachable(address: str) -> None:
+    """Asks the port itself: Ray would try a dead address for a minute.
+
+    Raises:
+        UserError: nothing listens there, or it is no address.
+    """
     if address == "auto":
         return
     parts = urlsplit(address if "//" in address else f"//{address}")

@@ -8,6 +8,7 @@ picture is drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from math import log10
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +166,7 @@ def front_html(
         )
     figure.update_layout(
         template="plotly_white",
-        title=title,
+        title=escape(title),  # Plotly reads HTML, and `<1.5σ` is none
         margin={"l": 60, "r": 20, "t": 60 if title else 20, "b": 60},
         legend={"orientation": "h", "y": -0.2},
         xaxis={
@@ -241,7 +242,7 @@ def _scatter(
 def _hover(point: Point, names: Mapping[int, str]) -> str:
     returned = point.returned
     lines = [
-        f"<b>{point.name}</b> {names.get(point.trial, '')}",
+        f"<b>{point.name}</b> {escape(names.get(point.trial, ''))}",
         f"sparsity {point.sparsity:.2%} ({point.nonzero:,} of {point.parameters:,} left)",
         f"return {returned.iqm:.4g} [{returned.low:.4g}, {returned.high:.4g}]",
         f"retention {point.retention:.1%}",

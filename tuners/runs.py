@@ -221,7 +221,7 @@ def _trial_note(
     finals: Mapping[str, Return],
     reason: str,
 ) -> str:
-    ended = f" ({reason})" if reason else ""
+    ended = f" ({reason})" if reason not in ("", "progress") else ""
     lines = [
         f"Trial **{trial.name}** of study **{study.name}** on {experiment.environment.id}:"
         f" `{trial.plan.label}`, {trial.state}{ended}.",

@@ -22,7 +22,7 @@ from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.trial import PruningTrial
 from prune_search.training.validate import check
 from tuners.callback import StudyCallback
-from tuners.connection import connection
+from tuners.connection import connection, reachable
 from tuners.progress import Progress
 from tuners.search import StudySearch
 from tuners.stopping import Budget
@@ -42,6 +42,10 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     """
     storage = Path(experiment.storage).expanduser().resolve()
     _writable(storage)
+    if name is not None:
+        StudyFolder(storage, name)  # refuses what is no name, before the slower checks
+    if experiment.resources.address:
+        reachable(experiment.resources.address)
     check(experiment)
     if name is None:
         taken = {path.name for path in storage.iterdir()}

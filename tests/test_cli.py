@@ -1,0 +1,158 @@
+"""The command line on a user's mistakes: one clear line, exit status 2, nothing trained."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from prune_search.cli import main
+
+
+class Result(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    status: int
+    out: str
+    error: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command as its entry point does, in a folder."""
+
+    def run(*arguments: str, cwd: Path) -> Result:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["prune-search", *arguments])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Result(int(ended.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+def refused(result: Result) -> str:
+    """The one line of a refusal."""
+    lines = result.error.strip().splitlines()
+    assert result.status == 2, result
+    assert len(lines) == 1 and lines[0].startswith("prune-search: "), result
+    assert result.out == ""
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module that registers an environment of unsupported spaces."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "mine.py").write_text(
+        "import gymnasium as gym\n"
+        "class Bad(gym.Env):\n"
+        "    observation_space = gym.spaces.Dict({'x': gym.spaces.Discrete(3)})\n"
+        "    action_space = gym.spaces.Discrete(2)\n"
+        "class Raises(gym.Env):\n"
+        "    def __init__(self): raise RuntimeError('no display')\n"
+        "gym.register('Bad-v0', entry_point=Bad)\n"
+        "gym.register('Raises-v0', entry_point=Raises)\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["pruning.x=1"], "pruning.x: unknown key"),
+        (["search.trials=x"], "search.trials: input should be a valid integer"),
+        (["environment.id=CartPol-v1"], "environment.id: unknown 'CartPol-v1'; known are:"),
+        (["algorithm.name=DDPG"], "algorithm.name: unknown 'DDPG'; known are: PPO"),
+        (["pruning.criterion=magic"], "'magnitude', 'threshold', 'random', 'gradient' or 'sal"),
+        (["algorithm.training.speed=9"], "algorithm.training:"),
+        (["algorithm.model.hiddens=[4]"], "algorithm.model: unknown 'hiddens'; known are:"),
+        (["algorithm.training.minibatch_size=99999"], "algorithm: RLlib refuses its settings"),
+        (["environment.modules=[nowhere]"], "environment.modules: cannot import 'nowhere'"),
+        (["environment.modules=[mine]", "environment.id=Bad-v0"], "observations must be a Box"),
+        (["environment.modules=[mine]", "environment.id=Raises-v0"], "no display"),
+        (["environment.config.colour=red"], "environment: cannot make 'CartPole-v1'"),
+        (["baseline.checkpoint=nowhere"], "baseline.checkpoint: no folder 'nowhere'"),
+        (["baseline.checkpoint=."], "baseline.checkpoint: '.' is not a readable checkpoint"),
+        (["storage=/proc/studies"], "storage: cannot write to '/proc/studies'"),
+        (["resources.address=127.0.0.1:9"], "resources.address: no Ray cluster at '127.0.0.1:9'"),
+        (["resources.address=nonsense"], "must be auto, HOST:PORT or ray://HOST:PORT"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_bad_experiments(
+    command: Command, bad_environment: Path, tmp_path: Path, changes: list[str], message: str
+) -> None:
+    storage = [] if any("storage=" in c for c in changes) else ["--storage", str(tmp_path)]
+    options = [part for change in changes for part in ("--set", change)]
+    result = command("run", "cartpole", *storage, *options, cwd=bad_environment)
+    assert message in refused(result)
+    assert not list(tmp_path.glob("*/trials"))
+    assert not list(tmp_path.glob("baselines/*"))
+
+
+def test_checkpoints_of_something_else(
+    command: Command, baseline: Any, tmp_path: Path
+) -> None:
+    checkpoint = f"baseline.checkpoint={baseline.checkpoint}"
+
+    def run(*changes: str) -> str:
+        options = [part for change in changes for part in ("--set", change)]
+        result = command("run", "cartpole", "--storage", str(tmp_path / "s"), *options, cwd=tmp_path)
+        return refused(result)
+
+    said = run(checkpoint, "environment.id=Acrobot-v1")
+    assert "is of environment CartPole-v1, and environment.id is Acrobot-v1" in said
+    assert "does not fit: encoder.actor_encoder.net.mlp.0.weight has shape (16, 4)" in run(
+        checkpoint, "algorithm.model.fcnet_hiddens=[8, 8]"
+    )
+    corrupt = tmp_path / "corrupt"
+    corrupt.mkdir()
+    (corrupt / "class_and_ctor_args.pkl").write_bytes(pickle.dumps({"class": int})[:-3])
+    assert "is not a readable checkpoint" in run(f"baseline.checkpoint={corrupt}")
+
+
+def test_names(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "studies" / "taken").mkdir(parents=True)
+    assert "study 'taken' exists" in refused(
+        command("run", "cartpole", "--name", "taken", cwd=tmp_path)
+    )
+    for name in ("../x", ".hidden", "baselines"):
+        assert "name: must be one folder name" in refused(
+            command("run", "cartpole", "--name", name, cwd=tmp_path)
+        )
+    for arguments in (("show", "x"), ("resume", "x"), ("evaluate", "x", "t00/0"), ("restore", "x", "baseline")):
+        assert "no study 'x'" in refused(command(*arguments, cwd=tmp_path))
+    assert "no MLflow store" in refused(command("ui", "--storage", str(tmp_path), cwd=tmp_path))
+
+
+def test_what_helps(command: Command, tmp_path: Path) -> None:
+    assert "cartpole: " in command("presets", cwd=tmp_path).out
+    assert "pruning:" in command("schema", cwd=tmp_path).out
+    assert command("presets", "cartpole", cwd=tmp_path).out.startswith("description:")
+    assert "known are: acrobot" in refused(command("presets", "x", cwd=tmp_path))
+    assert command("--help", cwd=tmp_path).status == 0
+
+
+def test_as_a_user_runs_it(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [Path(sys.executable).with_name("prune-search"), "run", "cartpole", "--set", "pruning.x=1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert list(tmp_path.iterdir()) == []
