@@ -54,7 +54,9 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        err.print(f"prune-search: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(
+            f"prune-search: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(2)
 
 
@@ -113,7 +115,9 @@ def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
     try:
         tracked = run_study(folder, settings, progress)
     except KeyboardInterrupt:
-        err.print(f"stopped; go on with it by: prune-search resume {_words(folder)}", soft_wrap=True)
+        err.print(
+            f"stopped; go on with it by: prune-search resume {_words(folder)}", soft_wrap=True
+        )
         sys.exit(130)
     if quiet:
         return

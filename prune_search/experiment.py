@@ -6,7 +6,6 @@ do not know is refused, and every message names the field, what was given and wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -144,7 +143,7 @@ class Pruning(_Section):
     threshold: Searchable[PositiveFloat] = Range(low=0.2, high=2.0, log=True)
     """Criterion threshold: weights (neurons: their RMS weight) below this go."""
     threshold_unit: Choice[Literal["std", "absolute"]] = "std"
-    """Unit of `threshold`: standard deviations of the layer's dense weights, or the value itself."""
+    """Unit of `threshold`: standard deviations of the dense layer, or the value itself."""
     schedule: Choice[ScheduleName] = ["one_shot", "linear", "cubic", "geometric"]
     """How the ratio grows with progress (env steps used / env_steps)."""
     start: Searchable[Share] = 0.0
@@ -172,12 +171,12 @@ class Pruning(_Section):
                 raise ValueError(f"pruning.{name}: a log range needs low > 0, got {value.low:g}")
             item = TypeAdapter(field.annotation.__args__[0])  # type: ignore[union-attr]
             for end in ("low", "high"):
+                number = getattr(value, end)
                 try:
-                    item.validate_python(getattr(value, end))
+                    item.validate_python(number)
                 except ValidationError as error:
-                    raise ValueError(
-                        f"pruning.{name}.{end}: {error.errors()[0]['msg']}, got {getattr(value, end):g}"
-                    ) from None
+                    problem = error.errors()[0]["msg"]
+                    raise ValueError(f"pruning.{name}.{end}: {problem}, got {number:g}") from None
         return self
 
 
@@ -275,8 +274,8 @@ class Experiment(_Section):
     def _held_out(self) -> Experiment:
         if self.evaluation.final_seed == self.evaluation.seed:
             raise ValueError(
-                f"evaluation.final_seed: must differ from evaluation.seed, got {self.evaluation.seed}"
-                " for both; the final seeds are those that the search never saw"
+                "evaluation.final_seed: must differ from evaluation.seed, got"
+                f" {self.evaluation.seed} for both; the search never sees the final seeds"
             )
         if lowest(self.pruning.end) <= highest(self.pruning.start):
             raise ValueError(

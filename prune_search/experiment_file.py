@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from prune_search.errors import UserError, unknown
+from prune_search.errors import UserError, one_line, unknown
 from prune_search.experiment import Choice, Experiment, Searchable
 
 _NAMES_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)+: ")
@@ -109,9 +109,9 @@ def _yaml(text: str, where: str) -> Any:
         # YAML 1.2, so that 1e-3 is a number; the safe loader makes nothing but plain data.
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
 
 
 def _override(data: dict[Any, Any], override: str) -> None:
@@ -147,27 +147,26 @@ def schema() -> str:
 def _documented(name: str, field: Any, indent: str) -> list[str]:
     help_text = " ".join((field.description or "").split())
     default = "<required>" if field.is_required() else _inline(field.default)
-    forms = {Choice: "; a list is searched", Searchable: "; a list or {low, high, log} is searched"}
-    note = forms.get(getattr(field.annotation, "__origin__", None), "")
-    return [f"{indent}# {help_text} ({_type_name(field.annotation)}{note})", f"{indent}{name}: {default}"]
+    note = ""
+    alias = getattr(field.annotation, "__origin__", None)
+    if alias is Choice or alias is Searchable:
+        note = "; a list is searched" if alias is Choice else "; a list or a range is searched"
+    kind = _type_name(field.annotation) + note
+    return [f"{indent}# {help_text} ({kind})", f"{indent}{name}: {default}"]
 
 
 def _type_name(annotation: Any) -> str:
-    arguments = getattr(annotation, "__args__", ())
-    if hasattr(annotation, "__metadata__"):
-        limits = [str(item) for item in annotation.__metadata__]
-        return _type_name(annotation.__origin__) + ("" if not limits else "")
-    if getattr(annotation, "__origin__", None) in (Choice, Searchable):
+    """A type in words: `float`, `str or null`, or the values that are allowed."""
+    origin, arguments = getattr(annotation, "__origin__", None), get_args(annotation)
+    if hasattr(annotation, "__metadata__") or origin is Choice or origin is Searchable:
         return _type_name(arguments[0])
-    if str(annotation).startswith("typing.Literal"):
-        return ", ".join(str(item) for item in arguments)
-    if annotation is type(None):
-        return "null"
-    if isinstance(annotation, type) and not arguments:
-        return annotation.__name__
-    if arguments and getattr(annotation, "__origin__", None) in (list, dict):
-        return str(annotation).replace("typing.", "")
-    return " or ".join(_type_name(item) for item in arguments) if arguments else str(annotation)
+    if origin is Literal:
+        return ", ".join(map(str, arguments))
+    if origin in (list, dict) or not arguments:
+        is_class = isinstance(annotation, type) and not arguments
+        name = annotation.__name__ if is_class else str(annotation).replace("typing.", "")
+        return "null" if annotation is type(None) else name
+    return " or ".join(_type_name(item) for item in arguments)
 
 
 def _inline(value: Any) -> str:

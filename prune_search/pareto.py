@@ -46,7 +46,7 @@ def sparsest(points: Iterable[Point], retention: float) -> Point | None:
 
 
 def delivered(points: Sequence[Point], retention: float) -> Point:
-    """What one would take from a trial: its sparsest point at the retention or above, else its best.
+    """What one would take from a trial: its sparsest point at this retention, else its best.
 
     Raises:
         ValueError: there are no points.

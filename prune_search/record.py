@@ -96,7 +96,7 @@ class BaselineRecord(Record):
 
 
 class Point(Record):
-    """One round's result: achieved sparsity, evaluated return, cost, and where its checkpoint is."""
+    """One round's result: achieved sparsity, evaluated return, cost, and its checkpoint."""
 
     trial: int
     round: int

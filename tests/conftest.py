@@ -48,7 +48,23 @@ def shared_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def baseline(tiny: Any, shared_storage: Path) -> Any:
+def local_ray() -> Iterator[None]:
+    """A Ray of the tests' own on this machine, with room for more actors than it has cores."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=6,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def baseline(tiny: Any, local_ray: None, shared_storage: Path) -> Any:
     """The small experiment's dense policy."""
     from prune_search.training.baseline import BaselineTrainer
 
@@ -68,13 +84,3 @@ def algorithm(tiny: Any, baseline: Any) -> Iterator[Any]:
     sync_weights(built)
     yield built
     built.stop()
-
-
-@pytest.fixture
-def local_ray() -> Iterator[None]:
-    """A Ray of this test's own, on this machine, which runs more actors than it has cores."""
-    import ray
-
-    ray.init(address="local", num_cpus=6, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()

@@ -101,14 +101,14 @@ def test_bad_experiments(
     assert not list(tmp_path.glob("baselines/*"))
 
 
-def test_checkpoints_of_something_else(
-    command: Command, baseline: Any, tmp_path: Path
-) -> None:
+def test_checkpoints_of_something_else(command: Command, baseline: Any, tmp_path: Path) -> None:
     checkpoint = f"baseline.checkpoint={baseline.checkpoint}"
 
     def run(*changes: str) -> str:
         options = [part for change in changes for part in ("--set", change)]
-        result = command("run", "cartpole", "--storage", str(tmp_path / "s"), *options, cwd=tmp_path)
+        result = command(
+            "run", "cartpole", "--storage", str(tmp_path / "s"), *options, cwd=tmp_path
+        )
         return refused(result)
 
     said = run(checkpoint, "environment.id=Acrobot-v1")
@@ -131,7 +131,12 @@ def test_names(command: Command, tmp_path: Path) -> None:
         assert "name: must be one folder name" in refused(
             command("run", "cartpole", "--name", name, cwd=tmp_path)
         )
-    for arguments in (("show", "x"), ("resume", "x"), ("evaluate", "x", "t00/0"), ("restore", "x", "baseline")):
+    for arguments in (
+        ("show", "x"),
+        ("resume", "x"),
+        ("evaluate", "x", "t00/0"),
+        ("restore", "x", "baseline"),
+    ):
         assert "no study 'x'" in refused(command(*arguments, cwd=tmp_path))
     assert "no MLflow store" in refused(command("ui", "--storage", str(tmp_path), cwd=tmp_path))
 

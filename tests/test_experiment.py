@@ -29,7 +29,11 @@ def test_schema_is_a_valid_experiment_file() -> None:
 def test_every_field_is_documented() -> None:
     def undocumented(model: type) -> list[str]:
         fields = model.model_fields  # type: ignore[attr-defined]
-        found = [name for name, field in fields.items() if not (field.description or field.annotation.__doc__)]
+        found = [
+            name
+            for name, field in fields.items()
+            if not (field.description or field.annotation.__doc__)
+        ]
         for field in fields.values():
             if hasattr(field.annotation, "model_fields"):
                 found += undocumented(field.annotation)

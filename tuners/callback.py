@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.result import DONE
 
 from prune_search.record import StudyFolder, TrialRecord, trial_name
 from tuners.progress import Progress
-from tuners.stopping import Budget
 from tuners.tracking import Tracker
 
 
 class StudyCallback(tune.Callback):
     """Follows the trials' folders as Tune reports on them.
 
-    A trial writes its own record while it lives; the driver only closes the record of a trial
-    that failed for good or that the search's budget ended.
+    A trial writes its own record while it lives; the driver closes that of one that failed for
+    good.
     """
 
-    def __init__(
-        self, folder: StudyFolder, progress: Progress, tracker: Tracker, budget: Budget
-    ) -> None:
-        self._folder, self._progress = folder, progress
-        self._tracker, self._budget = tracker, budget
+    def __init__(self, folder: StudyFolder, progress: Progress, tracker: Tracker) -> None:
+        self._folder, self._progress, self._tracker = folder, progress, tracker
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to restore them later; a resumed study makes its own.
@@ -39,9 +35,9 @@ class StudyCallback(tune.Callback):
     ) -> None:
         self._changed(trial)
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        if self._budget.reason and not (trial.last_result or {}).get(DONE):
-            self._close(trial, "complete", self._budget.reason)
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
+    ) -> None:
         self._changed(trial)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -49,19 +45,19 @@ class StudyCallback(tune.Callback):
         self._progress.note(f"{trial_name(number)} failed and goes on: {failure(trial)}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._close(trial, "failed", failure(trial))
+        self._close(trial)
         self._progress.note(f"{trial_name(trial.config['number'])} failed: {failure(trial)}")
         self._changed(trial)
 
-    def _close(self, trial: Trial, state: str, reason: str) -> None:
+    def _close(self, trial: Trial) -> None:
         record = self._folder.trial(trial.config["number"]) or TrialRecord(
             number=trial.config["number"],
             plan=trial.config["plan"],
             state="running",
             started=trial.start_time or 0.0,
         )
-        if record.state == "running":
-            self._folder.write_trial(record.model_copy(update={"state": state, "reason": reason}))
+        failed = {"state": "failed", "reason": failure(trial)}
+        self._folder.write_trial(record.model_copy(update=failed))
 
     def _changed(self, trial: Trial) -> None:
         number = trial.config["number"]
@@ -72,12 +68,15 @@ class StudyCallback(tune.Callback):
 
 
 def failure(trial: Trial) -> str:
-    """Why a trial failed, in one line."""
-    error = trial.get_error()
-    cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    """Why a trial failed the last time, in one line."""
+    # Tune appends each failure to this file; trial.get_error() looks in the storage, where the
+    # file arrives later.
+    path = trial.error_file
+    text = Path(path).read_text(encoding="utf-8") if path and Path(path).is_file() else ""
+    _, _, last = text.rpartition("Failure # ")
+    lines = [line.strip() for line in last.splitlines()[1:] if line.strip()]
     if not lines:
-        return type(cause).__name__
-    # A remote error's text is a traceback, whose last line says what went wrong.
-    text = lines[-1] if "Traceback" in str(cause) or len(lines) > 3 else " ".join(lines)
-    return text[:300]
+        return "unknown"
+    # An error of the trial's own is a traceback, whose last line says what went wrong; one of
+    # Ray's begins with that.
+    return (lines[-1] if lines[0].startswith("\x1b[36mray::") else lines[0])[:300]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from prune_search.errors import UserError
+from prune_search.errors import UserError, one_line
 from prune_search.experiment import Resources
 
 _QUIET = {
@@ -31,7 +31,8 @@ _QUIET = {
 def connection(resources: Resources) -> Iterator[None]:
     """A Ray cluster for as long as the context lasts.
 
-    Without an address Ray starts on this machine, and never attaches to a cluster left over.
+    Without an address Ray starts on this machine, and never attaches to a cluster left over. A
+    process that is connected already stays as it is.
 
     Raises:
         UserError: there is no cluster at the address.
@@ -42,6 +43,9 @@ def connection(resources: Resources) -> Iterator[None]:
     warnings.filterwarnings("ignore")
     import ray
 
+    if ray.is_initialized():
+        yield
+        return
     address = resources.address
     if address:
         reachable(address)
@@ -54,7 +58,7 @@ def connection(resources: Resources) -> Iterator[None]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"resources.address: no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}"
+            f"resources.address: no Ray cluster at {address!r}: {one_line(error)}"
         ) from None
     # What goes wrong with a trial is told in one line by the display.
     for name in ("ray", "ray.tune"):

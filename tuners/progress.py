@@ -73,9 +73,7 @@ class Progress:
         aim = self._experiment.baseline.env_steps
         value = state.training_return
         self._detail = f"{_thousands(state.env_steps)} of at most {_thousands(aim)} env steps" + (
-            f", training return {value:.1f}"
-            if value is not None and math.isfinite(value)
-            else ""
+            f", training return {value:.1f}" if value is not None and math.isfinite(value) else ""
         )
         if self._live is None and time.monotonic() - self._printed_at > 10:
             self._printed_at = time.monotonic()
@@ -104,8 +102,10 @@ class Progress:
         self._trials[record.number] = record
         if record.state != "running":
             self._running.discard(record.number)
-        if self._live is None and record.points and (
-            before is None or len(before.points) != len(record.points)
+        if (
+            self._live is None
+            and record.points
+            and (before is None or len(before.points) != len(record.points))
         ):
             point = record.points[-1]
             self._line(

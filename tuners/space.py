@@ -23,7 +23,11 @@ def suggest(trial: optuna.Trial, pruning: Pruning) -> Plan:
 
     def number(name: str) -> float:
         value = getattr(pruning, name)
-        return trial.suggest_float(name, value.low, value.high, log=value.log) if _is(value) else choice(name)
+        return (
+            trial.suggest_float(name, value.low, value.high, log=value.log)
+            if _is(value)
+            else choice(name)
+        )
 
     def integer(name: str) -> int:
         value = getattr(pruning, name)

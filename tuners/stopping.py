@@ -11,7 +11,7 @@ from prune_search.experiment import Search
 from prune_search.record import StudyFolder
 
 
-class Budget(Stopper):  # type: ignore[misc]
+class Budget(Stopper):
     """Ends the whole search when its time or its env steps are used.
 
     Env steps count over all drivers of a study, the time from the start of this one.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from prune_search.errors import UserError
+from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
 from prune_search.record import Record, StudyFolder, StudyRecord
 from tuners.runs import Metric, Run, study_id
@@ -261,12 +261,6 @@ def same_study(name: str) -> str:
     """MLflow's search filter for a study's runs; its strings know no escapes."""
     mark = '"' if "'" in name else "'"
     return f"tags.study = {mark}{name}{mark}"
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, in one line of reasonable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def prepare_environment() -> None:

@@ -101,7 +101,7 @@ def run(folder: StudyFolder, experiment: Experiment, progress: Progress) -> Trac
 def _baseline(
     folder: StudyFolder, experiment: Experiment, study: StudyRecord, progress: Progress
 ) -> dict[str, Any]:
-    """The study's baseline, found or trained, and the seconds that took, as fields of its record."""
+    """The baseline, found or trained, and the seconds that took, as fields of the study."""
     import ray
 
     storage = folder.path.parent
@@ -158,7 +158,7 @@ def _search(
         ),
         request,
     )
-    callback = StudyCallback(folder, progress, tracker, budget)
+    callback = StudyCallback(folder, progress, tracker)
     shutil.rmtree(folder.path / "tune", ignore_errors=True)
     tuner = tune.Tuner(
         trainable,
@@ -182,6 +182,12 @@ def _search(
         ),
     )
     tuner.fit()
+    if budget.reason:
+        for trial in folder.trials():
+            if trial.state == "running":
+                stopped = trial.model_copy(update={"state": "complete", "reason": budget.reason})
+                folder.write_trial(stopped)
+                tracker.trial_changed(trial.number)
     if not budget.stop_all() and searcher.finished < experiment.search.trials:
         raise KeyboardInterrupt
 
@@ -208,7 +214,7 @@ def concurrency(experiment: Experiment, request: Any) -> int:
     if room < 1 and not experiment.resources.address:
         raise UserError(
             f"resources: a trial needs {dict(need)}, and this machine has"
-            f" {({name: have.get(name, 0) for name in need})}"
+            f" { ({name: have.get(name, 0) for name in need}) }"
         )
     # A cluster that grows on demand may have no room yet.
     return experiment.resources.concurrent_trials or max(1, room)

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from prune_search.errors import one_line
 from prune_search.experiment import Experiment
 from prune_search.pareto import front
 from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
 from tuners.plots import front_figure, front_html
 from tuners.report import StudyReport, report
 from tuners.runs import SUMMARY, study_id, summary_run, table_json, trial_run
-from tuners.store import TABLE, VIEW, Artifacts, Store, one_line
+from tuners.store import TABLE, VIEW, Artifacts, Store
 
 _TRAINING = "workflowType=machine_learning"  # else the UI opens its pages about language models
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0

@@ -20,7 +20,7 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from prune_search.errors import UserError, unknown
+from prune_search.errors import UserError, one_line, unknown
 from prune_search.experiment import Environment, Experiment
 
 # RLlib's algorithms whose networks can be pruned here: name to its config class.
@@ -83,7 +83,9 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
         raise unknown("algorithm.name", algorithm.name, ALGORITHMS)
     checkpoint = experiment.baseline.checkpoint
     config = checkpoint_config(Path(checkpoint)) if checkpoint else ALGORITHMS[algorithm.name]()
-    config.environment(environment_id(experiment.environment), env_config=experiment.environment.config)
+    config.environment(
+        environment_id(experiment.environment), env_config=experiment.environment.config
+    )
     config.env_runners(
         num_env_runners=resources.env_runners,
         num_envs_per_env_runner=resources.envs_per_env_runner,
@@ -94,7 +96,7 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
     try:
         config.training(**algorithm.training)
     except (TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"algorithm.training: {_one_line(error)}") from None
+        raise UserError(f"algorithm.training: {one_line(error)}") from None
     if algorithm.model or not checkpoint:
         try:
             config.rl_module(model_config=DefaultModelConfig(**algorithm.model))
@@ -107,7 +109,7 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
     try:
         config.validate()
     except Exception as error:
-        raise UserError(f"algorithm: RLlib refuses its settings: {_one_line(error)}") from None
+        raise UserError(f"algorithm: RLlib refuses its settings: {one_line(error)}") from None
     return config
 
 
@@ -137,7 +139,7 @@ def checkpoint_config(path: Path) -> AlgorithmConfig:
     except Exception as error:
         raise UserError(
             f"baseline.checkpoint: {str(path)!r} is not a readable checkpoint of an RLlib"
-            f" algorithm: {_one_line(error)}"
+            f" algorithm: {one_line(error)}"
         ) from None
 
 
@@ -172,7 +174,7 @@ def _seed_process(seed: int) -> None:
     import random
 
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - RLlib shuffles its minibatches by the global state
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 
@@ -202,7 +204,3 @@ def unwrapped(learner: Any, module_id: str = DEFAULT_MODULE_ID) -> RLModule:
 def process_settings(threads: int) -> None:
     """Torch's threads in this process: with more trials than one, its default starves them all."""
     torch.set_num_threads(threads)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400] or type(error).__name__

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 import torch
 
-from prune_search.errors import UserError
+from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
 from prune_search.pareto import well_posed
 from prune_search.record import BaselineRecord
@@ -101,7 +101,7 @@ class BaselineTrainer:
         except Exception as error:
             raise UserError(
                 f"baseline.checkpoint: {str(path)!r} does not fit the environment and algorithm"
-                f" of the experiment: {' '.join(str(error).split())[:300]}"
+                f" of the experiment: {one_line(error)}"
             ) from None
         sync_weights(self._algorithm)
 

@@ -10,7 +10,7 @@ from ray.rllib.connectors.connector_pipeline_v2 import ConnectorPipelineV2
 from ray.rllib.core import COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from prune_search.errors import UserError
+from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
 from prune_search.record import Return
 from prune_search.sparsity.measure import Size, size
@@ -53,11 +53,9 @@ class CheckpointMeter:
             self._evaluator.load(state, _filters(algorithm))
         except Exception as error:
             raise UserError(
-                f"checkpoint: {str(algorithm)!r} cannot be read: {' '.join(str(error).split())[:300]}"
+                f"checkpoint: {str(algorithm)!r} cannot be read: {one_line(error)}"
             ) from None
-        return Measured(
-            size(self._evaluator.parameters()), self._evaluator.measure(seed, episodes)
-        )
+        return Measured(size(self._evaluator.parameters()), self._evaluator.measure(seed, episodes))
 
     def random(self, seed: int, episodes: int) -> Return:
         """Return of uniformly random actions on the same episodes."""

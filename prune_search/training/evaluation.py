@@ -81,7 +81,9 @@ class Evaluator:
         """The inference network's parameters, by name."""
         return dict(self._runner.module.named_parameters())
 
-    def load(self, module_state: dict[str, Any], env_to_module: dict[str, Any] | None = None) -> None:
+    def load(
+        self, module_state: dict[str, Any], env_to_module: dict[str, Any] | None = None
+    ) -> None:
         """Takes over weights, and the state of observation filters where there is any."""
         self._runner.module.set_state(module_state)
         if env_to_module is not None:

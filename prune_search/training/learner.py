@@ -70,7 +70,8 @@ class LearnerMasks:
         self.masks.load_state_dict(state)
         self._steps = state["steps"]
         self._gradients = {
-            name: value.to(self.parameters[name].device) for name, value in state["gradients"].items()
+            name: value.to(self.parameters[name].device)
+            for name, value in state["gradients"].items()
         }
 
 
@@ -96,7 +97,6 @@ def set_masks(algorithm: Algorithm, masks: dict[str, Tensor]) -> None:
 
 def weights(algorithm: Algorithm) -> dict[str, Tensor]:
     """A copy of everything that is trained, by parameter name (learners are all equal)."""
-
 
     def run(learner: Any) -> dict[str, Tensor]:
         named = unwrapped(learner).named_parameters()

@@ -10,7 +10,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from prune_search.errors import UserError
+from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
 from prune_search.training.algorithm import (
     MODULE_PATH,
@@ -33,18 +33,21 @@ def check(experiment: Experiment) -> None:
     config = algorithm_config(experiment, seed=0)
     try:
         module = config.get_rl_module_spec(
-            spaces={"__env_single__": (observation, action), "default_policy": (observation, action)}
+            spaces={
+                "__env_single__": (observation, action),
+                "default_policy": (observation, action),
+            }
         ).build()
     except Exception as error:
         raise UserError(
             f"algorithm.model: RLlib cannot build a network for observations {observation} and"
-            f" actions {action}: {' '.join(str(error).split())[:300]}"
+            f" actions {action}: {one_line(error)}"
         ) from None
     if experiment.baseline.checkpoint:
         _check_checkpoint(Path(experiment.baseline.checkpoint).expanduser(), experiment, module)
 
 
-def make_environment(experiment: Experiment) -> gym.Env:  # type: ignore[type-arg]
+def make_environment(experiment: Experiment) -> gym.Env:
     """One environment as the experiment describes it.
 
     Raises:
@@ -58,18 +61,20 @@ def make_environment(experiment: Experiment) -> gym.Env:  # type: ignore[type-ar
     except Exception as error:
         raise UserError(
             f"environment: cannot make {experiment.environment.id!r} with config {settings}:"
-            f" {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            f" {type(error).__name__}: {one_line(error)}"
         ) from None
 
 
-def _check_spaces(observation: gym.Space, action: gym.Space) -> None:  # type: ignore[type-arg]
+def _check_spaces(observation: gym.Space, action: gym.Space) -> None:
     if not (isinstance(observation, spaces.Box) and len(observation.shape) in (1, 3)):
         raise UserError(
             "environment: observations must be a Box of rank 1 (vectors) or 3 (images), got"
             f" {observation}; wrap the environment, for example in gymnasium's FlattenObservation"
         )
     if not isinstance(action, spaces.Discrete | spaces.Box | spaces.MultiDiscrete):
-        raise UserError(f"environment: actions must be Discrete, MultiDiscrete or Box, got {action}")
+        raise UserError(
+            f"environment: actions must be Discrete, MultiDiscrete or Box, got {action}"
+        )
 
 
 def _check_checkpoint(path: Path, experiment: Experiment, module: RLModule) -> None:
@@ -90,8 +95,7 @@ def _check_checkpoint(path: Path, experiment: Experiment, module: RLModule) -> N
         saved = RLModule.from_checkpoint(path / MODULE_PATH)
     except Exception as error:
         raise UserError(
-            f"baseline.checkpoint: the network in {str(path)!r} cannot be read:"
-            f" {' '.join(str(error).split())[:300]}"
+            f"baseline.checkpoint: the network in {str(path)!r} cannot be read: {one_line(error)}"
         ) from None
     ours = {name: tuple(value.shape) for name, value in module.named_parameters()}
     given = {name: tuple(value.shape) for name, value in saved.named_parameters()}

@@ -1,0 +1,150 @@
+"""kill -9 of the driver, of a trial, of everything: resume completes the study, nothing doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import optuna
+import psutil
+import pytest
+
+from prune_search import experiment_file
+from prune_search.record import StudyFolder
+from tuners.search import states
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+TIMING = {"time", "train_s", "eval_s"}
+COMMAND = [sys.executable, "-m", "prune_search.cli"]
+
+
+@pytest.fixture(scope="module")
+def storage(tiny: Any, baseline: Any, shared_storage: Path) -> Path:
+    """Holds the baseline, and an experiment file of three trials of three rounds."""
+    experiment = tiny(
+        "search.trials=3",
+        "pruning.rounds=3",
+        "pruning.env_steps=4500",
+        storage=shared_storage,
+    )
+    (shared_storage / "tiny.yaml").write_text(experiment_file.dump(experiment))
+    return shared_storage
+
+
+@pytest.fixture(scope="module")
+def undisturbed(storage: Path) -> list[Any]:
+    """The points of the study that nothing happened to."""
+    start(storage, "undisturbed").communicate(timeout=300)
+    return points(StudyFolder(storage, "undisturbed"))
+
+
+def start(storage: Path, name: str, resume: bool = False) -> subprocess.Popen[str]:
+    arguments = ["resume", name] if resume else ["run", "tiny.yaml", "--name", name]
+    return subprocess.Popen(
+        [*COMMAND, *arguments, "--storage", str(storage)],
+        cwd=storage,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def points(folder: StudyFolder) -> list[Any]:
+    return [p.model_dump(exclude=TIMING) for t in folder.trials() for p in t.points]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 200) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+@pytest.fixture
+def family() -> Iterator[list[psutil.Process]]:
+    """Processes that the test started; whatever is left of them goes at its end."""
+    started: list[psutil.Process] = []
+    yield started
+    for process in started:
+        if process.is_running():
+            process.kill()
+
+
+def descendants(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(driver.pid).children(recursive=True)
+
+
+def check(folder: StudyFolder, undisturbed: list[Any]) -> None:
+    """Complete, and equal to what an undisturbed run measured: nothing lost, nothing doubled."""
+    assert [trial.state for trial in folder.trials()] == ["complete"] * 3
+    assert points(folder) == undisturbed
+    assert set(states(folder).values()) == {optuna.trial.TrialState.COMPLETE}
+    client = mlflow.MlflowClient(f"sqlite:///{folder.path.parent / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'prune-search'")
+    runs = client.search_runs([experiment.experiment_id], f"tags.study = '{folder.name}'")
+    assert sorted(run.data.tags.get("trial", "summary") for run in runs) == [
+        "summary", "t00", "t01", "t02",
+    ]  # fmt: skip
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        if "trial" in run.data.tags:
+            history = client.get_metric_history(run.info.run_id, "return")
+            assert len(history) == len({(m.step, m.timestamp) for m in history}) == 3
+    final = folder.final()
+    assert final is not None and final.points
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_kill_the_driver(
+    storage: Path, undisturbed: list[Any], family: list[psutil.Process], after: int
+) -> None:
+    folder = StudyFolder(storage, f"driver-{after}")
+    driver = start(storage, folder.name)
+    wait_for(lambda: len(points(folder)) >= after)
+    family += descendants(driver)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    # Ray's processes follow their driver by themselves.
+    psutil.wait_procs(family, timeout=60)
+    out, _ = start(storage, folder.name, resume=True).communicate(timeout=300)
+    assert "Traceback" not in out, out
+    check(folder, undisturbed)
+
+
+def test_kill_a_trial(storage: Path, undisturbed: list[Any], family: list[psutil.Process]) -> None:
+    folder = StudyFolder(storage, "trial")
+    driver = start(storage, folder.name)
+    wait_for(lambda: len(points(folder)) >= 4)
+    family += descendants(driver)
+    (trial,) = [p for p in family if "PruningTrial" in " ".join(p.cmdline())]
+    trial.send_signal(signal.SIGKILL)
+    out, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0 and "t01 failed and goes on" in out, out
+    check(folder, undisturbed)
+
+
+def test_kill_everything(
+    storage: Path, undisturbed: list[Any], family: list[psutil.Process]
+) -> None:
+    folder = StudyFolder(storage, "everything")
+    for after in (2, 6):
+        driver = start(storage, folder.name, resume=folder.path.exists())
+        wait_for(lambda after=after: len(points(folder)) >= after)
+        family += descendants(driver)
+        for process in [psutil.Process(driver.pid), *family]:
+            if process.is_running():
+                os.kill(process.pid, signal.SIGKILL)
+        driver.wait()
+    start(storage, folder.name, resume=True).communicate(timeout=300)
+    check(folder, undisturbed)

@@ -1,0 +1,236 @@
+"""A whole study: baseline, search, re-evaluation, tracking, and what a user does with it after."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import optuna
+import pytest
+from rich.console import Console
+
+from prune_search import cli
+from prune_search.errors import UserError
+from prune_search.experiment import Experiment
+from prune_search.pareto import front
+from prune_search.record import StudyFolder
+from prune_search.training.algorithm import MODULE_PATH
+from tuners.benchmark import wall_overhead
+from tuners.progress import Progress
+from tuners.search import states
+from tuners.study import create, run
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def complete(experiment: Experiment, name: str, console: Console | None = None) -> StudyFolder:
+    """Runs a study to its end."""
+    folder = create(experiment, name, "tiny")
+    console = console or Console(quiet=True)
+    run(folder, experiment, Progress(experiment, name, [], console))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tiny: Any, shared_storage: Path, baseline: Any, tmp_path_factory: Any) -> StudyFolder:
+    """A study of three trials, one of which the floor ends."""
+    experiment = tiny(
+        "search.trials=3", "pruning.ratio={low: 0.5, high: 0.95, log: true}", storage=shared_storage
+    )
+    log = tmp_path_factory.mktemp("log") / "progress.txt"
+    with log.open("w") as stream:
+        folder = complete(experiment, "whole", Console(file=stream, width=200))
+    folder.path.joinpath("progress.txt").write_text(log.read_text())
+    return folder
+
+
+def test_every_trial_is_complete_everywhere(study: StudyFolder) -> None:
+    trials = study.trials()
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert all(trial.state == "complete" and len(trial.points) == 2 for trial in trials)
+    found = states(study)
+    assert found == dict.fromkeys(range(3), optuna.trial.TrialState.COMPLETE)
+    client = mlflow.MlflowClient(f"sqlite:///{study.path.parent / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'prune-search'")
+    runs = client.search_runs([experiment.experiment_id], "tags.study = 'whole'")
+    assert len(runs) == 4
+    assert {one.info.status for one in runs} == {"FINISHED"}
+
+
+def test_optuna_was_told_what_the_trials_deliver(study: StudyFolder) -> None:
+    from prune_search.pareto import summary
+
+    told = optuna.load_study(study_name="whole", storage=study.optuna_url)
+    for trial, record in zip(told.trials, study.trials(), strict=True):
+        figures = summary(record, 0.95)
+        assert trial.values == [figures["retention"], figures["compression"]]
+
+
+def test_the_baseline_was_found_in_the_cache(study: StudyFolder, baseline: Any) -> None:
+    record = study.study()
+    assert record is not None and record.baseline == baseline
+    assert record.baseline_s == 0 and record.ended is not None and record.wall_s > 0
+    assert "wall / RLlib" in wall_overhead(study)
+
+
+def test_progress_is_readable_without_a_terminal(study: StudyFolder) -> None:
+    text = (study.path / "progress.txt").read_text()
+    lines = text.splitlines()
+    assert "starting Ray" in lines[0]
+    assert sum("of 3 trials ended" in line for line in lines) == 6
+    assert "evaluating the front" in lines[-1]
+    assert "Traceback" not in text and "WARNING" not in text
+
+
+def test_show_evaluate_and_restore(
+    study: StudyFolder, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = ["--storage", str(study.path.parent)]
+
+    def command(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["prune-search", *arguments, *storage])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        return str(capsys.readouterr().out)
+
+    assert "whole" in command("list")
+    assert "Front" in command("show", "whole")
+    shown = json.loads(command("show", "whole", "--json"))
+    points = front(point for trial in study.trials() for point in trial.points)
+    assert [item["point"] for item in shown["front"]] == [point.name for point in points]
+    documented = {
+        "trial", "strategy", "sparsity", "weight_sparsity", "nonzero", "return_iqm", "return_low",
+        "return_high", "retention", "checkpoint", "final_return_iqm",
+    }  # fmt: skip
+    for item in shown["front"]:
+        assert documented <= set(item) and item["final_return_iqm"] is not None
+        measured = json.loads(command("evaluate", "whole", item["point"], "--json"))
+        for key in ("sparsity", "weight_sparsity", "nonzero", "return_iqm", "return_low"):
+            assert measured[key] == item[key], key
+        final = json.loads(
+            command("evaluate", "whole", item["point"], "--episodes", "8", "--seed", "1", "--json")
+        )
+        assert final["return_iqm"] == item["final_return_iqm"]
+    assert "sparsity" in command("evaluate", "whole", "baseline")
+    for name in ("baseline", points[0].name):
+        command("restore", "whole", name, "--to", name.replace("/", "-"))
+    record = study.study()
+    assert record is not None and record.baseline is not None
+    for copy, source in (
+        ("baseline", Path(record.baseline.checkpoint)),
+        (points[0].name.replace("/", "-"), study.path / points[0].checkpoint / "algorithm"),
+    ):
+        ours, theirs = (_weights(path) for path in (tmp_path / copy, source))
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def _weights(algorithm: Path) -> dict[str, Any]:
+    with (algorithm / MODULE_PATH / "module_state.pkl").open("rb") as stream:
+        state: dict[str, Any] = pickle.load(stream)
+    return state
+
+
+def test_a_finished_study_can_be_resumed_and_nothing_changes(study: StudyFolder) -> None:
+    from tuners.points import open_study
+
+    before = study.trials(), study.final()
+    folder, experiment = open_study(str(study.path.parent), "whole")
+    run(folder, experiment, Progress(experiment, "whole", study.trials(), Console(quiet=True)))
+    assert (study.trials(), study.final()) == before
+
+
+def test_the_same_file_and_seed_give_the_same_points(
+    study: StudyFolder, tiny: Any, shared_storage: Path
+) -> None:
+    experiment = tiny(
+        "search.trials=2", "pruning.ratio={low: 0.5, high: 0.95, log: true}", storage=shared_storage
+    )
+    again = complete(experiment, "again")
+    timing = {"time", "train_s", "eval_s"}
+    for ours, theirs in zip(again.trials(), study.trials(), strict=False):
+        assert ours.plan == theirs.plan
+        for a, b in zip(ours.points, theirs.points, strict=True):
+            assert a.model_dump(exclude=timing) == b.model_dump(exclude=timing)
+
+
+def test_a_budget_of_env_steps_ends_the_search(tiny: Any, shared_storage: Path) -> None:
+    experiment = tiny(
+        "search.trials=20",
+        "search.env_steps=3000",
+        "pruning.rounds=8",
+        "pruning.env_steps=9000",
+        storage=shared_storage,
+    )
+    folder = complete(experiment, "budget")
+    trials = folder.trials()
+    assert 1 <= len(trials) < 5
+    assert all(trial.state == "complete" for trial in trials)
+    assert "search.env_steps used" in {trial.reason for trial in trials}
+    assert folder.final() is not None
+
+
+def test_a_trial_that_fails_does_not_end_the_study(
+    tiny: Any, shared_storage: Path, tmp_path: Path
+) -> None:
+    """An environment that breaks once the search begins, and is whole again after one failure."""
+    experiment = tiny(
+        "environment.modules=[tests.environments]",
+        "environment.id=Brittle-v0",
+        f"environment.config={{mark: {tmp_path / 'mark'}}}",
+        "search.trials=2",
+        "search.retries=0",
+        "pruning.criterion=magnitude",
+        storage=shared_storage,
+    )
+    (tmp_path / "mark").write_text("whole")
+    folder = create(experiment, "brittle", "tiny")
+
+    class Breaking(Progress):
+        def begin_search(self, baseline: Any) -> None:
+            (tmp_path / "mark").write_text("broken")
+            super().begin_search(baseline)
+
+        def note(self, text: str) -> None:
+            notes.append(text)
+            (tmp_path / "mark").write_text("whole")
+
+    notes: list[str] = []
+    run(folder, experiment, Breaking(experiment, "brittle", [], Console(quiet=True)))
+    assert [trial.state for trial in folder.trials()] == ["failed", "complete"]
+    assert folder.trials()[0].reason == "RuntimeError: the gearbox broke"
+    assert notes == ["t00 failed: RuntimeError: the gearbox broke"]
+    assert list(states(folder).values()) == [
+        optuna.trial.TrialState.FAIL,
+        optuna.trial.TrialState.COMPLETE,
+    ]
+
+
+def test_a_baseline_no_better_than_chance_is_refused(tiny: Any, tmp_path: Path) -> None:
+    experiment = tiny(
+        "baseline.env_steps=1", "algorithm.training.lr=1e-9", "baseline.seed=3", storage=tmp_path
+    )
+    with pytest.raises(UserError, match="no better than that of random actions"):
+        complete(experiment, "untrained")
+
+
+def test_the_users_own_checkpoint_is_the_baseline(tiny: Any, baseline: Any, tmp_path: Path) -> None:
+    experiment = tiny(
+        f"baseline.checkpoint={baseline.checkpoint}",
+        "search.trials=1",
+        "pruning.rounds=1",
+        storage=tmp_path,
+    )
+    folder = complete(experiment, "mine")
+    record = folder.study()
+    assert record is not None and record.baseline is not None
+    assert record.baseline.returned == baseline.returned
+    assert record.baseline.env_steps == 0
+    assert len(folder.trials()[0].points) == 1
