@@ -18,6 +18,7 @@ from prune_search.errors import UserError
 if TYPE_CHECKING:
     from prune_search.experiment import Experiment
     from prune_search.record import StudyFolder
+    from tuners.report import StudyReport
 
 app = typer.Typer(
     help="Finds small policies for deep reinforcement learning.",
@@ -163,17 +164,43 @@ def list_studies(storage: Storage = "studies") -> None:
 
 
 @app.command()
-def show(name: Name, as_json: AsJson = False, storage: Storage = "studies") -> None:
+def show(
+    name: Name,
+    as_json: AsJson = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the front as a picture: .png, .svg, .pdf, .html."),
+    ] = None,
+    storage: Storage = "studies",
+) -> None:
     """Show a study: baseline, trials, front, hypervolume; also while it runs."""
     from tuners.report import report, to_json
     from tuners.terminal import show as show_report
 
     folder, settings = _open(storage, name)
     found = report(folder, settings)
-    if as_json:
+    if plot is not None:
+        _draw(found, plot)
+    elif as_json:
         print(json.dumps(to_json(found), indent=1))
     else:
         show_report(found, out)
+
+
+def _draw(found: StudyReport, path: Path) -> None:
+    from tuners.plots import study_figure, study_html
+
+    if path.suffix not in (".png", ".svg", ".pdf", ".html"):
+        raise UserError(f"--plot: must end in .png, .svg, .pdf or .html, got {str(path)!r}")
+    if found.baseline is None:
+        raise UserError(f"--plot: study {found.name!r} has no baseline yet")
+    try:
+        if path.suffix == ".html":
+            path.write_text(study_html(found), encoding="utf-8")
+        else:
+            study_figure(found).savefig(path, dpi=110)
+    except OSError as error:
+        raise UserError(f"--plot: cannot write {str(path)!r}: {error.strerror}") from None
 
 
 @app.command()

@@ -18,6 +18,8 @@ from prune_search.record import BaselineRecord, Point, Return
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from tuners.report import StudyReport
+
 _FRONT, _DENSE, _FLOOR, _FAINT = "#c2410c", "#1f2937", "#6b7280", "#94a3b8"
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
 _FINEST = 1e-6  # density below which points are drawn on the edge: an empty network is at infinity
@@ -180,6 +182,32 @@ def front_html(
     if standalone:
         return str(figure.to_html(include_plotlyjs=True))
     return str(figure.to_html(include_plotlyjs="cdn")).replace("</body>", f"{_OFFLINE}</body>")
+
+
+def study_figure(study: StudyReport) -> Figure:
+    """A study's points and front; it must have a baseline."""
+    assert study.baseline is not None
+    return front_figure(
+        study.points, study.baseline, study.floor, final=study.finals, title=_title(study)
+    )
+
+
+def study_html(study: StudyReport) -> str:
+    """The same as a page that opens without a network."""
+    assert study.baseline is not None
+    return front_html(
+        study.points,
+        study.baseline,
+        study.floor,
+        final=study.finals,
+        labels={trial.number: trial.plan.label for trial in study.trials},
+        title=_title(study),
+        standalone=True,
+    )
+
+
+def _title(study: StudyReport) -> str:
+    return f"{study.name}: {study.environment}, {len(study.trials)} trials"
 
 
 def _others(points: Sequence[Point], best: Sequence[Point]) -> list[Point]:

@@ -18,7 +18,7 @@ from prune_search.errors import one_line
 from prune_search.experiment import Experiment
 from prune_search.pareto import front
 from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
-from tuners.plots import front_figure, front_html
+from tuners.plots import front_figure, front_html, study_figure, study_html
 from tuners.report import StudyReport, report
 from tuners.runs import SUMMARY, study_id, summary_run, table_json, trial_run
 from tuners.store import TABLE, VIEW, Artifacts, Store
@@ -231,15 +231,9 @@ def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
         files["experiment.yaml"] = folder.experiment_file.read_text(encoding="utf-8")
     if not found.front or not found.baseline:
         return files
-    points = [item.point for item in found.front]
-    title = f"{found.name}: {found.environment}, {len(found.trials)} trials"
-    labels = {trial.number: trial.plan.label for trial in found.trials}
-    drawn = (found.points, found.baseline, found.floor)
     return {
         **files,
-        TABLE: table_json(points, found.folder, found.finals),
-        "front.png": front_figure(*drawn, final=found.finals, title=title),
-        "front.html": front_html(
-            *drawn, final=found.finals, labels=labels, title=title, standalone=True
-        ),
+        TABLE: table_json([item.point for item in found.front], found.folder, found.finals),
+        "front.png": study_figure(found),
+        "front.html": study_html(found),
     }
