@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -85,6 +86,16 @@ def descendants(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(driver.pid).children(recursive=True)
 
 
+def trials(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that run a trial, by the title that Ray gives them."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "ResourceTrainable" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
 def check(folder: StudyFolder, undisturbed: list[Any]) -> None:
     """Complete, and equal to what an undisturbed run measured: nothing lost, nothing doubled."""
     assert [trial.state for trial in folder.trials()] == ["complete"] * 3
@@ -97,10 +108,12 @@ def check(folder: StudyFolder, undisturbed: list[Any]) -> None:
         "summary", "t00", "t01", "t02",
     ]  # fmt: skip
     assert {run.info.status for run in runs} == {"FINISHED"}
-    for run in runs:
-        if "trial" in run.data.tags:
-            history = client.get_metric_history(run.info.run_id, "return")
-            assert len(history) == len({(m.step, m.timestamp) for m in history}) == 3
+    by_trial = {run.data.tags.get("trial"): run.info.run_id for run in runs}
+    for trial in folder.trials():
+        history = client.get_metric_history(by_trial[trial.name], "return")
+        assert [m.value for m in sorted(history, key=lambda m: m.timestamp)] == pytest.approx(
+            [point.returned.iqm for point in trial.points]
+        )
     final = folder.final()
     assert final is not None and final.points
 
@@ -115,8 +128,9 @@ def test_kill_the_driver(
     family += descendants(driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    # Ray's processes follow their driver by themselves.
-    psutil.wait_procs(family, timeout=60)
+    # Ray's own processes follow their driver by themselves, a trial's at once.
+    psutil.wait_procs(trials(family), timeout=10)
+    assert not any(process.is_running() for process in trials(family))
     out, _ = start(storage, folder.name, resume=True).communicate(timeout=300)
     assert "Traceback" not in out, out
     check(folder, undisturbed)
@@ -127,7 +141,7 @@ def test_kill_a_trial(storage: Path, undisturbed: list[Any], family: list[psutil
     driver = start(storage, folder.name)
     wait_for(lambda: len(points(folder)) >= 4)
     family += descendants(driver)
-    (trial,) = [p for p in family if "PruningTrial" in " ".join(p.cmdline())]
+    (trial,) = trials(family)
     trial.send_signal(signal.SIGKILL)
     out, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0 and "t01 failed and goes on" in out, out

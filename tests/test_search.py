@@ -1,0 +1,125 @@
+"""The search space is conditional, and the searcher outlives its driver."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prune_search.experiment import Pruning
+from prune_search.record import StudyFolder
+from tuners.search import StudySearch, sampler, states
+from tuners.space import suggest
+
+EVERYTHING = Pruning(
+    granularity=["weight", "neuron"],
+    criterion=["magnitude", "threshold", "random", "gradient", "saliency"],
+    scope=["actor", "critic", "both"],
+    critic_ratio={"low": 0.1, "high": 0.8},  # type: ignore[arg-type]
+    start={"low": 0.0, "high": 0.3},  # type: ignore[arg-type]
+    end=[0.5, 0.8],
+    rounds={"low": 2, "high": 6},  # type: ignore[arg-type]
+    lr_scale=[0.5, 1.0],
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31))
+def test_a_plan_has_what_applies_to_it_and_nothing_else(seed: int) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    trial = study.ask()
+    plan = suggest(trial, EVERYTHING)
+    by_value = plan.criterion == "threshold"
+    assert (plan.threshold is not None) == (plan.threshold_unit is not None) == by_value
+    assert (plan.ratio is None) == (plan.allocation is None) == by_value
+    assert (plan.critic_ratio is not None) == (plan.scope == "both" and not by_value)
+    assert (plan.end is None) == (plan.schedule == "one_shot")
+    if plan.ratio is not None:
+        assert 0.8 - 1e-9 <= plan.ratio <= 0.99 + 1e-9
+    assert 2 <= plan.rounds <= 6 and plan.env_steps == 60_000
+    assert "env_steps" not in trial.params  # one value is no parameter
+    assert suggest(trial, EVERYTHING) == plan  # asking the same trial again changes nothing
+
+
+def test_log_ratios_are_even_in_the_logarithm_of_density() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = Pruning(criterion="magnitude", ratio={"low": 0.9, "high": 0.999, "log": True})  # type: ignore[arg-type]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    ratios = [suggest(study.ask(), space).ratio or 0 for _ in range(300)]
+    assert 0.4 < sum(ratio > 0.99 for ratio in ratios) / 300 < 0.6
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "random"])
+def test_a_new_driver_goes_on_as_the_old_one_would_have(
+    tiny: Any, tmp_path: Path, name: str
+) -> None:
+    """Same suggestions whether one searcher asks six times or each time a new one does."""
+    experiment = tiny(f"search.sampler={name}", "pruning.ratio={low: 0.5, high: 0.9}")
+
+    def told(folder: StudyFolder, restart: bool) -> list[dict[str, Any]]:
+        folder.path.mkdir()
+        searcher, found = StudySearch(experiment, folder), []
+        for number in range(12):
+            if restart:
+                searcher = StudySearch(experiment, folder)
+            config = searcher.suggest(f"trial{number}")
+            assert config is not None and config["number"] == number
+            found.append(config["plan"])
+            result = {"retention": 1 / (1 + number), "compression": float(number)}
+            searcher.on_trial_complete(f"trial{number}", result)
+        return found
+
+    whole = told(StudyFolder(tmp_path, "whole"), restart=False)
+    assert told(StudyFolder(tmp_path, "parts"), restart=True) == whole
+    assert len({str(plan) for plan in whole}) > 6
+
+
+def test_running_trials_are_issued_again_first(tiny: Any, tmp_path: Path) -> None:
+    experiment, folder = tiny(), StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    first = StudySearch(experiment, folder)
+    plans = [first.suggest(f"a{number}") for number in range(3)]
+    first.on_trial_complete("a1", {"retention": 1.0, "compression": 2.0})
+    again = StudySearch(experiment, folder)
+    assert again.finished == 1
+    assert [again.suggest("b0"), again.suggest("b1")] == [plans[0], plans[2]]
+    new = again.suggest("b2")
+    assert new is not None and new["number"] == 3
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [
+        ({"retention": math.nan, "compression": 2.0}, False),
+        ({"compression": 2.0}, False),
+        ({"retention": 1.0, "compression": math.inf}, False),
+        (None, False),
+        (None, True),
+    ],
+)
+def test_no_optuna_trial_is_left_running(
+    tiny: Any, tmp_path: Path, result: dict[str, float] | None, error: bool
+) -> None:
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    searcher = StudySearch(tiny(), folder)
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", result, error)
+    assert states(folder) == {0: optuna.trial.TrialState.FAIL}
+
+
+def test_samplers_differ_by_trial() -> None:
+    from prune_search.experiment import Search
+
+    space = Pruning(ratio={"low": 0.1, "high": 0.9}, criterion="magnitude")  # type: ignore[arg-type]
+    drawn = set()
+    for number in range(5):
+        study = optuna.create_study(sampler=sampler(Search(sampler="random"), number))
+        drawn.add(suggest(study.ask(), space).ratio)
+    assert len(drawn) == 5
