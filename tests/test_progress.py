@@ -1,0 +1,54 @@
+"""The display: on a terminal, elsewhere, and quiet."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from prune_search.training.baseline import BaselineProgress
+from tests.studies import BASELINE, make_experiment, make_trial
+from tuners.progress import Progress
+
+
+def shown(terminal: bool, quiet: bool = False) -> str:
+    """All that is drawn while three trials run, of which one fails."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=120, color_system=None)
+    with Progress(make_experiment(), "mine", [], console, quiet) as progress:
+        progress.begin_baseline("abc")
+        progress.baseline_step(BaselineProgress(30_000, 312.5, False))
+        progress.begin_search(BASELINE)
+        for number in range(3):
+            progress.trial_started(number)
+        progress.trial_changed(make_trial(0))
+        progress.trial_changed(make_trial(1, rounds=2, state="running"))
+        progress.note("t02 failed: RuntimeError: the gearbox broke")
+        progress.trial_changed(make_trial(2, rounds=0, state="failed"))
+        console.print(progress._view())
+        progress.begin_final()
+    return stream.getvalue()
+
+
+def test_on_a_terminal_it_shows_what_runs_what_is_best_and_what_is_left() -> None:
+    text = shown(terminal=True)
+    assert "mine" in text and "searching" in text
+    assert "2 of 12 trials ended (1 failed), 1 running" in text
+    assert " left" in text and "? left" not in text
+    assert "weight sparsity at least" in text and "best return" in text
+    assert "t01 weight" in text and ": round " in text
+    assert "t02 failed: RuntimeError: the gearbox broke" in text
+
+
+def test_elsewhere_it_prints_lines() -> None:
+    lines = shown(terminal=False).splitlines()
+    assert all(line.startswith("[0:0") for line in lines[:7])
+    assert "baseline: 30k of at most 100k env steps, training return 312.5" in lines[2]
+    last = make_trial(0).points[-1].name
+    assert any(last in line and "retention" in line for line in lines)
+    assert "evaluating the front" in lines[-1]
+
+
+def test_quiet_prints_nothing_of_its_own() -> None:
+    text = shown(terminal=False, quiet=True)
+    assert "baseline" not in text and "failed:" not in text
