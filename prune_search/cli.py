@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from prune_search.experiment import Experiment
     from prune_search.record import StudyFolder
     from tuners.report import StudyReport
+
+_BEGAN = time.monotonic()
 
 app = typer.Typer(
     help="Finds small policies for deep reinforcement learning.",
@@ -114,7 +117,7 @@ def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
 
     progress = Progress(settings, folder.name, folder.trials(), out, quiet)
     try:
-        tracked = run_study(folder, settings, progress)
+        tracked = run_study(folder, settings, progress, _BEGAN)
     except KeyboardInterrupt:
         err.print(
             f"stopped; go on with it by: prune-search resume {_words(folder)}", soft_wrap=True

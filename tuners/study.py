@@ -64,14 +64,22 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     return folder
 
 
-def run(folder: StudyFolder, experiment: Experiment, progress: Progress) -> TrackerReport:
+def run(
+    folder: StudyFolder, experiment: Experiment, progress: Progress, began: float | None = None
+) -> TrackerReport:
     """Runs a study, or goes on with it, to its end.
+
+    Args:
+        folder: the study's.
+        experiment: what it does.
+        progress: the display.
+        began: when the command was started, by `time.monotonic()`; now if None.
 
     Raises:
         UserError: no cluster, or a baseline that is no better than random actions.
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     record = folder.study() or StudyRecord(name=folder.name, started=time.time())
     tracker = Tracker(
         folder, experiment, experiment.tracking.uri or default_uri(folder.path.parent)
