@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -22,6 +23,8 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from prune_search.errors import UserError, one_line, unknown
 from prune_search.experiment import Environment, Experiment
+
+T = TypeVar("T")
 
 # RLlib's algorithms whose networks can be pruned here: name to its config class.
 ALGORITHMS: dict[str, type[AlgorithmConfig]] = {"PPO": PPOConfig}
@@ -143,6 +146,25 @@ def checkpoint_config(path: Path) -> AlgorithmConfig:
         ) from None
 
 
+def each_learner(algorithm: Algorithm, run: Callable[[Any], T]) -> list[T]:
+    """Runs a function in every learner's process: what each returned.
+
+    RLlib hands errors back as results, and leaves out learners that it holds for lost; masks that
+    only some learners have would be worse than none.
+
+    Raises:
+        RuntimeError: a learner is lost. An error of the function is raised as it is.
+    """
+    group = algorithm.learner_group
+    results = [answer.result_or_error for answer in group.foreach_learner(run).result_or_errors]
+    for result in results:
+        if not result.ok:
+            raise result.get()
+    if len(results) < max(1, len(group)):
+        raise RuntimeError(f"{len(results)} of {len(group)} learners answered; the others are lost")
+    return [result.get() for result in results]
+
+
 def env_steps(algorithm: Algorithm) -> int:
     """Env steps sampled in the algorithm's life, checkpoints that it was restored from included."""
     return int(
@@ -167,7 +189,7 @@ def reseed(algorithm: Algorithm, seed: int) -> None:
         _seed_process(seed)
 
     algorithm.env_runner_group.foreach_env_runner(start_anew)
-    algorithm.learner_group.foreach_learner(seed_learner)
+    each_learner(algorithm, seed_learner)
 
 
 def _seed_process(seed: int) -> None:
@@ -188,7 +210,7 @@ def sync_weights(algorithm: Algorithm) -> None:
     def count_up(learner: Any) -> None:
         learner._weights_seq_no += 1
 
-    algorithm.learner_group.foreach_learner(count_up)
+    each_learner(algorithm, count_up)
     algorithm.env_runner_group.sync_weights(
         from_worker_or_learner_group=algorithm.learner_group,
         inference_only=True,

@@ -3,13 +3,13 @@
 A hook on each optimizer enforces the masks after every step, so any algorithm's learner class
 serves as it is, and a checkpoint of a pruned policy is an ordinary RLlib checkpoint that opens
 without this package. The functions here run inside the learner's process, wherever that is, by
-`LearnerGroup.foreach_learner`.
+`each_learner`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -17,7 +17,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor
 
 from prune_search.sparsity.masks import MaskSet
-from prune_search.training.algorithm import unwrapped
+from prune_search.training.algorithm import each_learner, unwrapped
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def attach(algorithm: Algorithm, *, gradients: bool) -> None:
     def run(learner: Any) -> None:
         setattr(learner, _ATTRIBUTE, LearnerMasks(learner, gradients=gradients))
 
-    algorithm.learner_group.foreach_learner(run)
+    each_learner(algorithm, run)
 
 
 def set_masks(algorithm: Algorithm, masks: dict[str, Tensor]) -> None:
@@ -92,7 +92,7 @@ def set_masks(algorithm: Algorithm, masks: dict[str, Tensor]) -> None:
         held.masks.update(held.parameters, masks)
         held.restart()
 
-    algorithm.learner_group.foreach_learner(run)
+    each_learner(algorithm, run)
 
 
 def weights(algorithm: Algorithm) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ def load_mask_state(algorithm: Algorithm, state: dict[str, Any]) -> None:
     def run(learner: Any) -> None:
         getattr(learner, _ATTRIBUTE).load_state_dict(state)
 
-    algorithm.learner_group.foreach_learner(run)
+    each_learner(algorithm, run)
 
 
 def adaptive_state(algorithm: Algorithm) -> dict[str, float]:
@@ -153,7 +153,7 @@ def load_adaptive_state(algorithm: Algorithm, state: dict[str, float]) -> None:
             with torch.no_grad():
                 held.fill_(value)
 
-    algorithm.learner_group.foreach_learner(run)
+    each_learner(algorithm, run)
 
 
 def set_lr(algorithm: Algorithm) -> None:
@@ -167,14 +167,12 @@ def set_lr(algorithm: Algorithm) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
-    algorithm.learner_group.foreach_learner(run)
+    each_learner(algorithm, run)
 
 
 def one(algorithm: Algorithm, run: Callable[[Any], T]) -> T:
-    """Runs a function in one learner's process (learners are all equal): what it returned there."""
-    for result in algorithm.learner_group.foreach_learner(run):
-        return cast(T, result.get())
-    raise RuntimeError("no learner answered: all are lost")
+    """Runs a function in every learner's process: what the first returned (all are equal)."""
+    return each_learner(algorithm, run)[0]
 
 
 def module_state(algorithm: Algorithm) -> dict[str, Any]:

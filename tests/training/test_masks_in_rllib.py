@@ -10,7 +10,12 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from prune_search.experiment import Plan
 from prune_search.training import learner
-from prune_search.training.algorithm import algorithm_config, sync_weights, unwrapped
+from prune_search.training.algorithm import (
+    algorithm_config,
+    each_learner,
+    sync_weights,
+    unwrapped,
+)
 from prune_search.training.pruner import Pruner
 
 
@@ -38,26 +43,30 @@ def threshold_plan(**changes: Any) -> Plan:
 
 
 def check_zeros(algorithm: Any, masks: dict[str, torch.Tensor]) -> None:
-    """Masked entries are exactly zero in the learner, its moments and the env runner."""
+    """Masked entries are exactly zero in every learner, its moments and every env runner."""
 
-    def in_learner(held: Any) -> None:
+    def alive(tensor: torch.Tensor, mask: torch.Tensor) -> bool:
+        return bool(torch.count_nonzero(tensor[~mask]))
+
+    def in_learner(held: Any) -> list[str]:
         parameters = dict(unwrapped(held).named_parameters())
         (_, optimizer), *_ = held.get_optimizers_for_module(DEFAULT_MODULE_ID)
-        for name, mask in masks.items():
-            assert torch.count_nonzero(parameters[name][~mask]) == 0, name
-            for key in ("exp_avg", "exp_avg_sq"):
-                moment = optimizer.state[parameters[name]][key]
-                assert torch.count_nonzero(moment[~mask]) == 0, (name, key)
+        bad = [name for name, mask in masks.items() if alive(parameters[name], mask)]
+        for key in ("exp_avg", "exp_avg_sq"):
+            moments = {name: optimizer.state[parameters[name]][key] for name in masks}
+            bad += [f"{name} {key}" for name, mask in masks.items() if alive(moments[name], mask)]
+        return bad
 
-    def in_runner(runner: Any) -> None:
+    def in_runner(runner: Any) -> list[str]:
         parameters = dict(runner.module.named_parameters())
-        for name, mask in masks.items():
-            if name in parameters:
-                assert torch.count_nonzero(parameters[name][~mask]) == 0, name
+        acting = {name: mask for name, mask in masks.items() if name in parameters}
+        return [name for name, mask in acting.items() if alive(parameters[name], mask)]
 
-    algorithm.learner_group.foreach_learner(in_learner)
-    for result in algorithm.env_runner_group.foreach_env_runner(in_runner):
-        assert result is None
+    learners = max(1, algorithm.config.num_learners)
+    assert each_learner(algorithm, in_learner) == [[]] * learners
+    # The local env runner of an algorithm with remote ones has the weights, too.
+    runners = 1 + algorithm.config.num_env_runners
+    assert algorithm.env_runner_group.foreach_env_runner(in_runner) == [[]] * runners
 
 
 @pytest.mark.parametrize(
@@ -174,4 +183,21 @@ def test_masks_hold_on_remote_runners_and_several_learners(
     for _ in range(2):
         built.train()
         check_zeros(built, masks)
+    built.stop()
+
+
+@pytest.mark.slow
+def test_an_error_or_a_loss_of_one_learner_is_not_passed_over(tiny: Any, local_ray: None) -> None:
+    built = algorithm_config(tiny("resources.learners=2"), seed=0).build_algo()
+    manager = built.learner_group._worker_manager
+    manager.set_actor_state(1, False)
+    with pytest.raises(RuntimeError, match="1 of 2 learners answered"):
+        learner.weights(built)
+    manager.set_actor_state(1, True)
+
+    def fail(held: Any) -> None:
+        raise ArithmeticError("in a learner's process")
+
+    with pytest.raises(ArithmeticError, match="in a learner's process"):
+        each_learner(built, fail)
     built.stop()
