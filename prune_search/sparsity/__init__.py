@@ -31,7 +31,7 @@ from prune_search.sparsity.criteria import CRITERIA, Criterion, criterion
 from prune_search.sparsity.masks import Handle, MaskSet
 from prune_search.sparsity.measure import Size, size
 from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule
-from prune_search.sparsity.selection import GRANULARITIES, Network, select, select_threshold
+from prune_search.sparsity.selection import GRANULARITIES, select, select_threshold
 
 __all__ = [
     "ALLOCATIONS",
@@ -42,7 +42,6 @@ __all__ = [
     "Criterion",
     "Handle",
     "MaskSet",
-    "Network",
     "Schedule",
     "Size",
     "Slice",

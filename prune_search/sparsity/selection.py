@@ -15,19 +15,6 @@ from prune_search.sparsity.coupling import Coupling
 Masks = Mapping[str, Tensor]
 
 
-@dataclass
-class Network:
-    """What of a network can be pruned.
-
-    Attributes:
-        layers: prunable weight tensors by parameter name, in the order of the forward pass.
-        couplings: the hidden units of these layers.
-    """
-
-    layers: dict[str, Tensor]
-    couplings: list[Coupling]
-
-
 @dataclass(frozen=True)
 class Granularity:
     """How large the pieces are that go.

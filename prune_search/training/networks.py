@@ -52,7 +52,8 @@ def networks(module: RLModule, *, units: bool) -> dict[str, Network]:
             name,
             tuple(names),
             tuple(key for key in names if parameters[key].ndim >= 2),
-            tuple(unit for unit in found if unit.layer in names),
+            # A convolution's channels are filters, not neurons.
+            tuple(u for u in found if u.layer in names and parameters[u.layer].ndim == 2),
         )
         for name, names in members.items()
         if names
