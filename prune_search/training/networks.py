@@ -6,7 +6,6 @@ actor, a shared encoder included; everything else that is trained is the critic.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,15 +60,8 @@ def networks(module: RLModule, *, units: bool) -> dict[str, Network]:
 
 
 def _units(module: RLModule) -> list[Coupling]:
-    linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
-    heads = [f"{name}.weight" for name in linear if name.split(".")[0] in ("pi", "vf")]
-    return couplings(module, _example(module), _outputs, _last_layers(heads))
-
-
-def _last_layers(names: Collection[str]) -> set[str]:
-    """Of each head's layers, the last: its units are the network's outputs."""
-    last = {name.split(".")[0]: name for name in names}
-    return set(last.values())
+    # What reaches an output is never among them, so that no heads need to be named.
+    return couplings(module, _example(module), _outputs, heads=())
 
 
 def _example(module: RLModule) -> dict[str, Any]:
