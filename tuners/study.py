@@ -16,7 +16,15 @@ from prune_search import experiment_file
 from prune_search.errors import UserError
 from prune_search.experiment import Experiment
 from prune_search.pareto import front
-from prune_search.record import BaselineRecord, FinalRecord, Return, StudyFolder, StudyRecord
+from prune_search.record import (
+    BaselineRecord,
+    FinalRecord,
+    Return,
+    StudyFolder,
+    StudyRecord,
+    trial_name,
+)
+from prune_search.training.algorithm import algorithm_config
 from prune_search.training.baseline import BaselineTrainer, baseline_key, cached_baseline
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.trial import PruningTrial
@@ -202,8 +210,6 @@ def _search(
 
 def trial_resources(experiment: Experiment) -> Any:
     """What RLlib asks for to run one trial: a placement group's bundles."""
-    from prune_search.training.algorithm import algorithm_config
-
     config = algorithm_config(experiment, seed=0)
     assert config.algo_class is not None
     return config.algo_class.default_resource_request(config)
@@ -229,7 +235,7 @@ def concurrency(experiment: Experiment, request: Any) -> int:
 
 
 def _trial_name(trial: Any) -> str:
-    return f"t{trial.config['number']:02d}"
+    return trial_name(trial.config["number"])
 
 
 def _final(folder: StudyFolder, experiment: Experiment, baseline: BaselineRecord) -> None:

@@ -8,7 +8,6 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 import torch
@@ -16,9 +15,8 @@ import torch
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
 from prune_search.pareto import well_posed
-from prune_search.record import BaselineRecord
+from prune_search.record import BaselineRecord, Return
 from prune_search.sparsity.measure import size
-from prune_search.training import learner
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,
     algorithm_config,
@@ -28,7 +26,7 @@ from prune_search.training.algorithm import (
     sync_weights,
 )
 from prune_search.training.evaluation import Evaluator
-from prune_search.training.rounds import env_to_module_state
+from prune_search.training.rounds import measure
 
 _SAVE_EVERY_S = 30.0
 
@@ -162,13 +160,9 @@ class BaselineTrainer:
         shutil.rmtree(self._partial, ignore_errors=True)
         return record
 
-    def _measure(self) -> Any:
+    def _measure(self) -> Return:
         clock = time.monotonic()
-        evaluation = self._experiment.evaluation
-        self._evaluator.load(
-            learner.module_state(self._algorithm), env_to_module_state(self._algorithm)
-        )
-        returned = self._evaluator.measure(evaluation.seed, evaluation.episodes)
+        returned = measure(self._algorithm, self._evaluator, self._experiment.evaluation)
         self._train_s += time.monotonic() - clock
         return returned
 

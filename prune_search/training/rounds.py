@@ -24,8 +24,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
 
 from prune_search.errors import TrialError
-from prune_search.experiment import Experiment, Plan
-from prune_search.record import BaselineRecord, Point, StudyFolder, TrialRecord
+from prune_search.experiment import Evaluation, Experiment, Plan
+from prune_search.record import BaselineRecord, Point, Return, StudyFolder, TrialRecord
 from prune_search.training import learner
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,
@@ -163,13 +163,9 @@ class TrialRounds:
             return f"retention below the floor of {pruning.floor:g} for {len(last)} rounds"
         return "budget used" if points[-1].progress >= 1 else ""
 
-    def _measure(self) -> Any:
+    def _measure(self) -> Return:
         assert self._algorithm is not None
-        evaluation = self._experiment.evaluation
-        self._evaluator.load(
-            learner.module_state(self._algorithm), env_to_module_state(self._algorithm)
-        )
-        return self._evaluator.measure(evaluation.seed, evaluation.episodes)
+        return measure(self._algorithm, self._evaluator, self._experiment.evaluation)
 
     def _seed(self, number: int) -> int:
         """Seed of a round, below those of evaluations."""
@@ -202,6 +198,12 @@ class TrialRounds:
         learner.load_mask_state(self._algorithm, state)
         learner.load_adaptive_state(self._algorithm, state["adaptive"])
         self._pruner.fraction = state["fraction"]
+
+
+def measure(algorithm: Algorithm, evaluator: Evaluator, evaluation: Evaluation) -> Return:
+    """The return of the policy that an algorithm has now, on the search's evaluation seeds."""
+    evaluator.load(learner.module_state(algorithm), env_to_module_state(algorithm))
+    return evaluator.measure(evaluation.seed, evaluation.episodes)
 
 
 def env_to_module_state(algorithm: Algorithm) -> dict[str, Any] | None:
