@@ -45,11 +45,15 @@ class Coupling:
         slices: everything that belongs to them: along dimension 0 the rows of producing layers
             (all of them), their biases and normalisation parameters; along dimension 1 the
             columns of the layers that read the units.
+        removable: whether taking units out of the network computes what masking them computes.
+            False behind a normalisation over units, such as LayerNorm, which has other statistics
+            when masked units are gone: such units can be masked, but not taken out.
     """
 
     layer: str
     units: int
     slices: tuple[Slice, ...]
+    removable: bool = True
 
 
 def couplings(
