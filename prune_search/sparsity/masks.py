@@ -46,17 +46,25 @@ class MaskSet:
             self.removed[name] = torch.zeros(mask.shape, device=mask.device)
 
     @torch.no_grad()
-    def update(self, params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    def update(
+        self,
+        params: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        *,
+        restore: bool = False,
+    ) -> None:
         """Install masks for the parameters that ``masks`` names; others keep theirs.
 
         The value of every entry that is newly removed is recorded in ``removed``; entries that
         were removed before keep the value first recorded. Entries that come back start at
-        zero, and their recorded value is forgotten. Parameters, and the optimizer state of
-        attached optimizers, are zeroed in place at once.
+        zero, or with ``restore`` at their recorded value, which is then forgotten. In attached
+        optimizers their moments start at zero either way. Parameters, and the optimizer state
+        of attached optimizers, are zeroed in place at once.
 
         Args:
             params: parameters by name; must hold every name of ``masks``.
             masks: boolean masks of the parameters' shapes, True = kept.
+            restore: entries that come back get the value that they had when they were removed.
 
         Raises:
             ValueError: a mask has no parameter, is not boolean or has another shape. Nothing
@@ -65,6 +73,9 @@ class MaskSet:
         for name, mask in masks.items():
             _check_boolean(name, mask)
             _check_shape(name, _parameter(params, name), mask)
+        # What comes back must find no moments, also where a dense state was loaded just now.
+        for handle in self._handles:
+            handle.enforce()
         for name, mask in masks.items():
             param = params[name]
             kept = mask.to(param.device, copy=True)
@@ -75,9 +86,11 @@ class MaskSet:
                 was_kept = torch.ones_like(kept)
                 recorded = torch.zeros_like(param)
             values = torch.where(was_kept, param, recorded)
+            param.mul_(kept & was_kept)
+            if restore:
+                param.copy_(torch.where(kept & ~was_kept, values, param))
             self.removed[name] = values.masked_fill_(kept, 0.0)
             self.masks[name] = kept
-            param.mul_(kept & was_kept)
         for handle in self._handles:
             handle.enforce()
 

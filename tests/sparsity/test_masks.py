@@ -247,6 +247,54 @@ def test_removed_holds_first_values_and_forgets_what_came_back(data: st.DataObje
     assert torch.equal(weight, expected)
 
 
+@every_optimizer
+@pytest.mark.parametrize("restore", [False, True])
+def test_what_comes_back_has_no_moments_and_its_old_value_only_on_request(
+    make: Callable[[list[nn.Parameter]], Optimizer], restore: bool
+) -> None:
+    model = network()
+    params = parameters(model)
+    weight = params["2.weight"]
+    optimizer = make(list(model.parameters()))
+    masks = MaskSet()
+    masks.attach(optimizer, params)
+    train(model, optimizer, 5)
+    before = weight.detach().clone()
+    first, second = (torch.rand(16, 16) < 0.5 for _ in range(2))
+    masks.update(params, {"2.weight": first})
+    train(model, optimizer, 5)
+    now = weight.detach().clone()
+    masks.update(params, {"2.weight": second}, restore=restore)
+    back = second & ~first
+    assert back.any()
+    assert torch.equal(weight[back], before[back] if restore else torch.zeros_like(before[back]))
+    assert torch.equal(weight[second & first], now[second & first])
+    assert not masks.removed["2.weight"][back].any()
+    moments = [value for value in optimizer.state[weight].values() if value.shape == weight.shape]
+    assert moments and not any(value[back].any() for value in moments)
+    assert leaks(masks, params, optimizer) == []
+    train(model, optimizer, 5)
+    assert leaks(masks, params, optimizer) == []
+    masks.restore_(params)
+    unchanged = ~first & ~second
+    assert torch.equal(weight[unchanged], before[unchanged])
+
+
+def test_what_comes_back_has_no_moments_though_a_dense_state_was_loaded() -> None:
+    model = network()
+    params = parameters(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    train(model, optimizer, 5)
+    dense = copy.deepcopy(optimizer.state_dict())
+    masks = MaskSet()
+    masks.attach(optimizer, params)
+    masks.update(params, {"2.weight": torch.eye(16, dtype=torch.bool)})
+    optimizer.load_state_dict(dense)
+    masks.update(params, {"2.weight": torch.ones(16, 16, dtype=torch.bool)}, restore=True)
+    moment = optimizer.state[params["2.weight"]]["exp_avg"]
+    assert torch.equal(moment != 0, torch.eye(16, dtype=torch.bool))
+
+
 def test_update_touches_only_what_it_names() -> None:
     params = {"a": torch.ones(2, 2), "b": torch.ones(2, 2)}
     masks = MaskSet()
