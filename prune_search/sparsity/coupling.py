@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import LongTensor, Tensor, nn
+
+from prune_search.sparsity._removable import is_removable
 
 Forward = Callable[[nn.Module, Any], Tensor | Sequence[Tensor]]
 
@@ -63,15 +65,18 @@ def couplings(
 
     The module is copied, so neither its parameters nor their ``requires_grad`` change. Left out
     are units that can't be removed on their own: those of heads, of anything else that reaches an
-    output, of recurrent layers, grouped convolutions and bare parameters, and those whose
-    way through a reshape can't be followed.
+    output, of recurrent layers (and what these read), grouped convolutions and bare parameters,
+    and those whose way through a reshape can't be followed. Units behind a LayerNorm are found,
+    but not ``removable``.
 
     Args:
         module: the network; everything that is trained together, so that no reader is missed.
         example: a batch of inputs, given to ``forward``.
         forward: calls the module on the example and returns all of its outputs, with the
             gradients' graph. Called once for the graph, and some more times for units that are
-            flattened or concatenated.
+            flattened or concatenated, and to see which can be removed. An output that it splits
+            and feeds to another network (actions sampled for SAC's critics) must be detached:
+            torch-pruning can't follow it.
         heads: names of the weight parameters of output layers.
 
     Returns:
@@ -135,7 +140,9 @@ class _Translation:
                 slices = self._slices(layer, units, group, heads)
             except _Untranslatable:
                 continue
-            found.append(Coupling(self._names[id(layer.weight)], units, slices))
+            coupling = Coupling(self._names[id(layer.weight)], units, slices)
+            removable = is_removable(self._module, self._example, self._forward, coupling)
+            found.append(replace(coupling, removable=removable))
         return found
 
     def _slices(
@@ -187,7 +194,7 @@ class _Translation:
         def inputs(chosen: Tensor) -> Tensor:
             caught: list[Tensor] = []
 
-            def replace(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+            def constant(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
                 # Small and positive: inside the range where the usual activations rise.
                 if layer is not producer:  # other ways to the reader mix the units
                     return torch.full_like(output, 0.25)
@@ -197,7 +204,7 @@ class _Translation:
 
             hooks = [reader.register_forward_pre_hook(lambda _, args: caught.append(args[0]))]
             hooks += [
-                layer.register_forward_hook(replace)
+                layer.register_forward_hook(constant)
                 for layer in self._module.modules()
                 if _produces(layer)
             ]

@@ -92,7 +92,6 @@ def kept_without(params: Mapping[str, Tensor], gone: Mapping[str, Sequence[Tenso
     return Layout(Layout.full(params).dense, kept)
 
 
-@torch.no_grad()
 def resize_(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Give layers other shapes, in place.
 
@@ -111,31 +110,7 @@ def resize_(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
         ValueError: a name that the module has not, or a shape that its layer can't have. Nothing
             has changed then.
     """
-    names = dict(module.named_parameters(remove_duplicate=False))
-    unknown = sorted(shapes.keys() - names.keys())
-    if unknown:
-        raise ValueError(f"shapes of parameters that the module has not: {unknown}")
-    wanted = {
-        id(names[name]): tuple(shape)
-        for name, shape in shapes.items()
-        if tuple(names[name].shape) != tuple(shape)
-    }
-    changed = []
-    for prefix, layer in module.named_modules():
-        own = dict(layer.named_parameters(recurse=False))
-        if any(id(param) in wanted for param in own.values()):
-            target = {key: wanted.get(id(p), tuple(p.shape)) for key, p in own.items()}
-            _check_layer(prefix, layer, own, target)
-            changed.append((layer, own, target))
-    replaced: dict[int, nn.Parameter] = {}  # parameters may be shared between layers
-    for layer, own, target in changed:
-        for key, param in own.items():
-            if id(param) in wanted:
-                if id(param) not in replaced:
-                    empty = param.new_empty(target[key])
-                    replaced[id(param)] = nn.Parameter(empty, requires_grad=param.requires_grad)
-                setattr(layer, key, replaced[id(param)])
-        _resized(layer)
+    for layer in _reshape_(module, shapes):
         layer.reset_parameters()
 
 
@@ -158,29 +133,21 @@ def shrink_(module: nn.Module, step: Layout) -> None:
     if unknown:
         raise ValueError(f"the layout has parameters that the module has not: {unknown}")
     values = {name: step.take(name, names[name]) for name in step.dense}
-    changed = {name for name in step.kept if values[name].shape != names[name].shape}
-    layers = {name.rpartition(".")[0] for name in changed}
-    # A changed layer is initialised afresh, its parameters of unchanged shape as well.
-    values |= {
-        name: param.clone()
-        for name, param in names.items()
-        if name.rpartition(".")[0] in layers and name not in values
-    }
-    statistics = {}
-    for prefix in layers:
-        layer = module.get_submodule(prefix)
-        if isinstance(layer, _BatchNorm):
-            name = f"{prefix}.weight" if prefix else "weight"
-            for key, buffer in layer.named_buffers():
-                statistics[prefix, key] = (
-                    step.take(name, buffer) if buffer.dim() else buffer.clone()
-                )
-    resize_(module, {name: tuple(value.shape) for name, value in values.items()})
+    statistics = []
+    for prefix, layer in module.named_modules():
+        name = f"{prefix}.weight" if prefix else "weight"
+        if isinstance(layer, _BatchNorm) and name in step.kept:
+            statistics += [
+                (layer, key, step.take(name, buffer))
+                for key, buffer in layer.named_buffers()
+                if buffer.dim()
+            ]
+    _reshape_(module, step.shapes)
     for name, param in module.named_parameters(remove_duplicate=False):
         if name in values:
             param.copy_(values[name])
-    for (prefix, key), buffer in statistics.items():
-        module.get_submodule(prefix).get_buffer(key).copy_(buffer)
+    for layer, key, buffer in statistics:
+        layer.get_buffer(key).copy_(buffer)
 
 
 @torch.no_grad()
@@ -231,6 +198,37 @@ def carry_(
                     else value
                     for key, value in state.items()
                 }
+
+
+@torch.no_grad()
+def _reshape_(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> list[Any]:
+    """What ``resize_`` does, but with empty new parameters; the layers that have changed."""
+    names = dict(module.named_parameters(remove_duplicate=False))
+    unknown = sorted(shapes.keys() - names.keys())
+    if unknown:
+        raise ValueError(f"shapes of parameters that the module has not: {unknown}")
+    wanted = {
+        id(names[name]): tuple(shape)
+        for name, shape in shapes.items()
+        if tuple(names[name].shape) != tuple(shape)
+    }
+    changed = []
+    for prefix, layer in module.named_modules():
+        own = dict(layer.named_parameters(recurse=False))
+        if any(id(param) in wanted for param in own.values()):
+            target = {key: wanted.get(id(p), tuple(p.shape)) for key, p in own.items()}
+            _check_layer(prefix, layer, own, target)
+            changed.append((layer, own, target))
+    replaced: dict[int, nn.Parameter] = {}  # parameters may be shared between layers
+    for layer, own, target in changed:
+        for key, param in own.items():
+            if id(param) in wanted:
+                if id(param) not in replaced:
+                    empty = param.new_empty(target[key])
+                    replaced[id(param)] = nn.Parameter(empty, requires_grad=param.requires_grad)
+                setattr(layer, key, replaced[id(param)])
+        _resized(layer)
+    return [layer for layer, _, _ in changed]
 
 
 def _others(marks: Tensor) -> LongTensor | None:

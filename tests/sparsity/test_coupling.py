@@ -214,3 +214,152 @@ def test_errors() -> None:
         find(model, torch.randn(2, 4), ["head.weight"])
     with pytest.raises(ValueError, match="no output of forward depends on a parameter"):
         couplings(model, torch.randn(2, 4), lambda net, x: net(x).detach(), [])
+
+
+class Duelling(nn.Module):
+    """As RLlib's DQN: a shared encoder, and streams of advantages and values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+        self.advantage = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+        self.value = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = self.encoder(inputs)
+        advantage = self.advantage(features)
+        return self.value(features) + advantage - advantage.mean(-1, keepdim=True)
+
+
+def test_duelling_streams() -> None:
+    found = find(Duelling(), torch.randn(2, 4), ["advantage.2.weight", "value.2.weight"])
+    assert list(found) == ["encoder.0.weight", "advantage.0.weight", "value.0.weight"]
+    assert found["encoder.0.weight"] == {
+        ("encoder.0.weight", 0): each(8),
+        ("encoder.0.bias", 0): each(8),
+        ("advantage.0.weight", 1): each(8),
+        ("value.0.weight", 1): each(8),
+    }
+    assert found["advantage.0.weight"][("advantage.2.weight", 1)] == each(6)
+    assert found["value.0.weight"][("value.2.weight", 1)] == each(5)
+
+
+class TwinCritics(nn.Module):
+    """As RLlib's SAC: critics read observations beside actions, given and sampled ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pi = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4))
+        self.qf = nn.Sequential(nn.Linear(3 + 2, 6), nn.ReLU(), nn.Linear(6, 1))
+        self.qf_twin = nn.Sequential(nn.Linear(3 + 2, 6), nn.ReLU(), nn.Linear(6, 1))
+
+    def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
+        observations = batch["observations"]
+        mean, log_std = self.pi(observations).chunk(2, -1)
+        sampled = torch.tanh(mean + log_std.clamp(-20, 2).exp() * torch.randn_like(mean))
+        values = [
+            critic(torch.cat([observations, actions], -1))
+            for critic in (self.qf, self.qf_twin)
+            for actions in (batch["actions"], sampled.detach())
+        ]
+        return [mean, log_std, *values]
+
+
+def test_twin_critics_that_read_observations_and_actions() -> None:
+    batch = {"observations": torch.randn(2, 3), "actions": torch.randn(2, 2)}
+    heads = ["pi.2.weight", "qf.2.weight", "qf_twin.2.weight"]
+    model = TwinCritics()
+    coupled = couplings(model, batch, lambda net, inputs: net(inputs), heads)
+    assert all(coupling.removable for coupling in coupled)
+    found = readable(coupled)
+    assert {layer: len(slices) for layer, slices in found.items()} == {
+        "pi.0.weight": 3,
+        "qf.0.weight": 3,
+        "qf_twin.0.weight": 3,
+    }
+    assert found["qf_twin.0.weight"][("qf_twin.2.weight", 1)] == each(6)
+
+
+class Gaussian(nn.Module):
+    """A standard deviation that doesn't depend on observations, as in RLlib's free_log_std."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(4, 6)
+        self.mean = nn.Linear(6, 2)
+        self.log_std = nn.Parameter(torch.zeros(2))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        mean = self.mean(torch.tanh(self.hidden(inputs)))
+        return torch.cat([mean, self.log_std.expand_as(mean)], -1)
+
+
+@pytest.mark.parametrize("heads", [["mean.weight"], []])
+def test_a_free_standard_deviation_is_no_unit(heads: list[str]) -> None:
+    found = find(Gaussian(), torch.randn(2, 4), heads)
+    assert list(found) == ["hidden.weight"]
+    assert found["hidden.weight"][("mean.weight", 1)] == each(6)
+
+
+class TwoHeadedConvolutional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3, stride=2)
+        self.pi = nn.Sequential(nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 2))
+        self.vf = nn.Sequential(nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 1))
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        images = inputs.permute(0, 3, 1, 2)
+        features = torch.relu(self.convolution(images)).permute(0, 2, 3, 1).flatten(1)
+        return [self.pi(features), self.vf(features)]
+
+
+def test_both_heads_read_filters_that_are_flattened_channels_last() -> None:
+    model = TwoHeadedConvolutional()
+    found = find(model, torch.randn(2, 5, 5, 3), ["pi.2.weight", "vf.2.weight"])
+    places = torch.arange(16).view(4, 4).T.tolist()
+    assert found["convolution.weight"][("pi.0.weight", 1)] == places
+    assert found["convolution.weight"][("vf.0.weight", 1)] == places
+    assert list(found) == ["convolution.weight", "pi.0.weight", "vf.0.weight"]
+
+
+class Between(nn.Module):
+    """Two layers with something between them."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(4, 6)
+        self.between = between
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.between(self.hidden(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("between", "removable"),
+    [
+        (nn.Tanh(), True),
+        (nn.Sigmoid(), True),
+        (nn.Dropout(), True),
+        (nn.BatchNorm1d(6), True),
+        (nn.LayerNorm(6), False),
+        (nn.LayerNorm(6, elementwise_affine=False), False),
+        (nn.BatchNorm1d(6, affine=False), False),
+        (nn.GroupNorm(2, 6), False),
+        (nn.Softmax(-1), False),
+        (nn.Unflatten(-1, (6,)), False),
+    ],
+)
+def test_what_can_be_masked_but_not_taken_out(between: nn.Module, removable: bool) -> None:
+    found = couplings(Between(between), torch.randn(3, 4), lambda net, x: net(x), ["head.weight"])
+    assert [(coupling.layer, coupling.removable) for coupling in found] == [
+        ("hidden.weight", removable)
+    ]
+
+
+def test_random_numbers_are_left_as_they_were() -> None:
+    model, example = Between(nn.Tanh()), torch.zeros(3, 4)
+    before = torch.get_rng_state()
+    find(model, example, ["head.weight"])
+    assert torch.equal(torch.get_rng_state(), before)
