@@ -23,6 +23,7 @@ from typing_extensions import TypeAliasType
 
 Granularity = Literal["weight", "neuron"]
 CriterionName = Literal["magnitude", "threshold", "random", "gradient", "saliency"]
+Origin = Literal["baseline", "scratch"]
 Allocation = Literal["uniform", "global", "erk"]
 Scope = Literal["actor", "critic", "both"]
 ScheduleName = Literal["one_shot", "linear", "cubic", "geometric"]
@@ -134,6 +135,8 @@ class Pruning(_Section):
     """Importance score: what scores lowest goes. `threshold` cuts by value instead of by ratio."""
     allocation: Choice[Allocation] = ["uniform", "global", "erk"]
     """How the ratio is divided over a network's layers (not used by criterion threshold)."""
+    origin: Choice[Origin] = "baseline"
+    """The weights that a trial starts from: the baseline's, or new random ones."""
     scope: Choice[Scope] = "both"
     """Which networks are pruned; an encoder that both share counts as the actor's."""
     ratio: Searchable[Ratio] = Range(low=0.8, high=0.99, log=True)
@@ -203,6 +206,9 @@ class Search(_Section):
     and sparsity_99 are of its front."""
     retention: Share = 0.95
     """The retention that a trial's point must hold to count for the objectives."""
+    first: list[dict[str, Any]] = []
+    """Trials to begin with: for each what it takes of what `pruning` leaves open, by field; fields
+    that are absent are the sampler's."""
     retries: NaturalInt = 2
     """How often a trial that fails goes on from its last finished round."""
 
@@ -277,12 +283,31 @@ class Experiment(_Section):
                 "evaluation.final_seed: must differ from evaluation.seed, got"
                 f" {self.evaluation.seed} for both; the search never sees the final seeds"
             )
+        for given in self.search.first:
+            _check_given(given, self.pruning)
         if lowest(self.pruning.end) <= highest(self.pruning.start):
             raise ValueError(
                 f"pruning.end: must lie above pruning.start, got {_plain(self.pruning.end)}"
                 f" and start {_plain(self.pruning.start)}"
             )
         return self
+
+
+def _check_given(given: dict[str, Any], pruning: Pruning) -> None:
+    for name, value in given.items():
+        if name not in Pruning.model_fields:
+            known = ", ".join(Pruning.model_fields)
+            raise ValueError(f"search.first: unknown field {name!r} of pruning; known: {known}")
+        allowed = getattr(pruning, name)
+        if isinstance(allowed, Range):
+            inside = isinstance(value, int | float) and allowed.low <= value <= allowed.high
+        else:
+            inside = value in as_choices(allowed)
+        if not inside:
+            raise ValueError(
+                f"search.first: {name} must be one that pruning.{name} allows,"
+                f" {_plain(allowed)}, got {value!r}"
+            )
 
 
 def lowest(value: Any) -> float:
@@ -317,6 +342,7 @@ class Plan(BaseModel):
     criterion: CriterionName
     allocation: Allocation | None = None
     scope: Scope
+    origin: Origin = "baseline"
     ratio: float | None = None
     critic_ratio: float | None = None
     threshold: float | None = None

@@ -16,7 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment import Experiment, Search
 from prune_search.record import StudyFolder
-from tuners.space import suggest
+from tuners.space import parameters, suggest
 
 
 def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
@@ -54,10 +54,13 @@ class StudySearch(OptunaSearch):
             study_name=folder.name,
             storage=storage(folder),
         )
+        if not self._ot_study.get_trials(deepcopy=False):
+            for given in experiment.search.first:
+                self._ot_study.enqueue_trial(parameters(given, experiment.pruning))
         self._left = [
             trial._trial_id
             for trial in self._ot_study.get_trials(deepcopy=False)
-            if not trial.state.is_finished()
+            if trial.state is TrialState.RUNNING
         ]
 
     @property
@@ -76,7 +79,8 @@ class StudySearch(OptunaSearch):
                 # Suggesting to a trial that has its parameters gives them back.
                 self._ot_trials[trial_id] = Trial(self._ot_study, self._left.pop(0))
             else:
-                number = len(self._ot_study.get_trials(deepcopy=False))
+                trials = self._ot_study.get_trials(deepcopy=False)
+                number = sum(trial.state is not TrialState.WAITING for trial in trials)
                 self._ot_study.sampler = sampler(self._experiment.search, number)
         config: dict[str, Any] | None = super().suggest(trial_id)
         return config

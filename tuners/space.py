@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from prune_search.experiment import Plan, Pruning, Range, as_choices
+from prune_search.experiment import RATIOS, Plan, Pruning, Range, as_choices
 
 
 def suggest(trial: optuna.Trial, pruning: Pruning) -> Plan:
@@ -49,6 +49,7 @@ def suggest(trial: optuna.Trial, pruning: Pruning) -> Plan:
         granularity=choice("granularity"),
         criterion=criterion,
         scope=scope,
+        origin=choice("origin"),
         allocation=None if by_value else choice("allocation"),
         ratio=None if by_value else ratio("ratio"),
         critic_ratio=ratio("critic_ratio") if scope == "both" and not by_value else None,
@@ -61,6 +62,18 @@ def suggest(trial: optuna.Trial, pruning: Pruning) -> Plan:
         env_steps=integer("env_steps"),
         lr_scale=number("lr_scale"),
     )
+
+
+def parameters(given: dict[str, Any], pruning: Pruning) -> dict[str, Any]:
+    """Optuna's parameters for a trial that is given by values of `pruning`'s open fields."""
+    result = {}
+    for name, value in given.items():
+        field = getattr(pruning, name)
+        if name in RATIOS and _is(field) and field.log:
+            result[f"{name}_density"] = 1 - value
+        elif _is(field) or isinstance(field, list):
+            result[name] = value
+    return result
 
 
 def _is(value: Any) -> bool:

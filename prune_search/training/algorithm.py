@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -27,7 +28,7 @@ from prune_search.experiment import Environment, Experiment
 T = TypeVar("T")
 
 # RLlib's algorithms whose networks can be pruned here: name to its config class.
-ALGORITHMS: dict[str, type[AlgorithmConfig]] = {"PPO": PPOConfig}
+ALGORITHMS: dict[str, type[AlgorithmConfig]] = {"PPO": PPOConfig, "DQN": DQNConfig}
 
 # Where an algorithm's checkpoint keeps the network alone; RLModule.from_checkpoint reads it.
 MODULE_PATH = Path("learner_group", COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID)
@@ -189,7 +190,23 @@ def reseed(algorithm: Algorithm, seed: int) -> None:
         _seed_process(seed)
 
     algorithm.env_runner_group.foreach_env_runner(start_anew)
+    if algorithm.local_replay_buffer is not None:
+        algorithm.local_replay_buffer.rng = np.random.default_rng(seed)
     each_learner(algorithm, seed_learner)
+
+
+def save_replay(algorithm: Algorithm, path: Path) -> None:
+    """Writes the replay buffer, where the algorithm has one: RLlib's checkpoints leave it out."""
+    if algorithm.local_replay_buffer is not None:
+        with path.open("wb") as stream:
+            pickle.dump(algorithm.local_replay_buffer.get_state(), stream, protocol=5)
+
+
+def load_replay(algorithm: Algorithm, path: Path) -> None:
+    """Reads what `save_replay` wrote, if it wrote anything."""
+    if algorithm.local_replay_buffer is not None and path.is_file():
+        with path.open("rb") as stream:
+            algorithm.local_replay_buffer.set_state(pickle.load(stream))
 
 
 def _seed_process(seed: int) -> None:

@@ -22,11 +22,13 @@ from prune_search.training.algorithm import (
     algorithm_config,
     env_steps,
     process_settings,
+    load_replay,
     reseed,
+    save_replay,
     sync_weights,
 )
 from prune_search.training.evaluation import Evaluator
-from prune_search.training.rounds import measure
+from prune_search.training.rounds import REPLAY, measure
 
 _SAVE_EVERY_S = 30.0
 
@@ -86,6 +88,7 @@ class BaselineTrainer:
             self._load(Path(experiment.baseline.checkpoint).expanduser())
         elif self._partial.is_dir():
             self._algorithm.restore_from_path(self._partial)
+            load_replay(self._algorithm, self._partial / REPLAY)
             sync_weights(self._algorithm)
             reseed(self._algorithm, (seed + env_steps(self._algorithm)) % TRAINING_SEEDS)
 
@@ -135,6 +138,7 @@ class BaselineTrainer:
         """
         checkpoint = self._path / "algorithm"
         self._save(checkpoint)
+        save_replay(self._algorithm, self._path / REPLAY)
         evaluation = self._experiment.evaluation
         returned = self._measure()
         acting = size(self._evaluator.parameters())
@@ -170,6 +174,7 @@ class BaselineTrainer:
         temporary = path.with_name(f".{path.name}")
         shutil.rmtree(temporary, ignore_errors=True)
         self._algorithm.save_to_path(temporary)
+        save_replay(self._algorithm, temporary / REPLAY)
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
 

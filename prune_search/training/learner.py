@@ -18,10 +18,12 @@ from torch import Tensor
 
 from prune_search.sparsity.masks import MaskSet
 from prune_search.training.algorithm import each_learner, unwrapped
+from prune_search.training.networks import targets
 
 T = TypeVar("T")
 
 _ATTRIBUTE = "_prune_search_masks"
+_ADAPTIVE = ("curr_kl_coeffs_per_module", "last_update_ts_by_mid", "_last_update_ts_by_mid")
 
 
 class LearnerMasks:
@@ -30,6 +32,7 @@ class LearnerMasks:
     def __init__(self, learner: Any, *, gradients: bool) -> None:
         self.parameters: dict[str, Tensor] = dict(unwrapped(learner).named_parameters())
         self.masks = MaskSet()
+        self.targets = targets(unwrapped(learner))
         self._gradients: dict[str, Tensor] = {}
         self._steps = 0
         for _, optimizer in learner.get_optimizers_for_module(DEFAULT_MODULE_ID):
@@ -55,6 +58,16 @@ class LearnerMasks:
         if not self._steps:
             return None
         return {name: total / self._steps for name, total in self._gradients.items()}
+
+    @torch.no_grad()
+    def mask_targets(self) -> None:
+        """Removes from target networks what the networks they follow have lost.
+
+        Their updates average two zeros from then on.
+        """
+        for target, main in self.targets.items():
+            if main in self.masks.masks:
+                self.parameters[target].mul_(self.masks.masks[main])
 
     def restart(self) -> None:
         """Forgets the gradients collected so far."""
@@ -90,6 +103,7 @@ def set_masks(algorithm: Algorithm, masks: dict[str, Tensor]) -> None:
     def run(learner: Any) -> None:
         held: LearnerMasks = getattr(learner, _ATTRIBUTE)
         held.masks.update(held.parameters, masks)
+        held.mask_targets()
         held.restart()
 
     each_learner(algorithm, run)
@@ -134,24 +148,34 @@ def load_mask_state(algorithm: Algorithm, state: dict[str, Any]) -> None:
     each_learner(algorithm, run)
 
 
-def adaptive_state(algorithm: Algorithm) -> dict[str, float]:
-    """What learners adapt and RLlib's checkpoints leave out: PPO's KL coefficient."""
+def adaptive_state(algorithm: Algorithm) -> dict[str, dict[str, float]]:
+    """What learners hold and RLlib's checkpoints leave out, by module.
 
-    def run(learner: Any) -> dict[str, float]:
-        found = getattr(learner, "curr_kl_coeffs_per_module", None)
-        return {} if found is None else {name: float(value) for name, value in found.items()}
+    PPO's KL coefficient; the env step of the last update of target networks.
+    """
+
+    def run(learner: Any) -> dict[str, dict[str, float]]:
+        return {
+            attribute: {name: float(value) for name, value in held.items()}
+            for attribute in _ADAPTIVE
+            if (held := getattr(learner, attribute, None)) is not None
+        }
 
     return one(algorithm, run)
 
 
-def load_adaptive_state(algorithm: Algorithm, state: dict[str, float]) -> None:
+def load_adaptive_state(algorithm: Algorithm, state: dict[str, dict[str, float]]) -> None:
     """Puts back what `adaptive_state` gave."""
 
     def run(learner: Any) -> None:
-        for name, value in state.items():
-            held = learner.curr_kl_coeffs_per_module[name]
-            with torch.no_grad():
-                held.fill_(value)
+        for attribute, values in state.items():
+            held = getattr(learner, attribute)
+            for name, value in values.items():
+                if isinstance(held[name], Tensor):
+                    with torch.no_grad():
+                        held[name].fill_(value)
+                else:
+                    held[name] = int(value)
 
     each_learner(algorithm, run)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis.target_network_api import TargetNetworkAPI
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor, nn
@@ -43,7 +44,10 @@ def networks(module: RLModule, *, units: bool) -> dict[str, Network]:
     parameters: dict[str, Tensor] = dict(module.named_parameters())
     acting = set(module.get_state(inference_only=True))
     members: dict[str, list[str]] = {ACTOR: [], CRITIC: []}
+    copies = targets(module)
     for name in parameters:
+        if name in copies:
+            continue
         members[ACTOR if name in acting else CRITIC].append(name)
     found = _units(module) if units else []
     return {
@@ -56,6 +60,18 @@ def networks(module: RLModule, *, units: bool) -> dict[str, Network]:
         )
         for name, names in members.items()
         if names
+    }
+
+
+def targets(module: RLModule) -> dict[str, str]:
+    """Names of the target networks' parameters, and of the trained ones that each follows."""
+    if not isinstance(module, TargetNetworkAPI):
+        return {}
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    return {
+        names[id(target)]: names[id(main)]
+        for main_net, target_net in module.get_target_network_pairs()
+        for main, target in zip(main_net.parameters(), target_net.parameters(), strict=True)
     }
 
 

@@ -31,11 +31,16 @@ from prune_search.training.algorithm import (
     TRAINING_SEEDS,
     algorithm_config,
     env_steps,
+    load_replay,
     reseed,
+    save_replay,
     sync_weights,
 )
 from prune_search.training.evaluation import Evaluator
 from prune_search.training.pruner import Pruner, check_finite
+
+
+REPLAY = "replay.pkl"  # beside an algorithm's checkpoint
 
 
 class TrialRounds:
@@ -70,7 +75,9 @@ class TrialRounds:
         config = algorithm_config(experiment, seed, self._plan.lr_scale)
         self._algorithm = config.build_algo()
         self._evaluator = Evaluator(config, experiment.evaluation)
-        self._algorithm.restore_from_path(baseline.checkpoint)
+        if self._plan.origin == "baseline":
+            self._algorithm.restore_from_path(baseline.checkpoint)
+            load_replay(self._algorithm, Path(baseline.checkpoint).with_name(REPLAY))
         self._pruner = Pruner(self._algorithm, self._plan, seed)
         self._start = env_steps(self._algorithm)
         if self.record.points:
@@ -147,6 +154,9 @@ class TrialRounds:
         points = [*self.record.points, point]
         reason = self._end(points)
         self._write(points=points, state="complete" if reason else "running", reason=reason)
+        if number:  # only the round that a trial goes on from needs its replay buffer
+            before = self._folder.path / self.record.points[number - 1].checkpoint
+            (before / REPLAY).unlink(missing_ok=True)
         return point
 
     def stop(self) -> None:
@@ -159,7 +169,14 @@ class TrialRounds:
         """Why the trial ends after these points; empty while it goes on."""
         pruning = self._experiment.pruning
         last = points[-pruning.patience :]
-        if len(last) == pruning.patience and all(p.retention < pruning.floor for p in last):
+        learned = self._plan.origin == "baseline" or any(
+            p.retention >= pruning.floor for p in points[: -pruning.patience]
+        )
+        if (
+            learned  # a policy that has yet to learn the task has not collapsed
+            and len(last) == pruning.patience
+            and all(p.retention < pruning.floor for p in last)
+        ):
             return f"retention below the floor of {pruning.floor:g} for {len(last)} rounds"
         return "budget used" if points[-1].progress >= 1 else ""
 
@@ -189,11 +206,13 @@ class TrialRounds:
             "adaptive": learner.adaptive_state(self._algorithm),
         }
         torch.save(state, partial / "masks.pt")
+        save_replay(self._algorithm, partial / REPLAY)
         partial.rename(path)
 
     def _restore(self, path: Path) -> None:
         assert self._algorithm is not None
         self._algorithm.restore_from_path(path / "algorithm")
+        load_replay(self._algorithm, path / REPLAY)
         state = torch.load(path / "masks.pt", weights_only=True)
         learner.load_mask_state(self._algorithm, state)
         learner.load_adaptive_state(self._algorithm, state["adaptive"])
