@@ -25,32 +25,54 @@ functions, to be combined at will.
 """
 
 from prune_search.sparsity._prune import prune
-from prune_search.sparsity.allocation import ALLOCATIONS, layer_ratios
+from prune_search.sparsity.allocation import (
+    ALLOCATIONS,
+    Allocate,
+    Allocation,
+    layer_ratios,
+    proportional,
+)
 from prune_search.sparsity.coupling import Coupling, Slice, couplings
-from prune_search.sparsity.criteria import CRITERIA, Criterion, criterion
+from prune_search.sparsity.criteria import CRITERIA, Criterion, Evidence, criterion
 from prune_search.sparsity.masks import Handle, MaskSet
 from prune_search.sparsity.measure import Size, size
 from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule
-from prune_search.sparsity.selection import GRANULARITIES, select, select_threshold
+from prune_search.sparsity.selection import (
+    GRANULARITIES,
+    check_strategy,
+    emptied,
+    select,
+    select_threshold,
+)
+from prune_search.sparsity.sensitivity import FITTED_ALLOCATIONS, sensitivity, sensitivity_ratios
 
 __all__ = [
     "ALLOCATIONS",
     "CRITERIA",
+    "FITTED_ALLOCATIONS",
     "GRANULARITIES",
     "SCHEDULES",
+    "Allocate",
+    "Allocation",
     "Coupling",
     "Criterion",
+    "Evidence",
     "Handle",
     "MaskSet",
     "Schedule",
     "Size",
     "Slice",
+    "check_strategy",
     "couplings",
     "criterion",
+    "emptied",
     "layer_ratios",
+    "proportional",
     "prune",
     "schedule",
     "select",
     "select_threshold",
+    "sensitivity",
+    "sensitivity_ratios",
     "size",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from prune_search.sparsity.allocation import layer_ratios
+from prune_search.sparsity.allocation import Allocation, layer_ratios
 from prune_search.sparsity.coupling import Coupling
 
 
@@ -18,11 +18,13 @@ def select_weights(
     couplings: Sequence[Coupling],
     scores: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
-    allocation: str,
+    allocation: Allocation,
     ratio: float,
 ) -> dict[str, Tensor]:
     """Remove the lowest scores, exactly ``round(ratio * weights)`` in all; see ``select``."""
     ranks = {name: _rank(scores[name], masks.get(name)) for name in layers}
+    if allocation.rescale is not None:
+        ranks = {name: allocation.rescale(rank) for name, rank in ranks.items()}
     shapes = {name: tuple(scores[name].shape) for name in layers}
     ratios = layer_ratios(allocation, shapes, ratio)
     target = round(ratio * sum(rank.numel() for rank in ranks.values()))
@@ -43,14 +45,20 @@ def threshold_weights(
 ) -> dict[str, Tensor]:
     """Remove weights of absolute value below the cut; see ``select_threshold``."""
     result = {}
-    for name in layers:
-        size = params[name].detach().abs()
+    for name, size in weight_sizes(params, layers, couplings).items():
         rank = _rank(size, masks.get(name))
         below = int(torch.count_nonzero(rank < cut[name]))
         removed = int(torch.count_nonzero(rank == -math.inf))
         count = max(removed, min(below, rank.numel() - 1))
         result[name] = _without_lowest(rank, count).view(size.shape)
     return result
+
+
+def weight_sizes(
+    params: Mapping[str, Tensor], layers: Sequence[str], couplings: Sequence[Coupling]
+) -> dict[str, Tensor]:
+    """What a cut is compared with: the absolute values of each layer."""
+    return {name: params[name].detach().abs() for name in layers}
 
 
 def _rank(score: Tensor, mask: Tensor | None) -> Tensor:

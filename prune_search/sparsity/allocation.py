@@ -4,8 +4,97 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each prunable weight tensor, (out, in, *kernel)."""
+
+Allocate = Callable[[Shapes, float], dict[str, float] | None]
+"""The ratio of each layer at a total ratio in [0, 1); None where the scores decide."""
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A way to divide a ratio.
+
+    Attributes:
+        name: its name in ``ALLOCATIONS`` or ``FITTED_ALLOCATIONS``.
+        ratios: the ratio of each layer; call ``layer_ratios``, which checks its arguments.
+        rescale: for single weights, makes one layer's scores comparable with other layers'. Takes
+            and gives a flat vector, and must not change its order; -inf marks weights that are
+            removed already, and stays.
+    """
+
+    name: str
+    ratios: Allocate
+    rescale: Callable[[Tensor], Tensor] | None = None
+
+
+def proportional(densities: Mapping[str, float]) -> Allocation:
+    """Densities in given proportions: min(1, scale · density), at the scale that meets the ratio.
+
+    Args:
+        densities: for each layer a number in (0, 1]: the density it would have.
+
+    Raises:
+        ValueError: a density is out of range; on use, a layer has none.
+    """
+    raw = dict(densities)
+    for name, density in raw.items():
+        if not 0.0 < density <= 1.0:
+            raise ValueError(f"the density of {name!r} must be in (0, 1], not {density}")
+
+    def ratios(shapes: Shapes, ratio: float) -> dict[str, float]:
+        missing = [name for name in shapes if name not in raw]
+        if missing:
+            raise ValueError(f"layers without a density: {', '.join(missing)}")
+        return _saturating({name: raw[name] for name in shapes}, shapes, ratio)
+
+    return Allocation("proportional", ratios)
+
+
+def layer_ratios(
+    allocation: str | Allocation, shapes: Shapes, ratio: float
+) -> dict[str, float] | None:
+    """The share of each layer's weights to remove, so that ``ratio`` of all of them go.
+
+    Args:
+        allocation: a key of ``ALLOCATIONS``, or an allocation.
+        shapes: the shape of each prunable weight tensor, (out, in, *kernel).
+        ratio: share of all these weights to remove, in [0, 1).
+
+    Returns:
+        Ratios in [0, 1] by layer, whose average weighted by the layers' sizes is ``ratio``; or
+        None for ``global`` and ``lamp``, where the scores decide.
+
+    Raises:
+        ValueError: the allocation is unknown, or the ratio out of range.
+    """
+    chosen = find_allocation(allocation)
+    check_ratio(ratio)
+    return chosen.ratios(shapes, ratio)
+
+
+def find_allocation(allocation: str | Allocation) -> Allocation:
+    """The allocation of that name; an allocation is itself.
+
+    Raises:
+        ValueError: there is none; the message lists the known ones.
+    """
+    if isinstance(allocation, Allocation):
+        return allocation
+    if allocation not in ALLOCATIONS:
+        raise ValueError(f"unknown allocation {allocation!r}; known: {', '.join(ALLOCATIONS)}")
+    return ALLOCATIONS[allocation]
+
+
+def check_ratio(ratio: float) -> None:
+    """Raises ValueError unless the ratio is in [0, 1)."""
+    if not 0.0 <= ratio < 1.0:
+        raise ValueError(f"ratio must be in [0, 1), not {ratio}")
 
 
 def _uniform(shapes: Shapes, ratio: float) -> dict[str, float]:
@@ -19,8 +108,14 @@ def _erk(shapes: Shapes, ratio: float) -> dict[str, float]:
     Layers whose density would exceed 1 stay dense, and the others share what remains
     (Evci et al. 2020, Rigging the Lottery, section 3; for linear layers Mocanu et al. 2018).
     """
+    raw = {name: sum(shape) / math.prod(shape) for name, shape in shapes.items()}
+    return _saturating(raw, shapes, ratio)
+
+
+def _saturating(raw: dict[str, float], shapes: Shapes, ratio: float) -> dict[str, float]:
+    """Ratios at which densities are min(1, scale · raw) and the total is ``ratio``."""
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    sparse = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
+    sparse = dict(raw)
     to_keep = (1.0 - ratio) * sum(sizes.values())
     scale = 0.0
     while sparse:
@@ -40,30 +135,31 @@ def _global(shapes: Shapes, ratio: float) -> None:
     return None
 
 
-ALLOCATIONS: dict[str, Callable[[Shapes, float], dict[str, float] | None]] = {
-    "uniform": _uniform,
-    "erk": _erk,
-    "global": _global,
-}
+def _lamp(scores: Tensor) -> Tensor:
+    """A layer's scores s, each squared over the sum of squares of all that outlive it.
 
-
-def layer_ratios(name: str, shapes: Shapes, ratio: float) -> dict[str, float] | None:
-    """The share of each layer's weights to remove, so that ``ratio`` of all of them go.
-
-    Args:
-        name: a key of ``ALLOCATIONS``.
-        shapes: the shape of each prunable weight tensor, (out, in, *kernel).
-        ratio: share of all these weights to remove, in [0, 1).
-
-    Returns:
-        Ratios in [0, 1] by layer, whose average weighted by the layers' sizes is ``ratio``; or
-        None for ``global``, where the scores decide.
-
-    Raises:
-        ValueError: the allocation is unknown, or the ratio out of range.
+    Lee et al. 2021, Layer-adaptive sparsity for the magnitude-based pruning, equation 1:
+    s[u]² / Σ s[v]² over v ≥ u in ascending order, for any criterion's s in place of |w|; of equal
+    scores the first counts as the lower. Negative scores (movement's) have no share in the sums,
+    and stay as they are, below all others.
     """
-    if name not in ALLOCATIONS:
-        raise ValueError(f"unknown allocation {name!r}; known: {', '.join(ALLOCATIONS)}")
-    if not 0.0 <= ratio < 1.0:
-        raise ValueError(f"ratio must be in [0, 1), not {ratio}")
-    return ALLOCATIONS[name](shapes, ratio)
+    order = torch.argsort(scores, stable=True)
+    ascending = scores.double()[order]
+    squares = ascending.clamp(min=0.0).square()
+    outliving = squares.flip(0).cumsum(0).flip(0)
+    # Where only zeros are left the share is 0/0: zero, as for any other zero.
+    shares = squares / torch.where(outliving > 0.0, outliving, 1.0)
+    result = torch.empty_like(shares)
+    result[order] = torch.where(ascending < 0.0, ascending, shares)
+    return result
+
+
+ALLOCATIONS: dict[str, Allocation] = {
+    entry.name: entry
+    for entry in (
+        Allocation("uniform", _uniform),
+        Allocation("erk", _erk),
+        Allocation("global", _global),
+        Allocation("lamp", _global, rescale=_lamp),
+    )
+}

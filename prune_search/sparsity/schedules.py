@@ -77,6 +77,16 @@ class Cubic(Schedule):
         return 1.0 - (1.0 - tau) ** 3
 
 
+class Cosine(Schedule):
+    """Slow first and in the end, fast between: (1 - cos(π·τ)) / 2.
+
+    The half cosine of annealed learning rates (Loshchilov & Hutter 2017, SGDR, equation 5), grown.
+    """
+
+    def _curve(self, tau: float) -> float:
+        return (1.0 - math.cos(math.pi * tau)) / 2.0
+
+
 class Geometric(Schedule):
     """The same share of what remains at each of ``steps`` equal steps, the first at start.
 
@@ -97,6 +107,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "one_shot": OneShot,
     "linear": Linear,
     "cubic": Cubic,
+    "cosine": Cosine,
     "geometric": Geometric,
 }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prune_search.errors import TrialError
 from prune_search.experiment import Plan
-from prune_search.sparsity.criteria import criterion
+from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.measure import Size, size
 from prune_search.sparsity.schedules import Schedule, schedule
 from prune_search.sparsity.selection import select, select_threshold
@@ -36,7 +36,7 @@ class Pruner:
             algorithm, lambda held: networks(unwrapped(held), units=plan.granularity == "neuron")
         )
         self.finals = {name: final for name, final in finals(plan).items() if name in self.networks}
-        learner.attach(algorithm, gradients=self._criterion.needs_gradient)
+        learner.attach(algorithm, gradients="gradient" in self._criterion.needs)
         # Thresholds in standard deviations refer to the dense layers, as in Distiller's
         # sensitivity pruner: the deviation of what remains would grow with every cut.
         self._std = {
@@ -60,8 +60,9 @@ class Pruner:
         fraction = self._schedule.fraction(progress)
         if fraction <= self.fraction:
             return False
-        gradients = learner.gradients(self._algorithm) if self._criterion.needs_gradient else None
-        if self._criterion.needs_gradient and gradients is None:
+        needed = "gradient" in self._criterion.needs
+        gradients = learner.gradients(self._algorithm) if needed else None
+        if needed and gradients is None:
             return False
         self.fraction = fraction
         weights = learner.weights(self._algorithm)
@@ -98,7 +99,7 @@ class Pruner:
         generator = torch.Generator().manual_seed(self._seed)
         scores = {
             layer: self._criterion.score(
-                weights[layer], None if gradients is None else gradients.get(layer), generator
+                Evidence(weights[layer], gradient=(gradients or {}).get(layer)), generator
             )
             for layer in network.layers
         }

@@ -1,10 +1,12 @@
 import math
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from prune_search.sparsity import layer_ratios
+from prune_search.sparsity import ALLOCATIONS, layer_ratios, proportional, select
 
 MLP = {"0": (512, 6), "1": (512, 512), "2": (3, 512)}
 
@@ -56,17 +58,108 @@ def test_uniform_is_the_same_everywhere() -> None:
     assert layer_ratios("uniform", MLP, 0.7) == {"0": 0.7, "1": 0.7, "2": 0.7}
 
 
-def test_global_leaves_it_to_the_scores() -> None:
-    assert layer_ratios("global", MLP, 0.7) is None
+@pytest.mark.parametrize("name", ["global", "lamp"])
+def test_the_scores_decide(name: str) -> None:
+    assert layer_ratios(name, MLP, 0.7) is None
+
+
+class TestProportional:
+    @settings(deadline=None, max_examples=200)
+    @given(shapes, ratios, ratios, st.data())
+    def test_totals_are_met_and_densities_in_proportion(
+        self, shapes: dict[str, tuple[int, ...]], one: float, other: float, data: st.DataObject
+    ) -> None:
+        densities = {name: data.draw(st.floats(0.001, 1.0)) for name in shapes}
+        sizes = {layer: math.prod(shape) for layer, shape in shapes.items()}
+        found = []
+        for ratio in sorted((one, other)):
+            chosen = layer_ratios(proportional(densities), shapes, ratio)
+            assert chosen is not None
+            removed = sum(chosen[layer] * sizes[layer] for layer in shapes)
+            assert removed / sum(sizes.values()) == pytest.approx(ratio, abs=1e-9)
+            scale = max((1 - chosen[name]) / densities[name] for name in shapes)
+            for name, value in chosen.items():
+                assert 1 - value == pytest.approx(min(1.0, scale * densities[name]), rel=1e-6)
+            found.append(chosen)
+        less, more = found
+        assert all(less[layer] <= more[layer] + 1e-9 for layer in shapes)
+
+    def test_by_hand(self) -> None:
+        # 100 of 400 weights stay: 0.25 · (0.4, 0.2, 0.3, 0.1) / 0.25
+        square = dict.fromkeys("abcd", (10, 10))
+        chosen = proportional({"a": 0.4, "b": 0.2, "c": 0.3, "d": 0.1})
+        found = layer_ratios(chosen, square, 0.75)
+        assert found == pytest.approx({"a": 0.6, "b": 0.8, "c": 0.7, "d": 0.9})
+        # At 300: a and c are full, and b and d share 100 as 2 to 1.
+        found = layer_ratios(chosen, square, 0.25)
+        assert found == pytest.approx({"a": 0.0, "b": 1 / 3, "c": 0.0, "d": 2 / 3})
+
+    def test_select_takes_it(self) -> None:
+        params = {"a": torch.rand(10, 10), "b": torch.rand(10, 10)}
+        chosen = proportional({"a": 0.3, "b": 0.1})
+        masks = select("weight", params, ["a", "b"], [], params, {}, chosen, 0.8)
+        assert [int(mask.sum()) for mask in masks.values()] == [30, 10]
+
+    def test_errors(self) -> None:
+        for density in (0.0, 1.1, float("nan")):
+            with pytest.raises(ValueError, match=r"density of 'a' must be in \(0, 1\]"):
+                proportional({"a": density})
+        with pytest.raises(ValueError, match="without a density: 1, 2"):
+            layer_ratios(proportional({"0": 0.5}), MLP, 0.5)
+
+
+def lamp(scores: Tensor) -> Tensor:
+    rescale = ALLOCATIONS["lamp"].rescale
+    assert rescale is not None
+    return rescale(scores)
+
+
+class TestLamp:
+    def test_by_hand(self) -> None:
+        # ascending 1, 2, 3: 1/(1+4+9), 4/(4+9), 9/9
+        found = lamp(torch.tensor([3.0, 1.0, 2.0]))
+        assert found.tolist() == pytest.approx([1.0, 1 / 14, 4 / 13])
+        # of equal ones the first is the lower
+        assert lamp(torch.tensor([2.0, 2.0])).tolist() == [0.5, 1.0]
+        assert lamp(torch.zeros(2)).tolist() == [0.0, 0.0]
+
+    def test_what_is_gone_has_no_share(self) -> None:
+        found = lamp(torch.tensor([2.0, -math.inf, 1.0, -0.5]))
+        assert found.tolist() == [1.0, -math.inf, pytest.approx(0.2), -0.5]
+
+    @settings(deadline=None, max_examples=200)
+    @given(st.lists(st.floats(-5.0, 5.0, width=32), min_size=1, max_size=40))
+    def test_the_order_stays(self, values: list[float]) -> None:
+        scores = torch.tensor(values)
+        order = torch.argsort(scores, stable=True)
+        assert (lamp(scores)[order].diff() >= 0).all()
+
+    def test_layers_are_compared_by_shares(self) -> None:
+        """Scaling a layer changes nothing, where global pruning would take it first."""
+        params = {"a": torch.rand(8, 8) + 0.1, "b": torch.rand(8, 8) + 0.1}
+        layers = ["a", "b"]
+        masks = select("weight", params, layers, [], params, {}, "lamp", 0.6)
+        scaled = {"a": params["a"] * 0.125, "b": params["b"] * 8.0}
+        again = select("weight", params, layers, [], scaled, {}, "lamp", 0.6)
+        assert all(torch.equal(masks[name], again[name]) for name in layers)
+        globally = select("weight", params, layers, [], scaled, {}, "global", 0.4)
+        assert globally["b"].all()
+
+    def test_selection_by_hand(self) -> None:
+        # a: 1/14, 4/13, 1; b: 16/77, 25/61, 1: 1/14, 16/77 and 4/13 go first
+        params = {"a": torch.tensor([[1.0, 2.0, 3.0]]), "b": torch.tensor([[4.0, 5.0, 6.0]])}
+        masks = select("weight", params, ["a", "b"], [], params, {}, "lamp", 0.5)
+        assert masks["a"].tolist() == [[False, False, True]]
+        assert masks["b"].tolist() == [[False, True, True]]
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, float("nan")])
-@pytest.mark.parametrize("name", ["uniform", "erk", "global"])
+@pytest.mark.parametrize("name", ALLOCATIONS)
 def test_a_ratio_out_of_range_is_an_error(name: str, ratio: float) -> None:
     with pytest.raises(ValueError, match=r"ratio must be in \[0, 1\)"):
         layer_ratios(name, MLP, ratio)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'lamp'; known: uniform, erk, global"):
-        layer_ratios("lamp", MLP, 0.5)
+    with pytest.raises(ValueError, match="'even'; known: uniform, erk, global, lamp"):
+        layer_ratios("even", MLP, 0.5)

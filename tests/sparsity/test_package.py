@@ -10,11 +10,27 @@ from prune_search.sparsity import MaskSet, prune, size
 
 
 def test_importing_needs_torch_alone() -> None:
-    code = (
-        "import sys, prune_search.sparsity\n"
-        "heavy = {'ray', 'torch_pruning', 'gymnasium', 'mlflow', 'optuna'} & set(sys.modules)\n"
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
+    """Where Ray and all else is not installed, the package imports and prunes."""
+    code = """
+import sys
+from importlib.abc import MetaPathFinder
+
+absent = {'ray', 'torch_pruning', 'gymnasium', 'mlflow', 'optuna', 'pydantic', 'typer'}
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in absent:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+sys.meta_path.insert(0, Absent())
+import torch
+from prune_search.sparsity import MaskSet, prune, size
+
+params = {'w': torch.randn(8, 8)}
+prune(MaskSet(), params, 0.75)
+assert size(params).weight_sparsity == 0.75
+assert not absent & set(sys.modules), absent & set(sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -46,5 +62,44 @@ def test_prune_at_random_can_be_repeated() -> None:
 
 
 def test_prune_needs_gradients_for_saliency() -> None:
-    with pytest.raises(ValueError, match="'saliency' needs a gradient"):
+    with pytest.raises(ValueError, match="'saliency' needs the statistic 'gradient'"):
         prune(MaskSet(), {"w": torch.ones(2, 2)}, 0.5, criterion="saliency")
+
+
+@pytest.mark.parametrize(("granularity", "most"), [("2:4", 0.5), ("1:4", 0.75)])
+def test_prune_n_of_m(granularity: str, most: float) -> None:
+    params = {"a": torch.randn(6, 8), "b": torch.randn(4, 12), "bias": torch.randn(3)}
+    masks = MaskSet()
+    for ratio in (most / 2, 0.9):
+        prune(masks, params, ratio, granularity=granularity)
+        assert size(params).weight_sparsity == min(ratio, most)
+
+
+def test_prune_by_statistics() -> None:
+    params = {"w": torch.ones(1, 4)}
+    squares, movements = (
+        torch.tensor([[3.0, 1.0, 2.0, 4.0]]),
+        torch.tensor([[3.0, 4.0, -2.0, -1.0]]),
+    )
+    prune(MaskSet(), params, 0.5, criterion="fisher", squares={"w": squares})
+    assert params["w"].tolist() == [[1.0, 0.0, 0.0, 1.0]]
+    params = {"w": torch.ones(1, 4)}
+    prune(MaskSet(), params, 0.5, criterion="movement", movements={"w": movements})
+    assert params["w"].tolist() == [[1.0, 1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"granularity": "neuron"}, "prune takes granularity weight, 2:4 or 1:4, not 'neuron'"),
+        ({"granularity": "row"}, "unknown granularity 'row'"),
+        ({"granularity": "2:4", "allocation": "erk"}, "'erk' does not go with granularity '2:4'"),
+        ({"criterion": "l1_norm"}, "'l1_norm' does not go with granularity 'weight'"),
+        ({"criterion": "threshold"}, "'threshold' needs select_threshold"),
+        ({"criterion": "size"}, "unknown criterion 'size'"),
+        ({"allocation": "even"}, "unknown allocation 'even'"),
+    ],
+)
+def test_prune_refuses(options: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prune(MaskSet(), {"w": torch.ones(4, 4)}, 0.5, **options)  # type: ignore[arg-type]

@@ -45,7 +45,16 @@ def test_linear_is_half_way_in_the_middle() -> None:
 def test_cubic_is_gradual_magnitude_pruning() -> None:
     chosen = schedule("cubic", 0.2, 0.8, 1)
     assert chosen.at(0.2, 0.95) == 0.0
+    assert chosen.at(0.35, 0.95) == pytest.approx(0.95 * (1 - 0.75**3))
     assert chosen.at(0.5, 0.95) == pytest.approx(0.95 * (1 - 0.5**3))
+    assert chosen.at(0.8, 0.95) == 0.95
+
+
+def test_cosine_is_half_a_wave() -> None:
+    chosen = schedule("cosine", 0.2, 0.8, 1)
+    found = [chosen.at(progress, 0.9) for progress in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)]
+    quarter = (2 - 3**0.5) / 4  # at a sixth of the way
+    assert found == pytest.approx([0.0, 0.9 * quarter, 0.225, 0.45, 0.675, 0.9])
 
 
 def test_geometric_removes_the_same_share_of_what_remains() -> None:
@@ -90,5 +99,5 @@ def test_schedules_are_values() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'cosine'; known: one_shot, linear, cubic, geometric"):
-        schedule("cosine", 0.0, 1.0, 1)
+    with pytest.raises(ValueError, match="'sine'; known: one_shot, linear, cubic, cosine"):
+        schedule("sine", 0.0, 1.0, 1)

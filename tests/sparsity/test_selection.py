@@ -14,12 +14,13 @@ from prune_search.sparsity import (
     MaskSet,
     Slice,
     couplings,
+    emptied,
     layer_ratios,
     select,
     select_threshold,
 )
 
-ALLOCATIONS = ["uniform", "erk", "global"]
+ALLOCATIONS = ["uniform", "erk", "global"]  # lamp is for single weights
 
 
 def mlp(sizes: Sequence[int], seed: int = 0) -> tuple[dict[str, Tensor], list[str], list[Coupling]]:
@@ -57,6 +58,7 @@ def only_shrinks(new: dict[str, Tensor], old: dict[str, Tensor]) -> bool:
 sizes = st.lists(st.integers(1, 12), min_size=2, max_size=5)
 ratio = st.floats(0.0, 0.999)
 allocation = st.sampled_from(ALLOCATIONS)
+weight_allocation = st.sampled_from([*ALLOCATIONS, "lamp"])
 
 
 @st.composite
@@ -70,7 +72,7 @@ def scored(draw: st.DrawFn) -> tuple[dict[str, Tensor], list[str], list[Coupling
 
 class TestWeights:
     @settings(deadline=None, max_examples=200)
-    @given(scored(), allocation, ratio, allocation, ratio)
+    @given(scored(), weight_allocation, ratio, weight_allocation, ratio)
     def test_counts_are_exact_and_masks_nested(
         self,
         network: tuple[dict[str, Tensor], list[str], list[Coupling]],
@@ -93,7 +95,7 @@ class TestWeights:
             masks = new
 
     @settings(deadline=None, max_examples=100)
-    @given(scored(), allocation, ratio)
+    @given(scored(), weight_allocation, ratio)
     def test_what_goes_scores_no_higher_than_what_stays(
         self,
         network: tuple[dict[str, Tensor], list[str], list[Coupling]],
@@ -136,7 +138,7 @@ class TestWeights:
     def test_what_is_removed_already_is_the_least_that_goes(self) -> None:
         params = {"a": torch.rand(4, 4)}
         lost = {"a": torch.zeros(4, 4, dtype=torch.bool)}
-        for chosen in ALLOCATIONS:
+        for chosen in (*ALLOCATIONS, "lamp"):
             masks = select("weight", params, ["a"], [], params, lost, chosen, 0.25)
             assert masked(masks, ["a"]) == 16
 
@@ -252,7 +254,9 @@ class TestNeurons:
         found = couplings(model, example, lambda module, x: module(x), ["5.weight"])
         layers = [name for name in params if name.endswith("weight")]
         scores = {name: params[name].detach().abs() for name in layers}
-        new = select("neuron", params, layers, found, scores, {}, "uniform", 0.5)
+        new = select("filter", params, layers, found, scores, {}, "uniform", 0.5)
+        assert "3.bias" not in new
+        new |= select("neuron", params, layers, found, scores, new, "uniform", 0.7)
         kept, filters = new["3.bias"], new["0.bias"]
         assert 0 < kept.sum() < 10 and 0 < filters.sum() < 6
         with torch.no_grad():
@@ -290,7 +294,7 @@ class TestThreshold:
         assert masks["1.weight"].tolist() == [[False, True, False]] * 2
 
     @settings(deadline=None, max_examples=100)
-    @given(scored(), st.sampled_from(sorted(GRANULARITIES)), st.floats(0, 3), st.floats(0, 3))
+    @given(scored(), st.sampled_from(["weight", "neuron"]), st.floats(0, 3), st.floats(0, 3))
     def test_masks_are_nested_and_never_empty(
         self,
         network: tuple[dict[str, Tensor], list[str], list[Coupling]],
@@ -316,23 +320,149 @@ class TestThreshold:
         with pytest.raises(ValueError, match="'a' hold NaN"):
             select_threshold("weight", params, ["a"], [], {}, {"a": 1.0})
 
+    def test_a_layer_that_would_go_as_a_whole_is_named(self) -> None:
+        params, layers, units = mlp((2, 3, 2))
+        params["0.weight"] = torch.tensor([[0.0, 5.0], [0.1, 0.1], [1.0, 1.0]])
+        params["1.weight"] = torch.full((2, 3), -0.5)
+        for cut, expected in ((0.5, []), (0.6, ["1.weight"]), (6.0, layers)):
+            assert emptied(params, layers, dict.fromkeys(layers, cut)) == expected
+        # A unit is as large as its root mean square: 3.54 here; the heads are no units.
+        for cut, expected in ((3.5, []), (3.6, ["0.weight"])):
+            cuts = dict.fromkeys(layers, cut)
+            assert emptied(params, layers, cuts, "neuron", units) == expected
+
+    def test_filters_below_the_cut_go(self) -> None:
+        params, layers, units = convolutional()
+        with torch.no_grad():
+            params["0.weight"].copy_(torch.arange(1.0, 7.0).view(6, 1, 1, 1).expand(6, 3, 3, 3))
+        cut = dict.fromkeys(layers, 3.5)
+        masks = select_threshold("filter", params, layers, units, {}, cut)
+        assert masks["0.bias"].tolist() == [False] * 3 + [True] * 3
+        assert "3.bias" not in masks
+        assert emptied(params, layers, dict.fromkeys(layers, 6.5), "filter", units) == ["0.weight"]
+
+
+def convolutional() -> tuple[dict[str, Tensor], list[str], list[Coupling]]:
+    """A convolution of 6 filters on 4 by 4 pixels, flattened into 10 units and 2 outputs."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 10),
+        nn.ReLU(), nn.Linear(10, 2),
+    )  # fmt: skip
+    params: dict[str, Tensor] = {name: param.detach() for name, param in model.named_parameters()}
+    example = torch.randn(2, 3, 4, 4)
+    found = couplings(model, example, lambda module, x: module(x), ["5.weight"])
+    return params, [name for name in params if name.endswith("weight")], found
+
+
+class TestFilters:
+    @pytest.mark.parametrize("chosen", ALLOCATIONS)
+    def test_filters_go_with_their_flattened_columns(self, chosen: str) -> None:
+        params, layers, units = convolutional()
+        scores = {name: params[name].abs() for name in layers}
+        masks = select("filter", params, layers, units, scores, {}, chosen, 0.45)
+        gone = ~masks["0.bias"]
+        assert gone.sum() == 3
+        order = scores["0.weight"].flatten(1).mean(1).argsort()
+        assert set(gone.nonzero().flatten().tolist()) == set(order[:3].tolist())
+        expected = {name: torch.ones_like(params[name], dtype=torch.bool) for name in masks}
+        expected["0.weight"][gone] = False
+        expected["0.bias"][gone] = False
+        expected["3.weight"].view(10, 6, 16)[:, gone] = False
+        assert all(torch.equal(masks[name], expected[name]) for name in masks)
+
+    def test_out_of_reach_all_filters_but_one_go(self) -> None:
+        params, layers, units = convolutional()
+        scores = {name: params[name].abs() for name in layers}
+        masks = select("filter", params, layers, units, scores, {}, "global", 0.99)
+        assert masks["0.bias"].sum() == 1
+
+    def test_neurons_are_those_of_linear_layers(self) -> None:
+        params, layers, units = convolutional()
+        scores = {name: params[name].abs() for name in layers}
+        masks = select("neuron", params, layers, units, scores, {}, "global", 0.5)
+        assert masks["0.weight"].all() and not masks["3.bias"].all()
+
+
+class TestScoredUnits:
+    @pytest.mark.parametrize(("granularity", "layer"), [("neuron", "3"), ("filter", "0")])
+    @pytest.mark.parametrize("chosen", ALLOCATIONS)
+    def test_the_lowest_go_first(self, granularity: str, layer: str, chosen: str) -> None:
+        params, layers, units = convolutional()
+        width = params[f"{layer}.bias"].numel()
+        scores = {f"{layer}.weight": torch.arange(width).flip(0).float()}
+        for name in layers[:2]:
+            scores.setdefault(name, torch.ones(params[name].shape[0]))
+        masks = select(granularity, params, layers, units, scores, {}, chosen, 0.4)
+        kept = masks[f"{layer}.bias"]
+        assert 0 < kept.sum() < width
+        assert kept.tolist() == sorted(kept.tolist(), reverse=True)
+
+    @settings(deadline=None, max_examples=60)
+    @given(scored(), allocation, ratio, ratio)
+    def test_masks_are_nested_and_keep_a_unit(
+        self,
+        network: tuple[dict[str, Tensor], list[str], list[Coupling]],
+        chosen: str,
+        one: float,
+        other: float,
+    ) -> None:
+        params, layers, units = network
+        scores = {unit.layer: params[unit.layer].abs().sum(1) for unit in units}
+        masks: dict[str, Tensor] = {}
+        for aim in sorted((one, other)):
+            new = select("neuron", params, layers, units, scores, masks, chosen, aim)
+            assert only_shrinks(new, masks)
+            assert all(new[unit.slices[1].parameter].any() for unit in units)
+            masks = new
+
+    def test_layers_whose_outputs_are_added_up_count_by_their_mean(self) -> None:
+        index = torch.arange(3).view(-1, 1)
+        unit = Coupling("a", 3, (Slice("a", 0, index), Slice("b", 0, index), Slice("c", 1, index)))
+        params = {"a": torch.ones(3, 4), "b": torch.ones(3, 2), "c": torch.ones(2, 3)}
+        scores = {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([9.0, 2.0, 9.0])}
+        masks = select("neuron", params, list(params), [unit], scores, {}, "global", 0.3)
+        assert masks["c"].tolist() == [[True, False, True]] * 2
+        del scores["b"]
+        masks = select("neuron", params, list(params), [unit], scores, {}, "global", 0.3)
+        assert masks["c"].tolist() == [[False, True, True]] * 2
+
+    def test_a_score_of_another_shape_is_an_error(self) -> None:
+        params, layers, units = mlp((4, 8, 2))
+        for wrong in (torch.ones(4), torch.ones(8, 1), torch.ones(())):
+            with pytest.raises(ValueError, match=r"'0\.weight' has no scores of its shape"):
+                select("neuron", params, layers, units, {"0.weight": wrong}, {}, "global", 0.5)
+        units_only = {name: torch.ones(params[name].shape[0]) for name in layers}
+        for granularity, chosen in (("weight", "global"), ("2:4", None)):
+            with pytest.raises(ValueError, match=r"'0\.weight' has no scores of its shape"):
+                select(granularity, params, layers, units, units_only, {}, chosen, 0.5)
+
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_wrong_arguments(granularity: str) -> None:
-    params = {"a": torch.ones(2, 2)}
-    nan = {"a": torch.full((2, 2), float("nan"))}
-    with pytest.raises(ValueError, match="'a' has no scores of its shape"):
-        select(granularity, params, ["a"], [], {}, {}, "global", 0.5)
-    with pytest.raises(ValueError, match="scores of 'a' hold NaN"):
-        select(granularity, params, ["a"], [], nan, {}, "global", 0.5)
+    params, layers, units = convolutional() if granularity == "filter" else mlp((4, 4, 4))
+    layer = layers[0]
+    nan = {name: torch.full_like(params[name], float("nan")) for name in layers}
+    chosen = None if ":" in granularity else "global"
+
+    def call(scores: dict[str, Tensor], allocation: str | None, ratio: float) -> None:
+        select(granularity, params, layers, units, scores, {}, allocation, ratio)
+
+    with pytest.raises(ValueError, match=f"'{layer}' has no scores of its shape"):
+        call({}, chosen, 0.5)
+    with pytest.raises(ValueError, match=f"scores of '{layer}' hold NaN"):
+        call(nan, chosen, 0.5)
     with pytest.raises(ValueError, match="ratio must be in"):
-        select(granularity, params, ["a"], [], params, {}, "global", 1.0)
+        call(params, chosen, 1.0)
     with pytest.raises(ValueError, match="unknown allocation 'even'; known: uniform, erk, global"):
-        select(granularity, params, ["a"], [], params, {}, "even", 0.5)
+        call(params, "even", 0.5)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown granularity 'row'; known: weight, neuron"):
+    known = "unknown granularity 'row'; known: weight, neuron, filter, 2:4, 1:4"
+    with pytest.raises(ValueError, match=known):
         select("row", {}, [], [], {}, {}, "global", 0.5)
-    with pytest.raises(ValueError, match="unknown granularity 'row'; known: weight, neuron"):
+    with pytest.raises(ValueError, match=known):
         select_threshold("row", {}, [], [], {}, {})
+    with pytest.raises(ValueError, match=known):
+        emptied({}, [], {}, "row")

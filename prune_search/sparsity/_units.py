@@ -1,4 +1,4 @@
-"""Selection of whole hidden units."""
+"""Selection of whole hidden units: neurons or filters, as the caller's couplings are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from prune_search.sparsity.allocation import layer_ratios
-from prune_search.sparsity.coupling import Coupling
+from prune_search.sparsity.allocation import Allocation, layer_ratios
+from prune_search.sparsity.coupling import Coupling, Slice
 
 _GRID = 2**20  # resolution of the share of units that bisection looks for
 
@@ -18,21 +18,18 @@ Levels = tuple[range, Callable[[int], list[int]]]
 """How far pruning can go, and how many units each coupling loses at each level."""
 
 
-def select_neurons(
+def select_units(
     params: Mapping[str, Tensor],
     layers: Sequence[str],
-    couplings: Sequence[Coupling],
+    considered: Sequence[Coupling],
     scores: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
-    allocation: str,
+    allocation: Allocation,
     ratio: float,
 ) -> dict[str, Tensor]:
     """Remove units until ``ratio`` of the weights is masked; see ``select``."""
-    considered = [coupling for coupling in couplings if coupling.layer in layers]
     kept = _start(params, layers, considered, masks)
-    ranks = [
-        _rank(coupling, _fan_in_mean(coupling, params, scores), kept) for coupling in considered
-    ]
+    ranks = [_rank(unit, _unit_scores(unit, params, scores), kept) for unit in considered]
     orders = [torch.argsort(rank, stable=True) for rank in ranks]
 
     shapes = {coupling.layer: tuple(params[coupling.layer].shape) for coupling in considered}
@@ -58,20 +55,17 @@ def select_neurons(
     return masks_at(min(level, levels[-1]))
 
 
-def threshold_neurons(
+def threshold_units(
     params: Mapping[str, Tensor],
     layers: Sequence[str],
-    couplings: Sequence[Coupling],
+    considered: Sequence[Coupling],
     masks: Mapping[str, Tensor],
     cut: Mapping[str, float],
 ) -> dict[str, Tensor]:
     """Remove units whose fan-in weights' root mean square is below the cut."""
-    considered = [coupling for coupling in couplings if coupling.layer in layers]
     kept = _start(params, layers, considered, masks)
-    squares = {name: param.detach() ** 2 for name, param in params.items() if param.dim() >= 2}
     for coupling in considered:
-        size = _fan_in_mean(coupling, params, squares).sqrt()
-        rank = _rank(coupling, size, kept)
+        rank = _rank(coupling, _root_mean_square(coupling, params), kept)
         below = int(torch.count_nonzero(rank < cut[coupling.layer]))
         count = max(_removed(rank), min(below, coupling.units - 1))
         _remove(kept, coupling, torch.argsort(rank, stable=True)[:count])
@@ -99,9 +93,9 @@ def _ranked_together(ranks: list[Tensor]) -> Levels:
 
 
 def _ranked_by_layer(
-    considered: list[Coupling],
+    considered: Sequence[Coupling],
     ranks: list[Tensor],
-    allocation: str,
+    allocation: Allocation,
     shapes: dict[str, tuple[int, ...]],
 ) -> Levels:
     """Each layer loses its allocation's share of units, at the total share level / _GRID."""
@@ -123,15 +117,12 @@ def _ranked_by_layer(
 def _start(
     params: Mapping[str, Tensor],
     layers: Sequence[str],
-    considered: list[Coupling],
+    considered: Sequence[Coupling],
     masks: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """The masks in force, for every parameter that units of the couplings have a part in."""
     names = dict.fromkeys(layers)
     names.update(dict.fromkeys(part.parameter for unit in considered for part in unit.slices))
-    missing = [name for name in names if name not in params]
-    if missing:
-        raise ValueError(f"parameters that units reach into are not given: {missing}")
     return {
         name: masks[name].to(params[name].device, copy=True)
         if name in masks
@@ -140,16 +131,48 @@ def _start(
     }
 
 
-def _fan_in_mean(
-    coupling: Coupling, params: Mapping[str, Tensor], values: Mapping[str, Tensor]
-) -> Tensor:
-    """The mean of ``values`` over the incoming weights of each unit, shape (units,)."""
+def unit_sizes(
+    params: Mapping[str, Tensor], layers: Sequence[str], considered: Sequence[Coupling]
+) -> dict[str, Tensor]:
+    """What a cut is compared with: the units' root mean squares, by producing layer."""
+    return {unit.layer: _root_mean_square(unit, params) for unit in considered}
+
+
+def producers(coupling: Coupling, params: Mapping[str, Tensor]) -> list[Slice]:
+    """The kernels whose rows are the units' incoming weights: one, or several added up."""
+    return [part for part in coupling.slices if part.dim == 0 and params[part.parameter].dim() >= 2]
+
+
+def _root_mean_square(coupling: Coupling, params: Mapping[str, Tensor]) -> Tensor:
+    """Of each unit's incoming weights, shape (units,)."""
     rows = [
-        values[part.parameter].flatten(1)[part.index[:, 0].to(values[part.parameter].device)]
-        for part in coupling.slices
-        if part.dim == 0 and params[part.parameter].dim() >= 2
+        _rows(part, params[part.parameter].detach().flatten(1))
+        for part in producers(coupling, params)
     ]
+    return torch.cat(rows, dim=1).square().mean(1).sqrt()
+
+
+def _unit_scores(
+    coupling: Coupling, params: Mapping[str, Tensor], scores: Mapping[str, Tensor]
+) -> Tensor:
+    """One score a unit, shape (units,).
+
+    The mean over its incoming weights' scores; where units are scored as such, the mean over the
+    producing layers that have scores.
+    """
+    if scores[coupling.layer].dim() == 1:
+        whole = [
+            _rows(part, scores[part.parameter])
+            for part in producers(coupling, params)
+            if part.parameter in scores
+        ]
+        return torch.stack(whole, dim=1).mean(1)
+    rows = [_rows(part, scores[part.parameter].flatten(1)) for part in producers(coupling, params)]
     return torch.cat(rows, dim=1).mean(1)
+
+
+def _rows(part: Slice, values: Tensor) -> Tensor:
+    return values[part.index[:, 0].to(values.device)]
 
 
 def _rank(coupling: Coupling, score: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
