@@ -325,8 +325,9 @@ def test_the_smaller_the_masked_and_the_laid_back_network_agree(
     shrink_(smaller, removed)
     assert list(smaller.state_dict()) == list(masked.state_dict())
     assert {key: tuple(p.shape) for key, p in smaller.named_parameters()} == removed.shapes
-    total = sum(param.numel() for param in smaller.parameters())
-    assert total < sum(param.numel() for param in masked.parameters())
+    if name != "layer norm":  # some of whose units stay, masked
+        total = sum(param.numel() for param in smaller.parameters())
+        assert total < sum(param.numel() for param in masked.parameters())
     laid = copy.deepcopy(masked)
     with torch.no_grad():
         for key, param in laid.named_parameters():
