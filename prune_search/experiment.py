@@ -6,92 +6,31 @@ do not know is refused, and every message names the field, what was given and wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
+from pydantic import Field, model_validator
+
+from prune_search.pruning import AXES, Pruning, conflict
+from prune_search.searchable import (
+    NaturalInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    Section,
+    Share,
+    as_choices,
+    plain,
 )
-from typing_extensions import TypeAliasType
 
-Granularity = Literal["weight", "neuron"]
-CriterionName = Literal["magnitude", "threshold", "random", "gradient", "saliency"]
-Origin = Literal["baseline", "scratch"]
-Allocation = Literal["uniform", "global", "erk"]
-Scope = Literal["actor", "critic", "both"]
-ScheduleName = Literal["one_shot", "linear", "cubic", "geometric"]
 Objective = Literal[
     "return", "retention", "sparsity", "compression", "hypervolume", "sparsity_95", "sparsity_99"
 ]
 
-T = TypeVar("T")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Range(_Section):
-    """A range to search: `{low: 0.5, high: 0.99}`, ends included."""
-
-    low: float
-    """Lower end."""
-    high: float
-    """Upper end."""
-    log: bool = False
-    """Sample the logarithm evenly; for ratios the logarithm of the density, 1 - ratio."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Range:
-        if not self.low < self.high:
-            raise ValueError(f"low must be below high, got low={self.low:g}, high={self.high:g}")
-        return self
-
-
-def _form(value: Any) -> str:
-    if isinstance(value, Mapping | Range):
-        return "range"
-    return "choices" if isinstance(value, list | tuple) else "value"
-
-
-# A fixed value, a list of choices, or (for numbers) a range.
-Choice = TypeAliasType(
-    "Choice",
-    Annotated[
-        Annotated[T, Tag("value")]
-        | Annotated[Annotated[list[T], Field(min_length=1)], Tag("choices")],
-        Discriminator(_form),
-    ],
-    type_params=(T,),
-)
-Searchable = TypeAliasType(
-    "Searchable",
-    Annotated[
-        Annotated[T, Tag("value")]
-        | Annotated[Annotated[list[T], Field(min_length=1)], Tag("choices")]
-        | Annotated[Range, Tag("range")],
-        Discriminator(_form),
-    ],
-    type_params=(T,),
-)
-
-Ratio = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NaturalInt = Annotated[int, Field(ge=0)]
 # Evaluation seeds become blocks of 100,000 environment seeds above 2**30; see evaluation_seeds.
 EvaluationSeed = Annotated[int, Field(ge=0, lt=10_000)]
 
 
-class Environment(_Section):
+class Environment(Section):
     """The task."""
 
     id: str
@@ -100,9 +39,12 @@ class Environment(_Section):
     """Keyword arguments of the environment."""
     modules: list[str] = []
     """Python modules to import first, on every process: those that register the environment."""
+    policies: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
+    """Multi-agent environments: for each policy the agents (ids, or patterns with `*`) that it
+    acts for; each policy is pruned on its own. None for one agent."""
 
 
-class Algorithm(_Section):
+class Algorithm(Section):
     """RLlib's algorithm and the network that it trains."""
 
     name: str = "PPO"
@@ -111,9 +53,12 @@ class Algorithm(_Section):
     """Settings for RLlib's `AlgorithmConfig.training(...)`."""
     model: dict[str, Any] = {}
     """Settings of RLlib's `DefaultModelConfig`: fcnet_hiddens, fcnet_activation, ..."""
+    offline: dict[str, Any] = {}
+    """Settings for RLlib's `AlgorithmConfig.offline_data(...)`, for algorithms that learn from
+    recorded episodes: BC, MARWIL, CQL, IQL."""
 
 
-class Baseline(_Section):
+class Baseline(Section):
     """The dense policy that every trial starts from."""
 
     checkpoint: str | None = None
@@ -122,72 +67,13 @@ class Baseline(_Section):
     """Train for at most this many env steps."""
     until_return: float | None = None
     """Stop earlier, once the evaluated return reaches this; looked at every tenth of env_steps."""
+    early: Share = 0.1
+    """Share of env_steps after which the weights are kept that `pruning.rewind: early` returns to."""
     seed: NaturalInt = 0
     """Seed of the training."""
 
 
-class Pruning(_Section):
-    """What may be searched: each a fixed value, a list of choices, or a range (numbers)."""
-
-    granularity: Choice[Granularity] = "weight"
-    """What is removed: single weights, or whole neurons."""
-    criterion: Choice[CriterionName] = ["magnitude", "saliency"]
-    """Importance score: what scores lowest goes. `threshold` cuts by value instead of by ratio."""
-    allocation: Choice[Allocation] = ["uniform", "global", "erk"]
-    """How the ratio is divided over a network's layers (not used by criterion threshold)."""
-    origin: Choice[Origin] = "baseline"
-    """The weights that a trial starts from: the baseline's, or new random ones."""
-    scope: Choice[Scope] = "both"
-    """Which networks are pruned; an encoder that both share counts as the actor's."""
-    ratio: Searchable[Ratio] = Range(low=0.8, high=0.99, log=True)
-    """Share of the actor's weights to remove; the critic's where scope is critic."""
-    critic_ratio: Searchable[Ratio] = 0.5
-    """Share of the critic's weights to remove where scope is both."""
-    threshold: Searchable[PositiveFloat] = Range(low=0.2, high=2.0, log=True)
-    """Criterion threshold: weights (neurons: their RMS weight) below this go."""
-    threshold_unit: Choice[Literal["std", "absolute"]] = "std"
-    """Unit of `threshold`: standard deviations of the dense layer, or the value itself."""
-    schedule: Choice[ScheduleName] = ["one_shot", "linear", "cubic", "geometric"]
-    """How the ratio grows with progress (env steps used / env_steps)."""
-    start: Searchable[Share] = 0.0
-    """Progress at which pruning starts."""
-    end: Searchable[Share] = 0.75
-    """Progress at which the full ratio is reached; the rest is recovery."""
-    rounds: Searchable[PositiveInt] = 6
-    """Evaluations in a trial: each round ends with one, and yields one point."""
-    env_steps: Searchable[PositiveInt] = 60_000
-    """Env steps of a trial."""
-    lr_scale: Searchable[PositiveFloat] = 1.0
-    """Learning rate of a trial, as a multiple of the baseline's."""
-    floor: Share = 0.5
-    """Retention below which a trial is given up ..."""
-    patience: PositiveInt = 2
-    """... when this many rounds in a row end below the floor."""
-
-    @model_validator(mode="after")
-    def _ends_allowed(self) -> Pruning:
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if not isinstance(value, Range):
-                continue
-            if value.log and value.low <= 0 and name not in RATIOS:
-                raise ValueError(f"pruning.{name}: a log range needs low > 0, got {value.low:g}")
-            item = TypeAdapter(field.annotation.__args__[0])  # type: ignore[union-attr]
-            for end in ("low", "high"):
-                number = getattr(value, end)
-                try:
-                    item.validate_python(number)
-                except ValidationError as error:
-                    problem = error.errors()[0]["msg"]
-                    raise ValueError(f"pruning.{name}.{end}: {problem}, got {number:g}") from None
-        return self
-
-
-# Fields whose log range is one of the density, 1 - ratio.
-RATIOS = frozenset({"ratio", "critic_ratio"})
-
-
-class Search(_Section):
+class Search(Section):
     """The search over what `pruning` leaves open."""
 
     trials: PositiveInt = 12
@@ -213,7 +99,7 @@ class Search(_Section):
     """How often a trial that fails goes on from its last finished round."""
 
 
-class Evaluation(_Section):
+class Evaluation(Section):
     """How returns are measured: on seeds that no training sees, the same for all trials."""
 
     episodes: Annotated[int, Field(ge=2, le=100_000)] = 20
@@ -232,7 +118,7 @@ class Evaluation(_Section):
     """An episode that has not ended after this many steps is cut there."""
 
 
-class Resources(_Section):
+class Resources(Section):
     """What a trial and the study may use."""
 
     concurrent_trials: NaturalInt = 0
@@ -251,7 +137,7 @@ class Resources(_Section):
     """Address of a running Ray cluster, or auto; when absent, Ray starts on this machine."""
 
 
-class Tracking(_Section):
+class Tracking(Section):
     """MLflow."""
 
     uri: str | None = None
@@ -260,7 +146,7 @@ class Tracking(_Section):
     """MLflow's experiment, where the runs of all studies are listed."""
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """A study, as its experiment file describes it."""
 
     description: str = ""
@@ -283,12 +169,28 @@ class Experiment(_Section):
                 "evaluation.final_seed: must differ from evaluation.seed, got"
                 f" {self.evaluation.seed} for both; the search never sees the final seeds"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _first_possible(self) -> Experiment:
         for given in self.search.first:
             _check_given(given, self.pruning)
-        if lowest(self.pruning.end) <= highest(self.pruning.start):
+        return self
+
+    @model_validator(mode="after")
+    def _rewinds_possible(self) -> Experiment:
+        rewinds = as_choices(self.pruning.rewind)
+        past = [name for name in rewinds if name in ("initial", "early", "permuted")]
+        if past and self.baseline.checkpoint:
             raise ValueError(
-                f"pruning.end: must lie above pruning.start, got {_plain(self.pruning.end)}"
-                f" and start {_plain(self.pruning.start)}"
+                f"pruning.rewind: {past[0]} needs the baseline's first weights, which a"
+                " baseline.checkpoint does not have; allowed with it: none, random, learning_rate"
+            )
+        rate = self.algorithm.training.get("lr")
+        if "learning_rate" in rewinds and not isinstance(rate, list):
+            raise ValueError(
+                "pruning.rewind: learning_rate needs a schedule in algorithm.training.lr,"
+                f" [[env step, rate], ...], got {rate}"
             )
         return self
 
@@ -306,61 +208,8 @@ def _check_given(given: dict[str, Any], pruning: Pruning) -> None:
         if not inside:
             raise ValueError(
                 f"search.first: {name} must be one that pruning.{name} allows,"
-                f" {_plain(allowed)}, got {value!r}"
+                f" {plain(allowed)}, got {value!r}"
             )
-
-
-def lowest(value: Any) -> float:
-    """The smallest number that a searchable field can take."""
-    return float(value.low if isinstance(value, Range) else min(as_choices(value)))
-
-
-def highest(value: Any) -> float:
-    """The largest number that a searchable field can take."""
-    return float(value.high if isinstance(value, Range) else max(as_choices(value)))
-
-
-def as_choices(value: Any) -> list[Any]:
-    """A fixed value or a list of choices, as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, BaseModel) else value
-
-
-class Plan(BaseModel):
-    """What one trial does: a concrete value for each field of `Pruning` that applies to it.
-
-    Fields that do not apply are None: threshold without criterion threshold; ratio, critic_ratio
-    and allocation with it; critic_ratio unless scope is both; start and end for one_shot.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    granularity: Granularity
-    criterion: CriterionName
-    allocation: Allocation | None = None
-    scope: Scope
-    origin: Origin = "baseline"
-    ratio: float | None = None
-    critic_ratio: float | None = None
-    threshold: float | None = None
-    threshold_unit: Literal["std", "absolute"] | None = None
-    schedule: ScheduleName
-    start: float | None = None
-    end: float | None = None
-    rounds: int
-    env_steps: int
-    lr_scale: float
-
-    @property
-    def label(self) -> str:
-        """The plan in a few words: `weight/magnitude/erk/cubic 98.0%`."""
-        axes = [self.granularity, self.criterion, self.allocation, self.schedule]
-        if self.ratio is None:
-            unit = "σ" if self.threshold_unit == "std" else ""
-            aim = f"<{self.threshold:.3g}{unit}"
-        else:
-            aim = f"{self.ratio:.1%}"
-        return "/".join(axis for axis in axes if axis) + f" {aim}"
+    reason = conflict({name: value for name, value in given.items() if name in AXES})
+    if reason:
+        raise ValueError(f"search.first: {reason}")

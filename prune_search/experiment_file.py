@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from prune_search.errors import UserError, one_line, unknown
-from prune_search.experiment import Choice, Experiment, Searchable
+from prune_search.experiment import Experiment
+from prune_search.searchable import Choice, Searchable
 
 _NAMES_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)+: ")
 _FORMS = {"value", "choices", "range"}  # tags of a searchable field's forms; not keys of the file

@@ -20,7 +20,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from prune_search.errors import UserError
-from prune_search.experiment import Plan
+from prune_search.pruning import Plan
 
 R = TypeVar("R", bound="Record")
 

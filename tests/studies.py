@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from prune_search.experiment import Environment, Experiment, Plan, Pruning, Search, Tracking
+from prune_search.experiment import Environment, Experiment, Search, Tracking
 from prune_search.pareto import front
+from prune_search.pruning import Plan, Pruning
 from prune_search.record import (
     BaselineRecord,
     FinalRecord,

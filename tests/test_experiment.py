@@ -9,7 +9,8 @@ import pytest
 
 from prune_search import experiment_file
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment, Plan, Pruning
+from prune_search.experiment import Experiment
+from prune_search.pruning import Plan, Pruning
 
 MINIMAL = "environment: {id: CartPole-v1}"
 

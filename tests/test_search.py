@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.experiment import Pruning
+from prune_search.pruning import Pruning
 from prune_search.record import StudyFolder
 from tuners.search import StudySearch, sampler, states
 from tuners.space import suggest

@@ -12,9 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prune_search.experiment import Experiment, highest
+from prune_search.experiment import Experiment
 from prune_search.pareto import best_returns, front
 from prune_search.record import BaselineRecord, Point, TrialRecord, trial_name
+from prune_search.searchable import highest
 
 
 class Progress:

@@ -7,8 +7,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from prune_search.experiment import Experiment, Plan
+from prune_search.experiment import Experiment
 from prune_search.pareto import front, hypervolume
+from prune_search.pruning import Plan
 from prune_search.record import (
     BaselineRecord,
     FinalRecord,

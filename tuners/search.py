@@ -8,6 +8,7 @@ has as running, with the parameters they had, then asks for new ones.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -41,10 +42,14 @@ class StudySearch(OptunaSearch):
     Args:
         experiment: the study's experiment.
         folder: its folder, where Optuna's database is.
+        layers: names of the prunable kernels, where their densities may be searched.
     """
 
-    def __init__(self, experiment: Experiment, folder: StudyFolder) -> None:
+    def __init__(
+        self, experiment: Experiment, folder: StudyFolder, layers: Sequence[str] = ()
+    ) -> None:
         self._experiment = experiment
+        self._layers = layers
         objectives = list(experiment.search.objectives)
         super().__init__(
             space=self._define,
@@ -70,7 +75,7 @@ class StudySearch(OptunaSearch):
         return sum(trial.state.is_finished() for trial in trials)
 
     def _define(self, trial: Any) -> dict[str, Any]:
-        plan = suggest(trial, self._experiment.pruning)
+        plan = suggest(trial, self._experiment.pruning, self._layers)
         return {"number": trial.number, "plan": plan.model_dump()}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:

@@ -2,24 +2,40 @@
 
 Define-by-run, because it is conditional: a threshold is only asked for where the criterion is
 threshold, a ratio and an allocation only elsewhere, a critic's ratio only where both networks are
-pruned. Fields with one value are not parameters of the study.
+pruned, and of the choices that limit each other only those that go with the ones made before.
+Fields with one value are not parameters of the study.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 
-from prune_search.experiment import RATIOS, Plan, Pruning, Range, as_choices
+from prune_search.pruning import AXES, RATIOS, Plan, Pruning, conflict, options
+from prune_search.searchable import Range, as_choices
+
+_SMALLEST_DENSITY = 0.05  # of a layer, relative to the densest, where densities are searched
 
 
-def suggest(trial: optuna.Trial, pruning: Pruning) -> Plan:
-    """One trial's plan. A ratio's log range is searched as `<name>_density`, 1 - ratio."""
+def suggest(trial: optuna.Trial, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
+    """One trial's plan. A ratio's log range is searched as `<name>_density`, 1 - ratio.
+
+    Args:
+        trial: asked for the values.
+        pruning: what is fixed and what is open.
+        layers: names of the prunable kernels; needed where allocation may be `searched`.
+    """
+    axes: dict[str, Any] = {}
+
+    def axis(name: str) -> Any:
+        allowed = options(pruning, name, axes)
+        axes[name] = _pick(trial, _axis_parameter(pruning, name, allowed), allowed)
+        return axes[name]
 
     def choice(name: str) -> Any:
-        values = as_choices(getattr(pruning, name))
-        return trial.suggest_categorical(name, values) if len(values) > 1 else values[0]
+        return _pick(trial, name, as_choices(getattr(pruning, name)))
 
     def number(name: str) -> float:
         value = getattr(pruning, name)
@@ -42,38 +58,76 @@ def suggest(trial: optuna.Trial, pruning: Pruning) -> Plan:
             return 1 - trial.suggest_float(f"{name}_density", low, high, log=True)
         return number(name)
 
-    criterion, scope = choice("criterion"), choice("scope")
-    schedule = choice("schedule")
-    by_value, gradual = criterion == "threshold", schedule != "one_shot"
+    granularity, criterion, schedule = axis("granularity"), axis("criterion"), axis("schedule")
+    by_value = criterion == "threshold"
+    allocated = not by_value and ":" not in granularity
+    allocation = axis("allocation") if allocated else None
+    origin, rewind, regrowth = axis("origin"), axis("rewind"), axis("regrowth")
+    scope = choice("scope")
+    gated = schedule == "gated"
+    gradual = schedule not in ("one_shot", "gated")
+    aims = allocated and not gated
+    distillation = number("distillation")
     return Plan(
-        granularity=choice("granularity"),
+        granularity=granularity,
         criterion=criterion,
         scope=scope,
-        origin=choice("origin"),
-        allocation=None if by_value else choice("allocation"),
-        ratio=None if by_value else ratio("ratio"),
-        critic_ratio=ratio("critic_ratio") if scope == "both" and not by_value else None,
+        origin=origin,
+        allocation=allocation,
+        densities={
+            layer: trial.suggest_float(f"density {layer}", _SMALLEST_DENSITY, 1.0, log=True)
+            for layer in layers
+        }
+        if allocation == "searched"
+        else None,
+        ratio=ratio("ratio") if aims else None,
+        critic_ratio=ratio("critic_ratio") if scope == "both" and aims else None,
         threshold=number("threshold") if by_value else None,
         threshold_unit=choice("threshold_unit") if by_value else None,
         schedule=schedule,
-        start=number("start"),
-        end=number("end") if gradual else None,
+        start=None if gated else number("start"),
+        end=number("end") if gradual or (regrowth != "none") else None,
+        regrowth=regrowth,
+        drop_fraction=None if regrowth == "none" else number("drop_fraction"),
+        regrow_every=None if regrowth == "none" else integer("regrow_every"),
+        rewind=rewind,
         rounds=integer("rounds"),
         env_steps=integer("env_steps"),
         lr_scale=number("lr_scale"),
+        distillation=distillation,
+        temperature=number("temperature") if distillation else None,
     )
 
 
-def parameters(given: dict[str, Any], pruning: Pruning) -> dict[str, Any]:
+def parameters(given: Mapping[str, Any], pruning: Pruning) -> dict[str, Any]:
     """Optuna's parameters for a trial that is given by values of `pruning`'s open fields."""
-    result = {}
-    for name, value in given.items():
+    chosen: dict[str, Any] = {}
+    result: dict[str, Any] = {}
+    for name in AXES:
+        allowed = options(pruning, name, chosen)
+        if name in given and conflict({**chosen, name: given[name]}) is None:
+            chosen[name] = given[name]
+            if len(allowed) > 1:
+                result[_axis_parameter(pruning, name, allowed)] = given[name]
+        elif len(allowed) == 1:
+            chosen[name] = allowed[0]
+    for name in given.keys() - set(AXES):
         field = getattr(pruning, name)
         if name in RATIOS and _is(field) and field.log:
-            result[f"{name}_density"] = 1 - value
-        elif _is(field) or isinstance(field, list):
-            result[name] = value
+            result[f"{name}_density"] = 1 - given[name]
+        elif _is(field) or len(as_choices(field)) > 1:
+            result[name] = given[name]
     return result
+
+
+def _pick(trial: optuna.Trial, parameter: str, values: list[Any]) -> Any:
+    return trial.suggest_categorical(parameter, values) if len(values) > 1 else values[0]
+
+
+def _axis_parameter(pruning: Pruning, name: str, allowed: list[Any]) -> str:
+    """Optuna wants the same choices at every trial under one name."""
+    all_of_it = allowed == as_choices(getattr(pruning, name))
+    return name if all_of_it else f"{name} of {', '.join(map(str, allowed))}"
 
 
 def _is(value: Any) -> bool:

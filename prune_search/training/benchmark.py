@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.experiment import Experiment, Plan
+from prune_search.experiment import Experiment
+from prune_search.pruning import Plan
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config, process_settings
 from prune_search.training.pruner import Pruner

@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
-from prune_search.experiment import Plan
+from prune_search.pruning import Plan
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.measure import Size, size
 from prune_search.sparsity.schedules import Schedule, schedule

@@ -24,7 +24,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
 
 from prune_search.errors import TrialError
-from prune_search.experiment import Evaluation, Experiment, Plan
+from prune_search.experiment import Evaluation, Experiment
+from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, Point, Return, StudyFolder, TrialRecord
 from prune_search.training import learner
 from prune_search.training.algorithm import (
@@ -38,7 +39,6 @@ from prune_search.training.algorithm import (
 )
 from prune_search.training.evaluation import Evaluator
 from prune_search.training.pruner import Pruner, check_finite
-
 
 REPLAY = "replay.pkl"  # beside an algorithm's checkpoint
 

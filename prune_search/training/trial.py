@@ -7,8 +7,9 @@ from typing import Any
 from ray import tune
 from ray.tune.result import DONE
 
-from prune_search.experiment import Experiment, Plan
+from prune_search.experiment import Experiment
 from prune_search.pareto import summary
+from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, StudyFolder
 from prune_search.training.algorithm import process_settings
 from prune_search.training.rounds import TrialRounds

@@ -14,7 +14,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import TrialError
-from prune_search.experiment import Plan
+from prune_search.pruning import Plan
 from prune_search.record import Point, StudyFolder
 from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH

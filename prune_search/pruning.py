@@ -1,0 +1,289 @@
+"""How to prune: what the experiment file may leave open, and the plan that one trial follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from prune_search.searchable import (
+    Choice,
+    NaturalFloat,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    Ratio,
+    Searchable,
+    Section,
+    Share,
+    as_choices,
+    highest,
+    lowest,
+    plain,
+)
+
+Granularity = Literal["weight", "neuron", "filter", "2:4", "1:4"]
+CriterionName = Literal[
+    "magnitude",
+    "threshold",
+    "random",
+    "gradient",
+    "saliency",
+    "movement",
+    "fisher",
+    "activation",
+    "dormant",
+    "l1_norm",
+    "l2_norm",
+    "geometric_median",
+]
+Allocation = Literal["uniform", "global", "erk", "lamp", "sensitivity", "searched"]
+Scope = Literal["actor", "critic", "both"]
+Origin = Literal["baseline", "scratch"]
+ScheduleName = Literal["one_shot", "linear", "cubic", "cosine", "geometric", "gated"]
+Rewind = Literal["none", "initial", "early", "random", "permuted", "learning_rate"]
+RegrowthName = Literal["none", "set", "rigl"]
+
+
+class Pruning(Section):
+    """What may be searched: each a fixed value, a list of choices, or a range (numbers)."""
+
+    origin: Choice[Origin] = "baseline"
+    """The weights that a trial starts from: the baseline's, or new random ones."""
+    granularity: Choice[Granularity] = "weight"
+    """What is removed: single weights, neurons, convolutions' filters, or all but 2 (1) of every 4
+    weights along a layer's inputs."""
+    criterion: Choice[CriterionName] = ["magnitude", "saliency"]
+    """Importance score: what scores lowest goes. `threshold` cuts by value instead of by ratio;
+    activation, dormant, l1_norm, l2_norm and geometric_median score neurons and filters."""
+    allocation: Choice[Allocation] = ["uniform", "global", "erk"]
+    """How the ratio is divided over a network's layers (not used by criterion threshold and by
+    2:4 and 1:4); `sensitivity` measures each layer alone first, `searched` leaves each layer's
+    density to the search."""
+    scope: Choice[Scope] = "both"
+    """Which networks are pruned; an encoder that both share counts as the actor's."""
+    layers: Annotated[list[str], Field(min_length=1)] = ["*"]
+    """Patterns (`*`, `?`) of the kernels that may be pruned, by parameter name."""
+    ratio: Searchable[Ratio] = Range(low=0.8, high=0.99, log=True)
+    """Share of the actor's weights to remove; the critic's where scope is critic."""
+    critic_ratio: Searchable[Ratio] = 0.5
+    """Share of the critic's weights to remove where scope is both."""
+    threshold: Searchable[PositiveFloat] = Range(low=0.2, high=2.0, log=True)
+    """Criterion threshold: weights (neurons: their RMS weight) below this go."""
+    threshold_unit: Choice[Literal["std", "absolute"]] = "std"
+    """Unit of `threshold`: standard deviations of the dense layer, or the value itself."""
+    schedule: Choice[ScheduleName] = ["one_shot", "linear", "cubic", "geometric"]
+    """How the ratio grows with progress (env steps used / env_steps); `gated` needs no ratio: it
+    prunes on while the retention is at `hold`, waits below, and takes back below `floor`."""
+    start: Searchable[Share] = 0.0
+    """Progress at which pruning starts."""
+    end: Searchable[Share] = 0.75
+    """Progress at which the full ratio is reached; the rest is recovery."""
+    regrowth: Choice[RegrowthName] = "none"
+    """Dynamic sparse training: from time to time the smallest weights are dropped and as many
+    others grown, at random (set) or where the gradient is largest (rigl)."""
+    drop_fraction: Searchable[Ratio] = 0.3
+    """Regrowth: share of a layer's weights dropped and grown; decays as a cosine until `end`."""
+    regrow_every: Searchable[PositiveInt] = 2_000
+    """Regrowth: env steps between two of them."""
+    rewind: Choice[Rewind] = "none"
+    """After each pruning, weights return to the baseline's initial or early ones (the lottery
+    ticket), or to random ones or to initial ones under a permuted mask (its controls);
+    learning_rate rewinds the learning rate's schedule alone."""
+    rounds: Searchable[PositiveInt] = 6
+    """Evaluations in a trial: each round ends with one, and yields one point."""
+    env_steps: Searchable[PositiveInt] = 60_000
+    """Env steps of a trial (offline algorithms: steps trained)."""
+    lr_scale: Searchable[PositiveFloat] = 1.0
+    """Learning rate of a trial, as a multiple of the baseline's."""
+    distillation: Searchable[NaturalFloat] = 0.0
+    """Weight of the loss that keeps the policy's actions near the teacher's; 0 for none."""
+    temperature: Searchable[PositiveFloat] = 1.0
+    """Distillation: how much both policies' actions are softened."""
+    teacher: str | None = None
+    """Distillation: RLlib checkpoint of the teacher; the baseline when absent."""
+    shrink: bool = True
+    """Granularities neuron and filter: remove what is pruned physically at the end of each round,
+    so that training goes on at the smaller size; else only mask it."""
+    hold: Share = 0.95
+    """Schedule gated: retention at or above which pruning goes on."""
+    floor: Share = 0.5
+    """Retention below which a trial is given up (gated: takes back what it pruned last) ..."""
+    patience: PositiveInt = 2
+    """... when this many rounds in a row end below the floor."""
+
+    @model_validator(mode="after")
+    def _ends_allowed(self) -> Pruning:
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if not isinstance(value, Range):
+                continue
+            if value.log and value.low <= 0 and name not in RATIOS:
+                raise ValueError(f"pruning.{name}: a log range needs low > 0, got {value.low:g}")
+            item = TypeAdapter(field.annotation.__args__[0])  # type: ignore[union-attr]
+            for end in ("low", "high"):
+                number = getattr(value, end)
+                try:
+                    item.validate_python(number)
+                except ValidationError as error:
+                    problem = error.errors()[0]["msg"]
+                    raise ValueError(f"pruning.{name}.{end}: {problem}, got {number:g}") from None
+        if lowest(self.end) <= highest(self.start):
+            raise ValueError(
+                f"pruning.end: must lie above pruning.start, got {plain(self.end)}"
+                f" and start {plain(self.start)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _combine(self) -> Pruning:
+        possible = list(combinations(self))
+        for name in AXES:
+            for value in as_choices(getattr(self, name)):
+                if not any(chosen[name] == value for chosen in possible):
+                    raise ValueError(f"pruning.{name}: {self._why_never(name, value)}")
+        return self
+
+    def _why_never(self, name: str, value: Any) -> str:
+        for other in AXES:
+            rest = as_choices(getattr(self, other))
+            reasons = [conflict({name: value, other: choice}) for choice in rest]
+            if other != name and all(reasons):
+                return str(reasons[0])
+        return f"{value} goes with no combination of the other choices"
+
+
+# Fields whose log range is one of the density, 1 - ratio.
+RATIOS = frozenset({"ratio", "critic_ratio"})
+
+# The fields that limit each other, in the order in which they are chosen.
+AXES = ("granularity", "criterion", "schedule", "allocation", "origin", "rewind", "regrowth")
+
+_PATTERNS = ("2:4", "1:4")
+_OF_UNITS = ("activation", "dormant", "l1_norm", "l2_norm", "geometric_median")
+_LOTTERY = ("initial", "early", "random", "permuted")
+
+
+def conflict(chosen: Mapping[str, Any]) -> str | None:
+    """Why these values of `AXES` don't go together, or None; axes may be absent."""
+
+    def both(first: str, firsts: tuple[str, ...], second: str, seconds: tuple[str, ...]) -> bool:
+        return chosen.get(first) in firsts and chosen.get(second) in seconds
+
+    def names(axis: str, other: str) -> str:
+        return f"{axis} {chosen[axis]} does not go with {other} {chosen[other]}"
+
+    units, weights = ("neuron", "filter"), ("weight",)
+    structured = (*units, *_PATTERNS)
+    rules = (
+        ("criterion", _OF_UNITS, "granularity", (*weights, *_PATTERNS), "it scores whole units"),
+        ("criterion", ("threshold",), "granularity", _PATTERNS, "those keep a fixed share"),
+        ("allocation", ("lamp",), "granularity", structured, "LAMP scores single weights"),
+        ("schedule", ("gated",), "granularity", _PATTERNS, "those keep a fixed share"),
+        ("schedule", ("gated",), "criterion", ("threshold",), "the gate sets a ratio"),
+        ("allocation", ("sensitivity",), "origin", ("scratch",), "it is measured on the baseline"),
+        ("rewind", _LOTTERY, "origin", ("scratch",), "it returns to the baseline's past"),
+        (
+            "rewind",
+            _LOTTERY,
+            "schedule",
+            ("linear", "cubic", "cosine", "gated"),
+            "it follows a pruning at the start of a round: one_shot or geometric",
+        ),
+        ("rewind", ("permuted",), "granularity", structured, "single weights are permuted"),
+        ("rewind", ("learning_rate",), "schedule", ("gated",), "it has no last round"),
+        ("regrowth", ("set", "rigl"), "granularity", structured, "single weights are grown"),
+        ("regrowth", ("set", "rigl"), "schedule", ("gated",), "the gate grows by itself"),
+        ("regrowth", ("set", "rigl"), "rewind", _LOTTERY, "tickets keep their masks"),
+        ("regrowth", ("set", "rigl"), "criterion", ("threshold",), "grown weights start at zero"),
+    )
+    for first, firsts, second, seconds, why in rules:
+        if both(first, firsts, second, seconds):
+            return f"{names(first, second)}: {why}"
+    return None
+
+
+def options(pruning: Pruning, name: str, chosen: Mapping[str, Any]) -> list[Any]:
+    """The values of an axis that go with those chosen so far."""
+    return [v for v in as_choices(getattr(pruning, name)) if conflict({**chosen, name: v}) is None]
+
+
+def combinations(pruning: Pruning) -> Iterator[dict[str, Any]]:
+    """Every combination of the axes' values that has no conflict."""
+
+    def extend(chosen: dict[str, Any], left: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        if not left:
+            yield chosen
+            return
+        for value in options(pruning, left[0], chosen):
+            yield from extend({**chosen, left[0]: value}, left[1:])
+
+    return extend({}, AXES)
+
+
+class Plan(BaseModel):
+    """What one trial does: a concrete value for each field of `Pruning` that applies to it.
+
+    Fields that do not apply are None: threshold without criterion threshold; allocation with it
+    and for n:m; ratio with it, for n:m and for schedule gated; critic_ratio also unless scope is
+    both; start and end for gated, end for one_shot; densities unless allocation is searched.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    granularity: Granularity
+    criterion: CriterionName
+    allocation: Allocation | None = None
+    densities: dict[str, float] | None = None
+    """Relative density of each kernel, by parameter name, in (0, 1]."""
+    scope: Scope
+    origin: Origin = "baseline"
+    ratio: float | None = None
+    critic_ratio: float | None = None
+    threshold: float | None = None
+    threshold_unit: Literal["std", "absolute"] | None = None
+    schedule: ScheduleName
+    start: float | None = None
+    end: float | None = None
+    regrowth: RegrowthName = "none"
+    drop_fraction: float | None = None
+    regrow_every: int | None = None
+    rewind: Rewind = "none"
+    rounds: int
+    env_steps: int
+    lr_scale: float
+    distillation: float = 0.0
+    temperature: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The plan in a few words: `weight/magnitude/erk/cubic 98.0%`."""
+        dynamic = [self.regrowth, f"rewind {self.rewind}"]
+        axes = [
+            self.granularity,
+            self.criterion,
+            self.allocation,
+            self.schedule,
+            *(word for word in dynamic if not word.endswith("none")),
+            *(["scratch"] if self.origin == "scratch" else []),
+            *(["distilled"] if self.distillation else []),
+        ]
+        if self.threshold is not None:
+            unit = "σ" if self.threshold_unit == "std" else ""
+            aim = f" <{self.threshold:.3g}{unit}"
+        else:
+            aim = "" if self.ratio is None else f" {self.ratio:.1%}"
+        return "/".join(axis for axis in axes if axis) + aim
+
+    @property
+    def structured(self) -> bool:
+        """Whether whole units are removed."""
+        return self.granularity in ("neuron", "filter")
