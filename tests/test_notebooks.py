@@ -1,0 +1,80 @@
+"""Every notebook runs from top to bottom, and what it shows is so."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def output(notebook: Any) -> str:
+    """All that its cells print."""
+    return "".join(
+        part["text"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for part in cell.outputs
+        if part.output_type == "stream" and part.name == "stdout"
+    )
+
+
+def result(notebook: Any) -> dict[str, float]:
+    """The figures that its last cell prints, as JSON."""
+    found: dict[str, float] = json.loads(output(notebook).splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_stored_outputs_are_of_one_run_without_errors(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {part.output_type for cell in cells for part in cell.outputs}
+    assert "error" not in kinds
+    assert not any(part.get("name") == "stderr" for cell in cells for part in cell.outputs)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All notebooks by name, run anew in a temporary folder."""
+    ran = {}
+    for path in NOTEBOOKS:
+        copy = tmp_path_factory.mktemp(path.stem) / path.name
+        shutil.copy(path, copy)
+        notebook = nbformat.read(copy, as_version=4)
+        client = NotebookClient(
+            notebook, timeout=300, resources={"metadata": {"path": copy.parent}}
+        )
+        ran[path.stem] = client.execute()
+    return ran
+
+
+def test_all_notebooks_run(executed: dict[str, Any]) -> None:
+    assert "mnist_threshold" in executed
+    assert all(output(notebook) for notebook in executed.values())
+
+
+def test_threshold_pruning_on_mnist(executed: dict[str, Any]) -> None:
+    found = result(executed["mnist_threshold"])
+    assert found["dense_accuracy"] > 0.88
+    assert found["cut_accuracy"] < found["dense_accuracy"]
+    assert found["final_accuracy"] >= found["dense_accuracy"] - 0.02
+    assert found["final_accuracy"] >= found["dense_longer_accuracy"] - 0.02
+    assert found["removed_but_not_zero"] == 0
+    assert found["dense_nonzero"] == 784 * 128 + 128 + 128 * 10 + 10
+    assert found["final_nonzero"] == found["dense_nonzero"] - found["removed"]
+    assert found["final_sparsity"] == pytest.approx(found["removed"] / found["dense_nonzero"])
+    assert found["final_sparsity"] > 0.7
+
+
+def test_the_stored_figures_of_mnist_agree_with_a_new_run(executed: dict[str, Any]) -> None:
+    stored = result(nbformat.read(NOTEBOOKS[0].parent / "mnist_threshold.ipynb", as_version=4))
+    found = result(executed["mnist_threshold"])
+    for name in ("dense_accuracy", "final_accuracy", "final_sparsity"):
+        assert found[name] == pytest.approx(stored[name], abs=0.02)  # other CPUs round otherwise
