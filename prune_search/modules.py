@@ -58,7 +58,8 @@ class ShrunkModule(TorchRLModule):  # type: ignore[misc]
 
     def setup(self) -> None:
         super().setup()
-        self._resize(module_shapes(self))
+        if shapes := module_shapes(self):
+            self._resize(shapes)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes over weights; an inference-only network takes over their shapes as well.

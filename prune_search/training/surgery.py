@@ -38,6 +38,7 @@ from prune_search.modules import SHAPES, ShrunkModule, config_dict, shrunk_class
 from prune_search.sparsity.masks import Handle
 from prune_search.sparsity.structured import Layout, carry_, shrink_
 from prune_search.training.algorithm import each_learner, unwrapped
+from prune_search.training.pausing import paused
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -69,8 +70,7 @@ def shrink(algorithm: Algorithm, steps: Mapping[str, Layout]) -> None:
     A target network loses what the network that it follows loses. Masks on the learners are
     of the old shapes: ``learner.attach`` must be called again, and until then nothing is masked.
 
-    Call it between two calls of ``train``, and not while IMPALA's or APPO's learner threads have
-    batches to work on.
+    Call it between two calls of ``train``.
 
     Args:
         algorithm: built; on RLlib's new API stack.
@@ -88,11 +88,19 @@ def shrink(algorithm: Algorithm, steps: Mapping[str, Layout]) -> None:
     groups = [group for group in groups if group is not None]
     for group in groups:
         _check_restarts(group, steps)
-    changes = each_learner(algorithm, lambda learner: _Change(learner, steps).shapes)
-    shapes = changes[0]
-    each_learner(algorithm, lambda learner: _Change(learner, steps).apply())
+
+    def check(learner: Any) -> dict[str, dict[str, tuple[int, ...]]]:
+        with paused(learner):
+            return _Change(learner, steps).shapes
+
+    def change(learner: Any) -> tuple[Any, int]:
+        with paused(learner):
+            _Change(learner, steps).apply()
+            return _inference_state(learner)
+
+    shapes = each_learner(algorithm, check)[0]
+    state, number = each_learner(algorithm, change)[0]
     _reshape_algorithm(algorithm, shapes)
-    state, number = each_learner(algorithm, _inference_state)[0]
     for group in groups:
         _reshape_runners(group, shapes, {COMPONENT_RL_MODULE: state, WEIGHTS_SEQ_NO: number})
 
