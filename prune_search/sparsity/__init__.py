@@ -21,7 +21,7 @@ through every later step, whatever the optimizer's momentum and weight decay:
 
 Scores (``criterion``), their division over layers (``layer_ratios``), the ratio's growth
 (``schedule``), units that go as a whole (``couplings``) and the cut (``select``) are separate
-functions, to be combined at will.
+functions, to be combined at will; ``check_strategy`` knows what does not go together.
 """
 
 from prune_search.sparsity._prune import prune
@@ -34,8 +34,10 @@ from prune_search.sparsity.allocation import (
 )
 from prune_search.sparsity.coupling import Coupling, Slice, couplings
 from prune_search.sparsity.criteria import CRITERIA, Criterion, Evidence, criterion
+from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.masks import Handle, MaskSet
-from prune_search.sparsity.measure import Size, size
+from prune_search.sparsity.measure import Cost, Size, cost, size
+from prune_search.sparsity.regrowth import REGROWTHS, Regrowth, drop_fraction, regrow
 from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule
 from prune_search.sparsity.selection import (
     GRANULARITIES,
@@ -44,35 +46,48 @@ from prune_search.sparsity.selection import (
     select,
     select_threshold,
 )
-from prune_search.sparsity.sensitivity import FITTED_ALLOCATIONS, sensitivity, sensitivity_ratios
+from prune_search.sparsity.sensitivity import FITTED_ALLOCATIONS, by_sensitivity, sensitivity_ratios
+from prune_search.sparsity.structured import Layout, carry_, layout, resize_, shrink_
 
 __all__ = [
     "ALLOCATIONS",
     "CRITERIA",
     "FITTED_ALLOCATIONS",
     "GRANULARITIES",
+    "REGROWTHS",
     "SCHEDULES",
     "Allocate",
     "Allocation",
+    "Cost",
     "Coupling",
     "Criterion",
     "Evidence",
+    "Gate",
     "Handle",
+    "Layout",
     "MaskSet",
+    "Regrowth",
     "Schedule",
     "Size",
     "Slice",
+    "by_sensitivity",
+    "carry_",
     "check_strategy",
+    "cost",
     "couplings",
     "criterion",
+    "drop_fraction",
     "emptied",
     "layer_ratios",
+    "layout",
     "proportional",
     "prune",
+    "regrow",
+    "resize_",
     "schedule",
     "select",
     "select_threshold",
-    "sensitivity",
     "sensitivity_ratios",
+    "shrink_",
     "size",
 ]

@@ -13,7 +13,7 @@ Curve = Sequence[tuple[float, float]]
 _HALVINGS = 100  # more than a float's digits: the level is exact
 
 
-def sensitivity(curves: Mapping[str, Curve]) -> Allocation:
+def by_sensitivity(curves: Mapping[str, Curve]) -> Allocation:
     """The allocation that divides every ratio by ``sensitivity_ratios``.
 
     Raises:
@@ -134,6 +134,6 @@ def _decreasing(name: str, curve: Curve) -> list[tuple[float, float]]:
 
 FITTED_ALLOCATIONS: dict[str, Callable[..., Allocation]] = {
     "proportional": proportional,
-    "sensitivity": sensitivity,
+    "sensitivity": by_sensitivity,
 }
 """Allocations that are made from figures of the layers, and given to ``select`` as made."""

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.sparsity import layer_ratios, select, sensitivity, sensitivity_ratios
+from prune_search.sparsity import by_sensitivity, layer_ratios, select, sensitivity_ratios
 
 Curves = dict[str, list[tuple[float, float]]]
 
@@ -75,7 +75,7 @@ def test_noise_does_not_stop_a_layer() -> None:
 def test_as_an_allocation() -> None:
     curves: Curves = {"a": [(0.9, 1.0)], "b": [(0.5, 0.2)]}
     params = {"a": torch.rand(10, 10), "b": torch.rand(10, 10)}
-    chosen = sensitivity(curves)
+    chosen = by_sensitivity(curves)
     assert layer_ratios(chosen, {"a": (10, 10), "b": (10, 10)}, 0.45) == pytest.approx(
         {"a": 0.9, "b": 0.0}
     )
@@ -95,7 +95,7 @@ def test_errors_name_the_layer(points: list[tuple[float, float]], message: str) 
     with pytest.raises(ValueError, match=message):
         sensitivity_ratios({"a": points}, {"a": 10}, 0.5)
     with pytest.raises(ValueError, match=message):
-        sensitivity({"a": points})
+        by_sensitivity({"a": points})
 
 
 def test_missing_curves_and_ratios_out_of_range() -> None:
