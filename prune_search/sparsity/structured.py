@@ -6,6 +6,7 @@ dense network.
 
 >>> import torch
 >>> from prune_search.sparsity import couplings, select
+>>> from prune_search.sparsity.structured import layout, shrink_
 >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
 >>> params = dict(model.named_parameters())
 >>> units = couplings(model, torch.zeros(1, 4), lambda net, x: net(x), ["2.weight"])
