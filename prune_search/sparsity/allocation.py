@@ -145,7 +145,8 @@ def _lamp(scores: Tensor) -> Tensor:
     """
     order = torch.argsort(scores, stable=True)
     ascending = scores.double()[order]
-    squares = ascending.clamp(min=0.0).square()
+    squares = ascending.square()
+    # Negative scores come first, so that the sums of the others leave them out.
     outliving = squares.flip(0).cumsum(0).flip(0)
     # Where only zeros are left the share is 0/0: zero, as for any other zero.
     shares = squares / torch.where(outliving > 0.0, outliving, 1.0)
