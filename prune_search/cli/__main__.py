@@ -1,0 +1,3 @@
+from prune_search.cli import main
+
+main()

@@ -1,0 +1,188 @@
+"""Commands on whole studies: run, resume, list, show, ui."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prune_search import experiment_file
+from prune_search.cli._app import (
+    BEGAN,
+    Address,
+    AsJson,
+    Name,
+    Quiet,
+    Storage,
+    app,
+    err,
+    opened,
+    out,
+    storage_option,
+    words,
+)
+from prune_search.errors import UserError
+
+if TYPE_CHECKING:
+    from prune_search.experiment import Experiment
+    from prune_search.record import StudyFolder
+    from tuners.report import StudyReport
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="A preset's name, or a YAML file.")],
+    name: Annotated[str | None, typer.Option(help="The study's name; made up if absent.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a field.")
+    ] = None,
+    address: Address = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Folder of the studies.", envvar="PRUNE_SEARCH_STORAGE"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a dense policy, search how to prune it, and show the front."""
+    changes = list(overrides or [])
+    changes += [f"resources.address={address}"] if address else []
+    changes += [f"storage={json.dumps(storage)}"] if storage else []
+    settings = experiment_file.load(experiment, changes)
+    from tuners.study import create
+
+    folder = create(settings, name, Path(experiment).stem)
+    try:
+        _run(folder, settings, quiet)
+    except UserError:
+        if not folder.trials():  # nothing was computed; the name stays free
+            shutil.rmtree(folder.path)
+        raise
+
+
+@app.command()
+def resume(
+    name: Name,
+    address: Address = None,
+    storage: Storage = "studies",
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a study that was stopped or killed; repeats at most the round in progress."""
+    folder, settings = opened(storage, name)
+    if address:
+        resources = settings.resources.model_copy(update={"address": address})
+        settings = settings.model_copy(update={"resources": resources})
+    _run(folder, settings, quiet)
+
+
+def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
+    from tuners.progress import Progress
+    from tuners.report import report
+    from tuners.study import run as run_study
+    from tuners.terminal import show as show_report
+
+    progress = Progress(settings, folder.name, folder.trials(), out, quiet)
+    try:
+        tracked = run_study(folder, settings, progress, BEGAN)
+    except KeyboardInterrupt:
+        err.print(f"stopped; go on with it by: prune-search resume {words(folder)}", soft_wrap=True)
+        sys.exit(130)
+    if quiet:
+        return
+    show_report(report(folder, settings), out)
+    if tracked.pending:
+        out.print(
+            f"MLflow has not got all of it ({tracked.problem}); catch up by:"
+            f" prune-search resume {words(folder)}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    server = settings.tracking.uri if (settings.tracking.uri or "").startswith("http") else None
+    if server is None:
+        out.print(f"MLflow UI: prune-search ui{storage_option(folder)}", highlight=False)
+    for label, url in (("runs", tracked.runs_url), ("compare", tracked.compare_url)):
+        if url:
+            out.print(f"{label}: {url}", soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command("list")
+def list_studies(storage: Storage = "studies") -> None:
+    """List the studies."""
+    from rich.table import Table
+
+    from tuners.points import open_study, studies
+    from tuners.report import report
+
+    table = Table("study", "environment", "state", "trials", "points", "hypervolume")
+    for name in studies(storage):
+        folder, settings = open_study(storage, name)
+        found = report(folder, settings)
+        record = folder.study()
+        ended = sum(trial.state != "running" for trial in found.trials)
+        table.add_row(
+            name,
+            found.environment,
+            "ended" if record and record.ended else "not ended",
+            f"{ended}/{settings.search.trials}",
+            str(len(found.points)),
+            f"{found.hypervolume:.3f}",
+        )
+    out.print(table)
+
+
+@app.command()
+def show(
+    name: Name,
+    as_json: AsJson = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the front as a picture: .png, .svg, .pdf, .html."),
+    ] = None,
+    storage: Storage = "studies",
+) -> None:
+    """Show a study: baseline, trials, front, hypervolume; also while it runs."""
+    from tuners.report import report, to_json
+    from tuners.terminal import show as show_report
+
+    folder, settings = opened(storage, name)
+    found = report(folder, settings)
+    if plot is not None:
+        _draw(found, plot)
+    elif as_json:
+        print(json.dumps(to_json(found), indent=1))
+    else:
+        show_report(found, out)
+
+
+def _draw(found: StudyReport, path: Path) -> None:
+    from tuners.plots import study_figure, study_html
+
+    if path.suffix not in (".png", ".svg", ".pdf", ".html"):
+        raise UserError(f"--plot: must end in .png, .svg, .pdf or .html, got {str(path)!r}")
+    if found.baseline is None:
+        raise UserError(f"--plot: study {found.name!r} has no baseline yet")
+    try:
+        if path.suffix == ".html":
+            path.write_text(study_html(found), encoding="utf-8")
+        else:
+            study_figure(found).savefig(path, dpi=110)
+    except OSError as error:
+        raise UserError(f"--plot: cannot write {str(path)!r}: {error.strerror}") from None
+
+
+@app.command()
+def ui(
+    storage: Storage = "studies",
+    uri: Annotated[str | None, typer.Option(help="Tracking URI, if not the storage's.")] = None,
+    experiment: Annotated[str, typer.Option(help="MLflow's experiment.")] = "prune-search",
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
+) -> None:
+    """Serve MLflow's UI on the studies, and say where."""
+    from tuners.server import ui as serve
+    from tuners.tracking import default_uri
+
+    serve(uri or default_uri(Path(storage)), experiment, host, port)
