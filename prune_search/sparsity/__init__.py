@@ -32,6 +32,7 @@ from prune_search.sparsity.allocation import (
     layer_ratios,
     proportional,
 )
+from prune_search.sparsity.compaction import Compaction, compact
 from prune_search.sparsity.coupling import Coupling, Slice, couplings
 from prune_search.sparsity.criteria import CRITERIA, Criterion, Evidence, criterion
 from prune_search.sparsity.gate import Gate
@@ -58,6 +59,7 @@ __all__ = [
     "SCHEDULES",
     "Allocate",
     "Allocation",
+    "Compaction",
     "Cost",
     "Coupling",
     "Criterion",
@@ -73,6 +75,7 @@ __all__ = [
     "by_sensitivity",
     "carry_",
     "check_strategy",
+    "compact",
     "cost",
     "couplings",
     "criterion",
