@@ -26,7 +26,6 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchDDPRLModule
 from ray.rllib.env.env_runner import EnvRunner
@@ -34,35 +33,19 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor
 
-from prune_search.modules import SHAPES, ShrunkModule, config_dict, shrunk_class
+from prune_search.modules import ShrunkModule
 from prune_search.sparsity.masks import Handle
 from prune_search.sparsity.structured import Layout, carry_, shrink_
 from prune_search.training.algorithm import each_learner, unwrapped
 from prune_search.training.pausing import paused
+from prune_search.training.shapes import Shapes, reshape, respecify, respecify_all, shaped
 
-Shapes = Mapping[str, tuple[int, ...]]
+__all__ = ["shaped", "shrink"]
 
-
-def shaped(config: AlgorithmConfig, shapes: Mapping[str, Shapes]) -> AlgorithmConfig:
-    """A copy of a configuration, not frozen, whose networks have the given shapes.
-
-    With no shapes, ``{DEFAULT_MODULE_ID: {}}``, the network is the dense one, built by the class
-    that can be shrunk: what `shrink` asks for where RLlib may restart env runners.
-
-    Args:
-        config: of any algorithm; its own network classes and settings are kept.
-        shapes: by ModuleID, shapes by parameter name; a parameter that is absent keeps the shape
-            that it has under ``config``.
-
-    Raises:
-        ValueError: an unknown ModuleID, or a network of a class that can't be shrunk.
-    """
-    copied = config.copy(copy_frozen=False)
-    _reshape(copied, shapes)
-    return copied
+_OLD_CONFIGS = "_prune_search_old_configs"
 
 
-def shrink(algorithm: Algorithm, steps: Mapping[str, Layout]) -> None:
+def shrink(algorithm: Algorithm, steps: Mapping[str, Layout]) -> dict[str, Layout]:
     """Takes units out of the networks of a running algorithm, in place.
 
     Learners (all of them, distributed ones are wrapped anew), target networks, optimizers with
@@ -75,6 +58,9 @@ def shrink(algorithm: Algorithm, steps: Mapping[str, Layout]) -> None:
     Args:
         algorithm: built; on RLlib's new API stack.
         steps: by ModuleID, what goes; dense shapes are those that the network has now.
+
+    Returns:
+        By ModuleID, all that went: the layout of the whole network, targets included.
 
     Raises:
         ValueError: a layout doesn't fit its network, a network's class or a layer can't be
@@ -89,20 +75,22 @@ def shrink(algorithm: Algorithm, steps: Mapping[str, Layout]) -> None:
     for group in groups:
         _check_restarts(group, steps)
 
-    def check(learner: Any) -> dict[str, dict[str, tuple[int, ...]]]:
+    def check(learner: Any) -> dict[str, Layout]:
         with paused(learner):
-            return _Change(learner, steps).shapes
+            return _Change(learner, steps).layouts
 
     def change(learner: Any) -> tuple[Any, int]:
         with paused(learner):
             _Change(learner, steps).apply()
             return _inference_state(learner)
 
-    shapes = each_learner(algorithm, check)[0]
+    layouts = each_learner(algorithm, check)[0]
+    shapes = {module_id: whole.shapes for module_id, whole in layouts.items()}
     state, number = each_learner(algorithm, change)[0]
     _reshape_algorithm(algorithm, shapes)
     for group in groups:
         _reshape_runners(group, shapes, {COMPONENT_RL_MODULE: state, WEIGHTS_SEQ_NO: number})
+    return layouts
 
 
 class _Change:
@@ -120,17 +108,18 @@ class _Change:
             self._modules[module_id] = (old, _smaller(old, whole), whole)
 
     @property
-    def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """What the networks' parameters will have, targets included, by ModuleID."""
-        return {module_id: whole.shapes for module_id, (_, _, whole) in self._modules.items()}
+    def layouts(self) -> dict[str, Layout]:
+        """The whole networks', targets included, by ModuleID."""
+        return {module_id: whole for module_id, (_, _, whole) in self._modules.items()}
 
     def apply(self) -> None:
         for module_id, (old, new, whole) in self._modules.items():
             self._replace(module_id, old, new)
             self._carry(old, new, whole)
         learner = self._learner
-        _reshape(learner.config, self.shapes)
-        _respecify(learner._module_spec, self.shapes)
+        shapes = {module_id: whole.shapes for module_id, whole in self.layouts.items()}
+        reshape(learner.config, shapes)
+        respecify_all(learner._module_spec, shapes)
         learner._weights_seq_no += 1  # env runners ignore weights of a number that they have seen
         learner._log_trainable_parameters()
 
@@ -188,7 +177,7 @@ def _smaller(module: RLModule, whole: Layout) -> RLModule:
     small = copy.deepcopy(module)
     shrink_(small, whole)
     spec = RLModuleSpec.from_module(module)
-    _respecify_one(spec, whole.shapes)
+    respecify(spec, whole.shapes)
     with torch.random.fork_rng(devices=[]):
         built = spec.build()
     if isinstance(built, TargetNetworkAPI):
@@ -221,9 +210,9 @@ def _reshape_algorithm(algorithm: Algorithm, shapes: Mapping[str, Shapes]) -> No
     configs = [algorithm.config, algorithm.evaluation_config, group.config]
     configs += [offline.config] if offline is not None else []
     for config in {id(config): config for config in configs if config is not None}.values():
-        _reshape(config, shapes)
+        reshape(config, shapes)
     for spec in (group._module_spec, getattr(offline, "module_spec", None)):
-        _respecify(spec, shapes)
+        respecify_all(spec, shapes)
 
 
 def _reshape_runners(
@@ -233,7 +222,7 @@ def _reshape_runners(
 
     def run(runner: EnvRunner) -> Exception | None:
         try:
-            _reshape(runner.config, shapes)
+            reshape(runner.config, shapes)
             with torch.random.fork_rng(devices=[]):
                 runner.make_module()
             runner.set_state(state)
@@ -242,8 +231,10 @@ def _reshape_runners(
         return None
 
     for config in {id(c): c for c in (group._remote_config, group._local_config)}.values():
-        _reshape(config, shapes)
-    group._remote_config_obj_ref = ray.put(group._remote_config)  # for runners that are added
+        reshape(config, shapes)
+    # For runners that are added; Ray starts the others again from the old one, while it exists.
+    vars(group).setdefault(_OLD_CONFIGS, []).append(group._remote_config_obj_ref)
+    group._remote_config_obj_ref = ray.put(group._remote_config)
     for error in group.foreach_env_runner(run):
         if error is not None:
             raise error
@@ -270,61 +261,3 @@ def _check_restarts(group: EnvRunnerGroup, steps: Mapping[str, Layout]) -> None:
         " config.fault_tolerance(restart_failed_env_runners=False), which networks of several"
         " agents need"
     )
-
-
-def _reshape(config: AlgorithmConfig, shapes: Mapping[str, Shapes]) -> None:
-    """Changes a configuration, frozen or not, to networks of other shapes."""
-    spec = _specification(config, shapes)
-    frozen, config._is_frozen = config._is_frozen, False
-    config.rl_module(rl_module_spec=spec)
-    config._is_frozen = frozen
-    if isinstance(config.evaluation_config, AlgorithmConfig):
-        _reshape(config.evaluation_config, shapes)
-
-
-def _specification(
-    config: AlgorithmConfig, shapes: Mapping[str, Shapes]
-) -> RLModuleSpec | MultiRLModuleSpec:
-    given, default = copy.deepcopy(config._rl_module_spec), config.get_default_rl_module_spec()
-    known = set(config.policies)
-    if isinstance(given, MultiRLModuleSpec):
-        known |= given.rl_module_specs.keys()
-    if not shapes.keys() <= known:
-        raise ValueError(f"no networks {sorted(shapes.keys() - known)}; there are {sorted(known)}")
-    if known == {DEFAULT_MODULE_ID} and not isinstance(given, MultiRLModuleSpec):
-        single = given or RLModuleSpec()
-        for wanted in shapes.values():
-            _complete(single, default, DEFAULT_MODULE_ID)
-            _respecify_one(single, wanted)
-        return single
-    if not isinstance(given, MultiRLModuleSpec):
-        specs = {name: copy.deepcopy(given) or RLModuleSpec() for name in known}
-        given = MultiRLModuleSpec(rl_module_specs=specs)
-    for name, wanted in shapes.items():
-        single = given.rl_module_specs.setdefault(name, RLModuleSpec())
-        _complete(single, default, name)
-        _respecify_one(single, wanted)
-    return given
-
-
-def _complete(
-    spec: RLModuleSpec, default: RLModuleSpec | MultiRLModuleSpec, module_id: str
-) -> None:
-    """Fills in the class that RLlib would choose."""
-    if isinstance(default, MultiRLModuleSpec):
-        default = default.rl_module_specs[module_id]
-    spec.module_class = spec.module_class or default.module_class
-    spec.catalog_class = spec.catalog_class or default.catalog_class
-
-
-def _respecify(spec: MultiRLModuleSpec | None, shapes: Mapping[str, Shapes]) -> None:
-    for module_id, wanted in shapes.items():
-        if spec is not None and module_id in spec:
-            _respecify_one(spec[module_id], wanted)
-
-
-def _respecify_one(spec: RLModuleSpec, shapes: Shapes) -> None:
-    spec.module_class = shrunk_class(spec.module_class)
-    model_config = config_dict(spec.model_config)
-    known = dict(model_config.get(SHAPES) or {})
-    spec.model_config = {**model_config, SHAPES: {**known, **shapes}}
