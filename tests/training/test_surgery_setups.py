@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from prune_search.modules import ShrunkModule
 from prune_search.training.algorithm import MODULE_PATH, each_learner, unwrapped
+from prune_search.training.pausing import paused
 from prune_search.training.surgery import shaped, shrink
 from tests.training.shrinking import (
     MID,
@@ -150,8 +153,27 @@ def test_learners_that_update_in_a_thread(built: Any, kind: type[AlgorithmConfig
         whole = shrink(algorithm, {MID: removed})[MID]
         assert shapes(held(algorithm)) == whole.shapes
     assert algorithm.learner_group._learner._learner_thread.is_alive()
-    old = {name: param.detach().clone() for name, param in parameters(algorithm).items()}
-    for _ in range(3):
-        algorithm.train()
-    changed = {n for n, p in parameters(algorithm).items() if not torch.equal(p, old[n])}
-    assert len(changed) > 0.8 * len(old)
+    assert learning(algorithm, algorithm.train)
+
+    learner = algorithm.learner_group._learner
+    training = threading.Thread(target=lambda: [algorithm.train() for _ in range(2)])
+    with paused(learner):
+        count = learner._weights_seq_no
+        assert not learning(algorithm, lambda: (training.start(), training.join(timeout=2)))
+        assert training.is_alive()  # it waits for the learner
+        assert learner._weights_seq_no == count
+    assert learning(algorithm, training.join)
+    assert learner._weights_seq_no > count
+
+
+def learning(algorithm: Algorithm, run: Callable[[], Any]) -> bool:
+    """Whether all that is trained changes while something runs; False: nothing does."""
+    before = {name: param.detach().clone() for name, param in parameters(algorithm).items()}
+    run()
+    changed = {
+        not torch.equal(param, before[name])
+        for name, param in parameters(algorithm).items()
+        if param.requires_grad
+    }
+    (same,) = changed
+    return same
