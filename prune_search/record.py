@@ -116,6 +116,14 @@ class Point(Record):
     """parameters / nonzero."""
     layers: dict[str, float]
     """Zero share of each kernel of the inference network, by parameter name."""
+    physical: int = 0
+    """Parameters that the inference network in the checkpoint has, zeros among them."""
+    macs: int = 0
+    """Multiply-accumulates of one action with that network, zeros multiplied as well."""
+    compact: int = 0
+    """Parameters after lossless compaction, which takes out units that no longer matter."""
+    compact_nonzero: int = 0
+    """Of these, non-zero ones."""
     returned: Return
     return_pruned: float
     """IQM right after the round's first pruning, before its training."""

@@ -103,8 +103,8 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     - each of trials is `{trial, state, reason, strategy, env_steps, seconds, hypervolume, points}`,
       points being all of the trial's, like the front's but without strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
-      compression, return_iqm, return_low, return_high, retention, env_steps, checkpoint,
-      final_return_iqm, final_return_low, final_return_high}`, by rising sparsity.
+      physical, compact, macs, compression, return_iqm, return_low, return_high, retention,
+      env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high}`, by rising sparsity.
 
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
@@ -154,6 +154,9 @@ def point_json(point: Point, folder: Path, final: Return | None) -> dict[str, An
         "weight_sparsity": _finite(point.weight_sparsity),
         "compression": _finite(point.compression),
         "nonzero": point.nonzero,
+        "physical": point.physical,
+        "compact": point.compact,
+        "macs": point.macs,
         **_returned(point.returned),
         "retention": _finite(point.retention),
         "env_steps": point.env_steps,

@@ -24,11 +24,12 @@ from prune_search.record import (
     StudyRecord,
     trial_name,
 )
+from prune_search.searchable import as_choices
 from prune_search.training.algorithm import algorithm_config
 from prune_search.training.baseline import BaselineTrainer, baseline_key, cached_baseline
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.trial import PruningTrial
-from prune_search.training.validate import check
+from prune_search.training.validate import check, check_baseline, prunable_layers
 from tuners.callback import StudyCallback
 from tuners.connection import connection, reachable
 from tuners.progress import Progress
@@ -98,6 +99,7 @@ def run(
             record = record.model_copy(update=_baseline(folder, experiment, record, progress))
             baseline, request = record.baseline, trial_resources(experiment)
             assert baseline is not None
+            check_baseline(experiment, baseline)
             at_a_time = concurrency(experiment, request)
             record = record.model_copy(update={"concurrent_trials": at_a_time})
             folder.write_study(record)
@@ -159,7 +161,10 @@ def _search(
 ) -> None:
     from ray import tune
 
-    searcher = StudySearch(experiment, folder)
+    layers: tuple[str, ...] = ()
+    if "searched" in as_choices(experiment.pruning.allocation):
+        layers = prunable_layers(experiment)
+    searcher = StudySearch(experiment, folder, layers)
     left = experiment.search.trials - searcher.finished
     budget = Budget(experiment.search, folder)
     if left <= 0 or budget.stop_all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from prune_search.cli import studies, points, files, benchmarks  # noqa: F401, I001 - in this order they are listed
+from prune_search.cli import benchmarks, files, points, sensitivity, studies  # noqa: F401 - in this order they are listed
 from prune_search.cli._app import app, err
 from prune_search.errors import UserError
 

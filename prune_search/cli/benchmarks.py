@@ -9,21 +9,37 @@ import typer
 from prune_search import experiment_file
 from prune_search.cli._app import Name, Storage, benchmarks, opened
 
+Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
+Preset = Annotated[str, typer.Option(help="Preset or experiment file.")]
+
 
 @benchmarks.command("masks")
 def benchmark_masks(
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of iterations.")] = 20,
-    preset: Annotated[str, typer.Option(help="Preset or experiment file.")] = "cartpole",
+    pairs: Pairs = 20,
+    preset: Preset = "cartpole",
+    granularity: Annotated[
+        str, typer.Option(help="weight, neuron, filter, 2:4 or 1:4.")
+    ] = "weight",
 ) -> None:
     """Time of an RLlib iteration with masks enforced, against one without, in one process."""
     from prune_search.training.benchmark import masks_overhead
 
-    result = masks_overhead(experiment_file.load(preset), pairs)
-    print(
-        f"iteration with masks / without: median {result.median:.3f}"
-        f" (quartiles {result.low:.3f}, {result.high:.3f}; {pairs} pairs,"
-        f" weight sparsity {result.weight_sparsity:.3f})"
-    )
+    result = masks_overhead(experiment_file.load(preset), pairs, granularity)
+    print(f"iteration with {granularity} masks / without: {result}, {pairs} pairs")
+
+
+@benchmarks.command("removal")
+def benchmark_removal(
+    pairs: Pairs = 20,
+    preset: Preset = "cartpole",
+    hidden: Annotated[int, typer.Option(min=16, help="Units of each of two layers.")] = 1024,
+) -> None:
+    """Time of a learner update with 90 % of the parameters removed, against the dense one's."""
+    from prune_search.training.benchmark import removal_speed
+
+    settings = experiment_file.load(preset, [f"algorithm.model.fcnet_hiddens=[{hidden}, {hidden}]"])
+    result = removal_speed(settings, pairs)
+    print(f"learner update, {hidden}x{hidden}, after removal / dense: {result}, {pairs} pairs")
 
 
 @benchmarks.command("wall")

@@ -1,4 +1,4 @@
-"""Commands on single points of a study: evaluate, restore."""
+"""Commands on single points of a study: evaluate, restore, compact."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 
 from prune_search.cli._app import AsJson, Name, PointName, Storage, app, opened, out
 from prune_search.errors import UserError
+
+To = Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")]
 
 
 @app.command()
@@ -39,12 +41,17 @@ def evaluate(
     measured = CheckpointMeter(settings).measure(path, seed, episodes)
     size, returned = measured.size, measured.returned
     baseline = getattr(folder.study(), "baseline", None)
+    # Units that were taken out count as zeros of the baseline's network.
+    whole = baseline.parameters if baseline else size.parameters
+    kernels = baseline.weights if baseline else size.weights
+    sparsity, weight_sparsity = 1 - size.nonzero / whole, 1 - size.weights_nonzero / kernels
     result: dict[str, Any] = {
         "study": name,
         "point": point,
-        "sparsity": size.sparsity,
-        "weight_sparsity": size.weight_sparsity,
-        "parameters": size.parameters,
+        "sparsity": sparsity,
+        "weight_sparsity": weight_sparsity,
+        "parameters": whole,
+        "physical": size.parameters,
         "nonzero": size.nonzero,
         "return_iqm": returned.iqm,
         "return_low": returned.low,
@@ -58,8 +65,8 @@ def evaluate(
         print(json.dumps(result, indent=1))
     else:
         out.print(
-            f"{point}: sparsity {size.sparsity:.4f} ({size.nonzero:,} of {size.parameters:,}"
-            f" parameters), weight sparsity {size.weight_sparsity:.4f}, return {returned.iqm:.2f}"
+            f"{point}: sparsity {sparsity:.4f} ({size.nonzero:,} of {whole:,}"
+            f" parameters), weight sparsity {weight_sparsity:.4f}, return {returned.iqm:.2f}"
             f" \\[{returned.low:.2f}, {returned.high:.2f}] over {episodes} episodes of seed {seed}",
             highlight=False,
         )
@@ -69,7 +76,10 @@ def evaluate(
 def restore(
     name: Name,
     point: PointName,
-    to: Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")] = None,
+    to: To = None,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Lay the point's networks back into the dense shape.")
+    ] = False,
     storage: Storage = "studies",
 ) -> None:
     """Write the dense baseline, or a point, as an RLlib checkpoint of its own."""
@@ -77,8 +87,57 @@ def restore(
 
     folder, _ = opened(storage, name)
     path = checkpoint(folder, point)
-    target = to or Path(f"{name}-{point.replace('/', '-')}")
+    target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
+    if not dense:
+        shutil.copytree(path, target)
+        out.print(f"{point} is in {target}: Algorithm.from_checkpoint({str(target.resolve())!r})")
+        return
+    if point == "baseline":
+        raise UserError("--dense: the baseline is dense; give a point, such as t03/2")
+    from prune_search.training.export import laid_back, save
+
+    modules = laid_back(path, checkpoint(folder, "baseline"))
+    save(modules, target)
+    _say_where(point, target, list(modules))
+
+
+@app.command()
+def compact(
+    name: Name,
+    point: PointName,
+    to: To = None,
+    storage: Storage = "studies",
+) -> None:
+    """Write a point's policy without the units that zeros have made superfluous.
+
+    The network computes the same; it opens by RLModule.from_checkpoint.
+    """
+    from prune_search.training.export import compacted, save
+    from tuners.points import checkpoint
+
+    folder, _ = opened(storage, name)
+    found = compacted(checkpoint(folder, point))
+    target = _target(to, f"{name}-{point}-compact")
+    save({module_id: result.module for module_id, result in found.items()}, target)
+    for module_id, result in found.items():
+        out.print(
+            f"{module_id}: {result.parameters:,} parameters ({result.nonzero:,} non-zero) ->"
+            f" {result.left:,} ({result.left_nonzero:,} non-zero); outputs differ by at most"
+            f" {result.error:.0e} of the largest",
+            highlight=False,
+        )
+    _say_where(point, target, list(found))
+
+
+def _target(to: Path | None, default: str) -> Path:
+    target = to or Path(default.replace("/", "-"))
     if target.exists():
         raise UserError(f"--to: {str(target)!r} exists; give another folder")
-    shutil.copytree(path, target)
-    out.print(f"{point} is in {target}: Algorithm.from_checkpoint({str(target.resolve())!r})")
+    return target
+
+
+def _say_where(point: str, target: Path, module_ids: list[str]) -> None:
+    places = ", ".join(
+        f"RLModule.from_checkpoint({str((target / name).resolve())!r})" for name in module_ids
+    )
+    out.print(f"{point} is in {target}: {places}", soft_wrap=True)

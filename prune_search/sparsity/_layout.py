@@ -111,6 +111,26 @@ class Layout:
             kept[name] = tuple(_compose(first, second) for first, second in pairs)
         return Layout(dict(self.dense), kept)
 
+    def step_to(self, further: Layout) -> Layout:
+        """The step from this small network to that of ``further``: its inverse is ``then``.
+
+        Args:
+            further: of the same dense network, keeping no entry that this layout doesn't keep.
+
+        Raises:
+            ValueError: it is of another dense network, or keeps what is gone here.
+        """
+        if further.dense != self.dense:
+            raise ValueError("the layouts are of different dense networks")
+        kept = {}
+        for name in self.kept.keys() | further.kept.keys():
+            pairs = zip(self._kept(name), further._kept(name), strict=True)
+            kept[name] = tuple(_difference(name, first, second) for first, second in pairs)
+        changed = {
+            name: dims for name, dims in kept.items() if any(index is not None for index in dims)
+        }
+        return Layout(self.shapes, changed)
+
     def state_dict(self) -> dict[str, Any]:
         """Lists and tensors alone, for ``torch.load(weights_only=True)``."""
         return {
@@ -144,3 +164,19 @@ def _compose(first: LongTensor | None, second: LongTensor | None) -> LongTensor 
     if first is None or second is None:
         return second if first is None else first
     return first[second]  # type: ignore[return-value]
+
+
+def _difference(
+    name: str, first: LongTensor | None, second: LongTensor | None
+) -> LongTensor | None:
+    if first is None or second is None:
+        if first is not None:
+            raise ValueError(f"{name!r} has lost entries that the further layout keeps")
+        return second
+    if len(first) == len(second) and bool((first == second).all()):
+        return None
+    places = torch.searchsorted(first, second)
+    inside = places < len(first)
+    if not bool(inside.all()) or not bool((first[places] == second).all()):
+        raise ValueError(f"{name!r} has lost entries that the further layout keeps")
+    return places  # type: ignore[return-value]

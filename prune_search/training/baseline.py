@@ -17,6 +17,7 @@ from prune_search.experiment import Experiment
 from prune_search.pareto import well_posed
 from prune_search.record import BaselineRecord, Return
 from prune_search.sparsity.measure import size
+from prune_search.training import learner
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,
     algorithm_config,
@@ -28,6 +29,7 @@ from prune_search.training.algorithm import (
     sync_weights,
 )
 from prune_search.training.evaluation import Evaluator
+from prune_search.training.recovery import WEIGHTS
 from prune_search.training.rounds import REPLAY, measure
 
 _SAVE_EVERY_S = 30.0
@@ -91,6 +93,12 @@ class BaselineTrainer:
             load_replay(self._algorithm, self._partial / REPLAY)
             sync_weights(self._algorithm)
             reseed(self._algorithm, (seed + env_steps(self._algorithm)) % TRAINING_SEEDS)
+        else:
+            self._keep("initial")
+
+    def _keep(self, moment: str) -> None:
+        """Keeps the weights of this moment, for rewinding."""
+        torch.save(learner.weights(self._algorithm), self._path / WEIGHTS[moment])
 
     @property
     def _partial(self) -> Path:
@@ -121,6 +129,8 @@ class BaselineTrainer:
         steps = env_steps(self._algorithm)
         if steps <= before:
             raise RuntimeError("baseline: no env steps were sampled; its env runners are lost")
+        if before < settings.early * settings.env_steps <= steps:
+            self._keep("early")
         done = steps >= settings.env_steps
         if settings.until_return is not None and steps * 10 // settings.env_steps > self._checks:
             self._checks = steps * 10 // settings.env_steps

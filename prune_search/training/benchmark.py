@@ -1,72 +1,130 @@
-"""What enforcing masks costs, measured against the same training without them."""
+"""What masks cost and what removal gains, measured against the same training without them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment import Experiment
 from prune_search.pruning import Plan
-from prune_search.training import learner
-from prune_search.training.algorithm import algorithm_config, process_settings
+from prune_search.training.algorithm import algorithm_config, env_steps, process_settings
 from prune_search.training.pruner import Pruner
 
 
 @dataclass(frozen=True)
-class Overhead:
-    """Ratios of paired times: with masks / without."""
+class Ratio:
+    """Ratios of paired times: with / without."""
 
     median: float
     low: float
     """First quartile."""
     high: float
     """Third quartile."""
-    weight_sparsity: float
-    """Of the pruned network, counted after the last iteration."""
+    sparsity: float
+    """Of the pruned network, removed units counted, after the last iteration."""
+
+    def __str__(self) -> str:
+        return (
+            f"median {self.median:.3f} (quartiles {self.low:.3f}, {self.high:.3f};"
+            f" sparsity {self.sparsity:.3f})"
+        )
 
 
-def masks_overhead(experiment: Experiment, pairs: int) -> Overhead:
-    """Times RLlib's training iterations with and without masks, in turn, in this process.
+def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weight") -> Ratio:
+    """Time of RLlib's training iterations with masks, over that without.
 
-    The two algorithms are built alike; one is pruned to 90 % of its weights, actor and critic,
-    before the first iteration. Which of a pair goes first alternates.
+    The two algorithms are built alike; one has its actor and critic pruned by 90 % (n:m: fully)
+    before the first iteration, and nothing removed physically.
 
     Args:
         pairs: iterations of each, 1 or more; two more of each are run first and not counted.
+        granularity: of the masks.
     """
     process_settings(experiment.resources.threads)
     plain, pruned = (algorithm_config(experiment, seed=0).build_algo() for _ in range(2))
-    plan = Plan(
-        granularity="weight",
-        criterion="magnitude",
-        allocation="erk",
-        scope="both",
-        ratio=0.9,
-        critic_ratio=0.9,
-        schedule="one_shot",
-        start=0.0,
-        rounds=1,
-        env_steps=1,
-        lr_scale=1.0,
-    )
-    pruner = Pruner(pruned, plan, seed=0)
+    pruner = Pruner(pruned, _plan(granularity), seed=0, shrink=False)
     pruner.prune(1.0)
+    return _paired(plain, pruned, pruner, _iteration, pairs)
+
+
+def removal_speed(experiment: Experiment, pairs: int) -> Ratio:
+    """Time of a learner update after 90 % of the parameters were removed, over the dense one's.
+
+    Two algorithms, built alike, update on the same episodes, all epochs and minibatches of one
+    training iteration; in one of them units of actor and critic were taken out physically.
+
+    Args:
+        pairs: updates of each, 1 or more; two more of each are run first and not counted.
+    """
+    process_settings(experiment.resources.threads)
+    plain, pruned = (algorithm_config(experiment, seed=0).build_algo() for _ in range(2))
+    pruner = Pruner(pruned, _plan("neuron"), seed=0)
+    pruner.prune(1.0)
+    pruner.shrink()
+    steps = int(plain.config.total_train_batch_size)
+    episodes = plain.env_runner.sample(num_timesteps=steps)
+
+    def update(algorithm: Algorithm) -> None:
+        config = algorithm.config
+        algorithm.learner_group.update(
+            episodes=[episode.copy() for episode in episodes],
+            timesteps={"num_env_steps_sampled_lifetime": env_steps(algorithm)},
+            num_epochs=config.num_epochs,
+            minibatch_size=config.minibatch_size,
+        )
+
+    return _paired(plain, pruned, pruner, update, pairs)
+
+
+def _paired(
+    plain: Algorithm,
+    pruned: Algorithm,
+    pruner: Pruner,
+    run: Callable[[Algorithm], Any],
+    pairs: int,
+) -> Ratio:
+    """Runs both in turn, in this process; which of a pair goes first alternates."""
     ratios = []
     for number in range(pairs + 2):
         order = [plain, pruned] if number % 2 else [pruned, plain]
-        seconds = {id(algorithm): _iteration(algorithm) for algorithm in order}
+        seconds = {id(algorithm): _seconds(run, algorithm) for algorithm in order}
         ratios.append(seconds[id(pruned)] / seconds[id(plain)])
-    acting, _ = pruner.sizes(learner.weights(pruned))
+    _, trained, _ = pruner.sizes()
     for algorithm in (plain, pruned):
         algorithm.stop()
     low, median, high = np.quantile(ratios[2:], [0.25, 0.5, 0.75])
-    return Overhead(float(median), float(low), float(high), acting.weight_sparsity)
+    return Ratio(float(median), float(low), float(high), trained.sparsity)
 
 
-def _iteration(algorithm: Algorithm) -> float:
-    clock = time.perf_counter()
+def _plan(granularity: str) -> Plan:
+    pattern = ":" in granularity
+    return Plan.model_validate(
+        {
+            "granularity": granularity,
+            "criterion": "magnitude",
+            "allocation": None if pattern else "uniform",
+            "scope": "both",
+            "ratio": None if pattern else 0.9,
+            "critic_ratio": None if pattern else 0.9,
+            "schedule": "one_shot",
+            "start": 0.0,
+            "rounds": 1,
+            "env_steps": 1,
+            "lr_scale": 1.0,
+        }
+    )
+
+
+def _iteration(algorithm: Algorithm) -> None:
     algorithm.train()
+
+
+def _seconds(run: Callable[[Algorithm], Any], algorithm: Algorithm) -> float:
+    clock = time.perf_counter()
+    run(algorithm)
     return time.perf_counter() - clock

@@ -1,7 +1,12 @@
-"""A plan at work on an algorithm: at each progress, the masks that its schedule asks for."""
+"""A plan at work on an algorithm: at each progress, the masks that it asks for.
+
+What is selected is worked out in the coordinates of the dense networks, whatever has been taken
+out of them physically by then, so that a ratio always means the same. `Removal` translates.
+"""
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -10,13 +15,19 @@ from torch import Tensor
 
 from prune_search.errors import TrialError
 from prune_search.pruning import Plan
+from prune_search.sparsity.allocation import Allocation, proportional
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.measure import Size, size
+from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
 from prune_search.sparsity.schedules import Schedule, schedule
 from prune_search.sparsity.selection import select, select_threshold
+from prune_search.sparsity.sensitivity import Curve, by_sensitivity
 from prune_search.training import learner
-from prune_search.training.algorithm import sync_weights, unwrapped
-from prune_search.training.networks import ACTOR, CRITIC, Network, networks
+from prune_search.training.algorithm import sync_weights
+from prune_search.training.networks import ACTOR, CRITIC, Network
+from prune_search.training.removal import Removal
+
+Tensors = dict[str, Tensor]
 
 
 class Pruner:
@@ -25,103 +36,260 @@ class Pruner:
     Args:
         algorithm: built, with the dense policy in it; its learners get empty masks.
         plan: what to do.
-        seed: of the random criterion.
+        seed: of the random criterion and of random growth.
+        layers: patterns of the kernels that may be pruned.
+        curves: measured sensitivity of each layer, where the allocation is `sensitivity`.
+        shrink: whether units are taken out physically by `shrink`.
     """
 
-    def __init__(self, algorithm: Algorithm, plan: Plan, seed: int) -> None:
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        plan: Plan,
+        seed: int,
+        *,
+        layers: list[str] | None = None,
+        curves: dict[str, Curve] | None = None,
+        shrink: bool = True,
+    ) -> None:
         self._algorithm, self._plan, self._seed = algorithm, plan, seed
         self._criterion = criterion(plan.criterion)
         self._schedule = plan_schedule(plan)
+        self._allocation = _allocation(plan, curves)
+        self._shrinks = shrink and plan.structured and plan.schedule != "gated"
+        structured = plan.structured
         self.networks: dict[str, Network] = learner.one(
-            algorithm, lambda held: networks(unwrapped(held), units=plan.granularity == "neuron")
+            algorithm, lambda held: learner.networks_of(held, units=structured)
         )
-        self.finals = {name: final for name, final in finals(plan).items() if name in self.networks}
-        learner.attach(algorithm, gradients="gradient" in self._criterion.needs)
+        scope = finals(plan)
+        self.finals = {
+            name: scope[network.role]
+            for name, network in self.networks.items()
+            if network.role in scope
+        }
+        self._layers = {
+            name: chosen_layers(self.networks[name], layers or ["*"]) for name in self.finals
+        }
+        needs = set(self._criterion.needs)
+        if plan.regrowth != "none" and regrowth(plan.regrowth).needs_gradient:
+            needs.add("gradient")
+        self._needs = frozenset(needs)
+        learner.attach(algorithm, self._needs)
+        weights = learner.weights(algorithm)
+        self.removal = Removal(weights)
         # Thresholds in standard deviations refer to the dense layers, as in Distiller's
         # sensitivity pruner: the deviation of what remains would grow with every cut.
         self._std = {
-            name: float(weight.std())
-            for name, weight in learner.weights(algorithm).items()
-            if weight.ndim >= 2
+            name: float(weight.std()) for name, weight in weights.items() if weight.ndim >= 2
         }
-
-        self.fraction = 0.0
-        """How much of the schedule's way the masks have gone; part of a trial's state."""
+        self._fraction = 0.0  # how much of the schedule's way the masks have gone
+        self._ratio: float | None = None  # what the gate has set
+        self._regrown = 0  # how often drop and grow was due
 
     def target(self, progress: float) -> float:
         """The ratio (criterion threshold: the threshold) of the first network in scope."""
+        if self._schedule is None:
+            return self._ratio or 0.0
         return self._schedule.at(progress, next(iter(self.finals.values())))
+
+    def blind(self, progress: float) -> bool:
+        """Whether pruning is due whose criterion has seen no batch yet."""
+        due = self._schedule is None or self._schedule.fraction(progress) > self._fraction
+        return bool(due and self._needs and learner.evidence(self._algorithm) is None)
 
     def prune(self, progress: float) -> bool:
         """Removes what the schedule asks for at this progress; True if anything went.
 
-        A criterion of gradients has none before the first iteration, and prunes after it.
+        A criterion that has seen no batch (see `blind`) prunes after it has.
         """
+        if self._schedule is None:
+            return False
         fraction = self._schedule.fraction(progress)
-        if fraction <= self.fraction:
+        if fraction <= self._fraction:
             return False
-        needed = "gradient" in self._criterion.needs
-        gradients = learner.gradients(self._algorithm) if needed else None
-        if needed and gradients is None:
+        evidence = learner.evidence(self._algorithm) if self._criterion.needs else {}
+        if evidence is None:
             return False
-        self.fraction = fraction
-        weights = learner.weights(self._algorithm)
-        check_finite("weights", weights)
-        check_finite("gradients", gradients or {})
-        old = learner.masks(self._algorithm)
+        self._fraction = fraction
+        weights, old = self._weights(), self._masks()
         new = dict(old)
         for name, final in self.finals.items():
-            new |= self._select(self.networks[name], progress, final, weights, gradients, old)
+            new |= self._select(name, self._schedule.at(progress, final), weights, evidence, old)
+        return self._install(new, old)
+
+    def to_ratio(self, ratio: float) -> bool:
+        """Prunes every network in scope to a ratio, or gives back down to it; True on a change.
+
+        What comes back has the value that it had when it went.
+        """
+        self._ratio = ratio
+        evidence = learner.evidence(self._algorithm) if self._criterion.needs else {}
+        if evidence is None:
+            return False
+        weights, old = self._weights(), self._masks()
+        whole = learner.mask_state(self._algorithm)["removed"]
+        weights = {
+            name: torch.where(old[name], weight, whole[name]) if name in old else weight
+            for name, weight in weights.items()
+        }
+        new = dict(old)
+        for name in self.finals:
+            layers = self._layers[name]
+            kept = sum(int(old[layer].count_nonzero()) for layer in layers if layer in old)
+            dense = sum(weights[layer].numel() for layer in layers)
+            less = old and 1 - kept / dense > ratio
+            new |= self._select(name, ratio, weights, evidence, {} if less else old)
+        return self._install(new, old, restore=True)
+
+    def regrow(self, steps: int, progress: float) -> bool:
+        """Drops and grows where that is due after so many env steps; True on a change."""
+        plan = self._plan
+        if plan.regrowth == "none":
+            return False
+        assert plan.regrow_every is not None and plan.drop_fraction is not None
+        due = steps // plan.regrow_every
+        fraction = drop_fraction(plan.drop_fraction, progress, plan.end or 1.0)
+        if due <= self._regrown or fraction == 0.0:
+            return False
+        evidence = learner.evidence(self._algorithm) if self._needs else {}
+        if evidence is None:
+            return False
+        self._regrown = due
+        weights, old = self._weights(), self._masks()
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + due) % 2**63)
+        new = dict(old)
+        for name in self.finals:
+            new |= regrow(
+                plan.regrowth,
+                weights,
+                self._layers[name],
+                old,
+                fraction,
+                evidence.get("gradient", {}),
+                generator,
+            )
+        return self._install(new, old)
+
+    def shrink(self) -> bool:
+        """Takes units that are masked altogether out of the networks; True if any were left."""
+        if not self._shrinks:
+            return False
+        units = [unit for network in self.networks.values() for unit in network.units]
+        before = self._masks()
+        steps = self.removal.remove(units, before)
+        if not steps:
+            return False
+        self._resize(steps)
+        learner.set_masks(self._algorithm, self.removal.take(before))
+        return True
+
+    def _resize(self, steps: dict[str, Any]) -> None:
+        from prune_search.training.surgery import shrink
+
+        shrink(self._algorithm, steps)
+        learner.attach(self._algorithm, self._needs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a trial needs to go on; `torch.load(weights_only=True)` reads what it holds."""
+        return {
+            **learner.mask_state(self._algorithm),
+            "fraction": self._fraction,
+            "ratio": self._ratio,
+            "regrown": self._regrown,
+            "removal": self.removal.state_dict(),
+        }
+
+    def resize(self, state: dict[str, Any]) -> None:
+        """Brings the dense networks to the shapes of a `state_dict`, before its weights come."""
+        steps = self.removal.load_state_dict(state["removal"])
+        if steps:
+            self._resize(steps)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave; the networks have its shapes and weights by now."""
+        learner.load_mask_state(self._algorithm, state)
+        self._fraction, self._ratio = state["fraction"], state["ratio"]
+        self._regrown = state["regrown"]
+
+    def sizes(self) -> tuple[Size, Size, int]:
+        """Counted from tensors: inference networks, all that is trained, and the inference
+        networks' parameters that are left physically. What is removed counts as zero."""
+        weights = learner.weights(self._algorithm)
+        check_finite("weights", weights)
+        dense = self.removal.put(weights)
+        names = {name for network in self.networks.values() for name in network.parameters}
+        acting = {
+            name
+            for network in self.networks.values()
+            if network.role == ACTOR
+            for name in network.parameters
+        }
+        trained = size({name: dense[name] for name in dense if name in names})
+        physical = sum(weights[name].numel() for name in acting)
+        return size({name: dense[name] for name in dense if name in acting}), trained, physical
+
+    def _weights(self) -> Tensors:
+        weights = learner.weights(self._algorithm)
+        check_finite("weights", weights)
+        return self.removal.put(weights)
+
+    def _masks(self) -> Tensors:
+        """The masks in force, over the dense networks."""
+        return self.removal.put_masks(learner.masks(self._algorithm))
+
+    def _install(self, new: Tensors, old: Tensors, *, restore: bool = False) -> bool:
         if all(name in old and torch.equal(mask, old[name]) for name, mask in new.items()):
             return False
-        learner.set_masks(self._algorithm, new)
+        learner.set_masks(self._algorithm, self.removal.take(new), restore=restore)
         sync_weights(self._algorithm)
         return True
 
     def _select(
         self,
-        network: Network,
-        progress: float,
-        final: float,
-        weights: dict[str, Tensor],
-        gradients: dict[str, Tensor] | None,
-        masks: dict[str, Tensor],
-    ) -> dict[str, Any]:
-        plan = self._plan
-        target = self._schedule.at(progress, final)
+        name: str,
+        target: float,
+        weights: Tensors,
+        evidence: dict[str, Tensors],
+        masks: Tensors,
+    ) -> Tensors:
+        plan, network, layers = self._plan, self.networks[name], self._layers[name]
         if plan.criterion == "threshold":
             unit = self._std if plan.threshold_unit == "std" else dict.fromkeys(self._std, 1.0)
-            cut = {layer: target * unit[layer] for layer in network.layers}
-            return select_threshold(
-                plan.granularity, weights, network.layers, network.units, masks, cut
-            )
+            cut = {layer: target * unit[layer] for layer in layers}
+            return select_threshold(plan.granularity, weights, layers, network.units, masks, cut)
+        for statistic, found in evidence.items():
+            check_finite(statistic, found)
         # The same stream at every call: a random score stays with its weight for the whole trial.
         generator = torch.Generator().manual_seed(self._seed)
-        scores = {
-            layer: self._criterion.score(
-                Evidence(weights[layer], gradient=(gradients or {}).get(layer)), generator
-            )
-            for layer in network.layers
-        }
-        assert plan.allocation is not None
+        scores = {}
+        for layer in layers:
+            known = {
+                statistic: self.removal.put_one(layer, found[layer], rows=statistic == "activation")
+                for statistic, found in evidence.items()
+                if layer in found
+            }
+            if self._criterion.needs <= known.keys():
+                scores[layer] = self._criterion.score(Evidence(weights[layer], **known), generator)
         return select(
             plan.granularity,
             weights,
-            network.layers,
+            layers,
             network.units,
             scores,
             masks,
-            plan.allocation,
+            self._allocation,
             target,
         )
 
-    def sizes(self, weights: dict[str, Tensor]) -> tuple[Size, Size]:
-        """Counted from the tensors: the inference network, and everything that is trained."""
-        acting = {name: weights[name] for name in self.networks[ACTOR].parameters}
-        return size(acting), size(weights)
+
+def chosen_layers(network: Network, patterns: list[str]) -> tuple[str, ...]:
+    """The kernels of a network whose names fit one of the patterns."""
+    return tuple(
+        name for name in network.layers if any(fnmatchcase(name, pattern) for pattern in patterns)
+    )
 
 
-def check_finite(what: str, tensors: dict[str, Tensor]) -> None:
+def check_finite(what: str, tensors: Tensors) -> None:
     """Raises TrialError, naming the parameters, if any value is NaN or infinite."""
     bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
@@ -129,10 +297,15 @@ def check_finite(what: str, tensors: dict[str, Tensor]) -> None:
 
 
 def finals(plan: Plan) -> dict[str, float]:
-    """What each network in scope is pruned to: a ratio, or the threshold."""
+    """What networks in scope are pruned to, by role: a ratio, or the threshold."""
+    scope = [ACTOR, CRITIC] if plan.scope == "both" else [plan.scope]
     if plan.threshold is not None:
-        scope = [ACTOR, CRITIC] if plan.scope == "both" else [plan.scope]
         return dict.fromkeys(scope, plan.threshold)
+    if ":" in plan.granularity:
+        kept, group = map(int, plan.granularity.split(":"))
+        return dict.fromkeys(scope, 1 - kept / group)
+    if plan.schedule == "gated":
+        return dict.fromkeys(scope, 1.0)
     assert plan.ratio is not None
     if plan.scope == "both":
         assert plan.critic_ratio is not None
@@ -140,14 +313,24 @@ def finals(plan: Plan) -> dict[str, float]:
     return {plan.scope: plan.ratio}
 
 
-def plan_schedule(plan: Plan) -> Schedule:
-    """The plan's schedule over progress.
+def plan_schedule(plan: Plan) -> Schedule | None:
+    """The plan's schedule over progress; None where a gate sets the ratio.
 
     The geometric one takes a step at the start of each round from start to end, so that a round
     is: prune, train, evaluate.
     """
+    if plan.schedule == "gated":
+        return None
     start, end = plan.start or 0.0, 1.0 if plan.end is None else plan.end
     steps = max(1, round((end - start) * plan.rounds))
     if plan.schedule == "geometric":
         end = min(1.0, start + steps / plan.rounds)
     return schedule(plan.schedule, start, end, steps)
+
+
+def _allocation(plan: Plan, curves: dict[str, Curve] | None) -> str | Allocation | None:
+    if plan.allocation == "searched":
+        return proportional(plan.densities or {})
+    if plan.allocation == "sensitivity":
+        return by_sensitivity(curves or {})
+    return plan.allocation

@@ -27,6 +27,7 @@ from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation, Experiment
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, Point, Return, StudyFolder, TrialRecord
+from prune_search.sparsity.gate import Gate
 from prune_search.training import learner
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,
@@ -37,8 +38,10 @@ from prune_search.training.algorithm import (
     save_replay,
     sync_weights,
 )
+from prune_search.training.cost import policy_cost
 from prune_search.training.evaluation import Evaluator
-from prune_search.training.pruner import Pruner, check_finite
+from prune_search.training.pruner import Pruner
+from prune_search.training.recovery import Recovery
 
 REPLAY = "replay.pkl"  # beside an algorithm's checkpoint
 
@@ -74,14 +77,22 @@ class TrialRounds:
         seed = self._seed(0)
         config = algorithm_config(experiment, seed, self._plan.lr_scale)
         self._algorithm = config.build_algo()
-        self._evaluator = Evaluator(config, experiment.evaluation)
         if self._plan.origin == "baseline":
             self._algorithm.restore_from_path(baseline.checkpoint)
             load_replay(self._algorithm, Path(baseline.checkpoint).with_name(REPLAY))
-        self._pruner = Pruner(self._algorithm, self._plan, seed)
+        self._pruner = Pruner(
+            self._algorithm,
+            self._plan,
+            seed,
+            layers=experiment.pruning.layers,
+            curves=self._curves(config) if self._plan.allocation == "sensitivity" else None,
+            shrink=experiment.pruning.shrink,
+        )
+        self._recovery = Recovery(self._algorithm, experiment, baseline, self._plan, seed)
         self._start = env_steps(self._algorithm)
         if self.record.points:
             self._restore(self._folder.path / self.record.points[-1].checkpoint)
+        self._evaluator = Evaluator(self._algorithm.config, experiment.evaluation)
         learner.set_lr(self._algorithm)
         sync_weights(self._algorithm)
 
@@ -98,42 +109,46 @@ class TrialRounds:
         """
         if self._algorithm is None:
             return self.record.points[-1]
-        number, steps = len(self.record.points), self.record.env_steps
+        plan, pruner, algorithm = self._plan, self._pruner, self._algorithm
+        number, begin = len(self.record.points), self.record.env_steps
+        self._steps, self._train_s = begin, 0.0
         seed = self._seed(number)
-        end = math.ceil(self._plan.env_steps * (number + 1) / self._plan.rounds)
-        self._pruner.prune(steps / self._plan.env_steps)
+        end = math.ceil(plan.env_steps * (number + 1) / plan.rounds)
+        self._look(end)
+        if plan.schedule == "gated":
+            removed = pruner.to_ratio(self._gate())
+        else:
+            removed = pruner.prune(begin / plan.env_steps)
+        if removed:
+            self._recovery.rewind(pruner)
         clock = time.monotonic()
         pruned = self._measure()
         eval_s = time.monotonic() - clock
 
-        reseed(self._algorithm, seed)
-        train_s, training_return = 0.0, None
-        while steps < end:
-            self._pruner.prune(steps / self._plan.env_steps)
-            clock = time.monotonic()
-            result = self._algorithm.train()
-            train_s += time.monotonic() - clock
-            sampled = env_steps(self._algorithm) - self._start - steps
-            if sampled <= 0:
-                raise TrialError("no env steps were sampled; its env runners are lost")
-            steps += sampled
-            training_return = _finite(result.get("env_runners", {}).get("episode_return_mean"))
+        reseed(algorithm, seed)
+        training_return = None
+        while self._steps < end:
+            pruner.prune(self._progress)
+            pruner.regrow(self._steps, self._progress)
+            self._recovery.set_lr(self._steps - begin, end - begin)
+            training_return = self._train()
 
-        weights = learner.weights(self._algorithm)
-        check_finite("weights", weights)
+        if pruner.shrink():
+            self._evaluator = Evaluator(algorithm.config, self._experiment.evaluation)
+        acting, trained, physical = pruner.sizes()
         clock = time.monotonic()
         returned = self._measure()
+        cost = policy_cost(self._evaluator.modules())
         eval_s += time.monotonic() - clock
         if not math.isfinite(returned.iqm):
             raise TrialError(f"the evaluated return is {returned.iqm}")
-        acting, trained = self._pruner.sizes(weights)
         checkpoint = self._folder.trial_path(self.record.number) / f"round-{number:02d}"
         self._save(checkpoint)
         point = Point(
             trial=self.record.number,
             round=number,
-            progress=steps / self._plan.env_steps,
-            target=self._pruner.target(steps / self._plan.env_steps),
+            progress=self._progress,
+            target=pruner.target(self._progress),
             sparsity=acting.sparsity,
             weight_sparsity=acting.weight_sparsity,
             trained_sparsity=trained.sparsity,
@@ -141,12 +156,16 @@ class TrialRounds:
             nonzero=acting.nonzero,
             compression=acting.compression,
             layers=acting.layers,
+            physical=physical,
+            macs=cost.macs,
+            compact=cost.compact,
+            compact_nonzero=cost.compact_nonzero,
             returned=returned,
             return_pruned=pruned.iqm,
             return_training=training_return,
             retention=self._baseline.retention(returned.iqm),
-            env_steps=steps,
-            train_s=train_s,
+            env_steps=self._steps,
+            train_s=self._train_s,
             eval_s=eval_s,
             time=time.time(),
             checkpoint=checkpoint.relative_to(self._folder.path).as_posix(),
@@ -159,6 +178,39 @@ class TrialRounds:
             (before / REPLAY).unlink(missing_ok=True)
         return point
 
+    def _look(self, end: int) -> None:
+        """Shows batches to a criterion that is to prune before the first training, and has seen
+        none: of the algorithm's own sampling and loss, with the weights held where they are."""
+        assert self._algorithm is not None
+        if not self._pruner.blind(self._progress):
+            return
+        reseed(self._algorithm, (self._seed(len(self.record.points)) + 1) % TRAINING_SEEDS)
+        with learner.frozen(self._algorithm):
+            while self._pruner.blind(self._progress) and self._steps < end:
+                self._train()
+
+    def _gate(self) -> float:
+        """The ratio of the round that begins, where the return decides it."""
+        pruning = self._experiment.pruning
+        gate = Gate(hold=pruning.hold, floor=pruning.floor)
+        return gate.next_ratio([(point.target, point.retention) for point in self.record.points])
+
+    @property
+    def _progress(self) -> float:
+        return self._steps / self._plan.env_steps
+
+    def _train(self) -> float | None:
+        """One of RLlib's training iterations: the mean return of its episodes, if any ended."""
+        assert self._algorithm is not None
+        clock = time.monotonic()
+        result = self._algorithm.train()
+        self._train_s += time.monotonic() - clock
+        sampled = env_steps(self._algorithm) - self._start - self._steps
+        if sampled <= 0:
+            raise TrialError("no env steps were sampled; its env runners are lost")
+        self._steps += sampled
+        return _finite(result.get("env_runners", {}).get("episode_return_mean"))
+
     def stop(self) -> None:
         """Frees the algorithm's processes."""
         if self._algorithm is not None:
@@ -168,6 +220,10 @@ class TrialRounds:
     def _end(self, points: list[Point]) -> str:
         """Why the trial ends after these points; empty while it goes on."""
         pruning = self._experiment.pruning
+        if points[-1].progress >= 1:
+            return "budget used"
+        if self._plan.schedule == "gated":
+            return ""  # the gate takes back what was too much
         last = points[-pruning.patience :]
         learned = self._plan.origin == "baseline" or any(
             p.retention >= pruning.floor for p in points[: -pruning.patience]
@@ -178,7 +234,7 @@ class TrialRounds:
             and all(p.retention < pruning.floor for p in last)
         ):
             return f"retention below the floor of {pruning.floor:g} for {len(last)} rounds"
-        return "budget used" if points[-1].progress >= 1 else ""
+        return ""
 
     def _measure(self) -> Return:
         assert self._algorithm is not None
@@ -201,8 +257,7 @@ class TrialRounds:
             shutil.rmtree(old, ignore_errors=True)
         self._algorithm.save_to_path(partial / "algorithm")
         state = {
-            **learner.mask_state(self._algorithm),
-            "fraction": self._pruner.fraction,
+            **self._pruner.state_dict(),
             "adaptive": learner.adaptive_state(self._algorithm),
         }
         torch.save(state, partial / "masks.pt")
@@ -211,12 +266,12 @@ class TrialRounds:
 
     def _restore(self, path: Path) -> None:
         assert self._algorithm is not None
+        state = torch.load(path / "masks.pt", weights_only=True)
+        self._pruner.resize(state)
         self._algorithm.restore_from_path(path / "algorithm")
         load_replay(self._algorithm, path / REPLAY)
-        state = torch.load(path / "masks.pt", weights_only=True)
-        learner.load_mask_state(self._algorithm, state)
+        self._pruner.load_state_dict(state)
         learner.load_adaptive_state(self._algorithm, state["adaptive"])
-        self._pruner.fraction = state["fraction"]
 
 
 def measure(algorithm: Algorithm, evaluator: Evaluator, evaluation: Evaluation) -> Return:

@@ -3,48 +3,164 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import ENV_CREATOR, _global_registry
+from torch import Tensor
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
+from prune_search.record import BaselineRecord
+from prune_search.searchable import as_choices, highest
 from prune_search.training.algorithm import (
-    MODULE_PATH,
+    MODULES_PATH,
     algorithm_config,
     checkpoint_config,
     environment_id,
 )
+from prune_search.training.fitting import (
+    check_granularities,
+    check_thresholds,
+    layers_in_scope,
+)
+from prune_search.training.networks import Network, full_name, networks
+from prune_search.training.policies import policy_mapping
+from prune_search.training.teacher import load_teacher
 
 
 def check(experiment: Experiment) -> None:
-    """Makes the environment and the network once, and opens the checkpoint where there is one.
+    """Makes the environment and the networks once, and opens checkpoints where there are any.
 
     Raises:
         UserError: the first thing that would not work, by the name of its field.
     """
+    modules = dense_modules(experiment)
+    shapes = {name: tuple(value.shape) for name, value in _weights(modules).items()}
+    check_granularities(_networks(modules, experiment), shapes, experiment.pruning)
+    checkpoint, pruning = experiment.baseline.checkpoint, experiment.pruning
+    if checkpoint:
+        _check_checkpoint(Path(checkpoint).expanduser(), experiment, modules)
+    if pruning.teacher and highest(pruning.distillation) > 0:
+        for module_id, module in modules.items():
+            try:
+                load_teacher(
+                    Path(pruning.teacher), module.action_space, module.observation_space, module_id
+                )
+            except ValueError as error:
+                raise UserError(f"pruning.{one_line(error)}") from None
+
+
+def prunable_layers(experiment: Experiment) -> tuple[str, ...]:
+    """Names of the kernels that trials may prune."""
+    return layers_in_scope(_networks(dense_modules(experiment), experiment), experiment.pruning)
+
+
+def check_baseline(experiment: Experiment, baseline: BaselineRecord) -> None:
+    """What only the dense weights can tell, before any trial begins.
+
+    Raises:
+        UserError: a threshold would remove a whole layer.
+    """
+    if "threshold" not in as_choices(experiment.pruning.criterion):
+        return
+    modules = dense_modules(experiment)
+    for module_id, module in modules.items():
+        source = Path(baseline.checkpoint) / MODULES_PATH / module_id
+        module.set_state(RLModule.from_checkpoint(source).get_state())
+    check_thresholds(_networks(modules, experiment), _weights(modules), experiment.pruning)
+
+
+def dense_modules(experiment: Experiment) -> dict[str, RLModule]:
+    """The networks that the experiment describes, untrained and whole, by ModuleID.
+
+    Raises:
+        UserError: the environment can't be made, or RLlib can't build networks for it.
+    """
     environment = make_environment(experiment)
-    observation, action = environment.observation_space, environment.action_space
+    spaces = policy_spaces(environment, experiment)
     environment.close()
-    _check_spaces(observation, action)
+    for observation, action in spaces.values():
+        _check_spaces(observation, action)
     config = algorithm_config(experiment, seed=0)
+    first = next(iter(spaces.values()))
     try:
-        module = config.get_rl_module_spec(
-            spaces={
-                "__env_single__": (observation, action),
-                "default_policy": (observation, action),
-            }
-        ).build()
+        spec = config.get_multi_rl_module_spec(spaces={"__env_single__": first, **spaces})
+        modules = spec.build()
     except Exception as error:
         raise UserError(
-            f"algorithm.model: RLlib cannot build a network for observations {observation} and"
-            f" actions {action}: {one_line(error)}"
+            f"algorithm.model: RLlib cannot build a network for observations {first[0]} and"
+            f" actions {first[1]}: {one_line(error)}"
         ) from None
-    if experiment.baseline.checkpoint:
-        _check_checkpoint(Path(experiment.baseline.checkpoint).expanduser(), experiment, module)
+    return {name: modules[name].unwrapped() for name in spaces}
+
+
+def policy_spaces(
+    environment: Any, experiment: Experiment
+) -> dict[str, tuple[gym.Space, gym.Space]]:
+    """Observation and action space of each policy, by ModuleID.
+
+    Raises:
+        UserError: `environment.policies` does not fit the environment's agents.
+    """
+    policies = experiment.environment.policies
+    agents = isinstance(environment, MultiAgentEnv)
+    if agents != (policies is not None):
+        have = "several agents" if agents else "one agent"
+        raise UserError(
+            f"environment.policies: {experiment.environment.id!r} is an environment of {have};"
+            f" policies must {'be given' if agents else 'be absent'}, got {policies}"
+        )
+    if policies is None:
+        return {DEFAULT_MODULE_ID: (environment.observation_space, environment.action_space)}
+    known = list(environment.possible_agents)
+    acts_for = policy_mapping(policies)
+    try:
+        owner = {agent: acts_for(agent) for agent in known}
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    found = {}
+    for name in policies:
+        agent = next((agent for agent in known if owner[agent] == name), None)
+        if agent is None:
+            raise UserError(
+                f"environment.policies: {name!r} acts for no agent; there are {known}, and the"
+                f" policies are {policies}"
+            )
+        found[name] = (
+            environment.get_observation_space(agent),
+            environment.get_action_space(agent),
+        )
+    return found
+
+
+def _networks(modules: dict[str, RLModule], experiment: Experiment) -> dict[str, Network]:
+    """All networks, by the names that trials use."""
+    units = bool({"neuron", "filter"} & set(as_choices(experiment.pruning.granularity)))
+    found: dict[str, Network] = {}
+    for module_id, module in modules.items():
+        try:
+            own = networks(module, units=units)
+        except ValueError as error:
+            raise UserError(f"pruning.granularity: {one_line(error)}") from None
+        if module_id == DEFAULT_MODULE_ID:
+            return own
+        found |= {(other := network.of(module_id)).name: other for network in own.values()}
+    return found
+
+
+def _weights(modules: dict[str, RLModule]) -> dict[str, Tensor]:
+    """All parameters, by the names that trials use."""
+    return {
+        name if module_id == DEFAULT_MODULE_ID else full_name(module_id, name): value.detach()
+        for module_id, module in modules.items()
+        for name, value in module.named_parameters()
+    }
 
 
 def make_environment(experiment: Experiment) -> gym.Env:
@@ -77,7 +193,7 @@ def _check_spaces(observation: gym.Space, action: gym.Space) -> None:
         )
 
 
-def _check_checkpoint(path: Path, experiment: Experiment, module: RLModule) -> None:
+def _check_checkpoint(path: Path, experiment: Experiment, modules: dict[str, RLModule]) -> None:
     config: AlgorithmConfig = checkpoint_config(path)
     name = str(config.algo_class.__name__) if config.algo_class else type(config).__name__
     if name != experiment.algorithm.name:
@@ -91,8 +207,13 @@ def _check_checkpoint(path: Path, experiment: Experiment, module: RLModule) -> N
             f"baseline.checkpoint: {str(path)!r} is of environment {theirs}, and environment.id is"
             f" {experiment.environment.id}"
         )
+    for module_id, module in modules.items():
+        _check_network(path, module_id, module)
+
+
+def _check_network(path: Path, module_id: str, module: RLModule) -> None:
     try:
-        saved = RLModule.from_checkpoint(path / MODULE_PATH)
+        saved = RLModule.from_checkpoint(path / MODULES_PATH / module_id)
     except Exception as error:
         raise UserError(
             f"baseline.checkpoint: the network in {str(path)!r} cannot be read: {one_line(error)}"

@@ -1,0 +1,120 @@
+"""A point's policy in another form: laid back into the dense shape, or compacted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
+
+from prune_search.errors import UserError, one_line
+from prune_search.modules import SHAPES, config_dict, shrunk_class
+from prune_search.sparsity.structured import Layout
+from prune_search.training.algorithm import MODULES_PATH
+from prune_search.training.cost import compact_policy
+from prune_search.training.removal import by_module
+
+MASKS = "masks.pt"  # beside a point's checkpoint
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A policy's inference network after lossless compaction."""
+
+    module: RLModule
+    """Opens by `RLModule.from_checkpoint` wherever `prune_search.modules` is installed."""
+    parameters: int
+    """Parameters of the network before."""
+    nonzero: int
+    """Non-zero ones before."""
+    left: int
+    """Parameters after."""
+    left_nonzero: int
+    """Non-zero ones after."""
+    error: float
+    """Largest difference of outputs that was seen, relative to the largest output."""
+
+
+def policies(algorithm: Path) -> dict[str, RLModule]:
+    """The networks in an algorithm's checkpoint, by ModuleID.
+
+    Raises:
+        UserError: the checkpoint can't be read.
+    """
+    folders = [path for path in sorted((algorithm / MODULES_PATH).glob("*")) if path.is_dir()]
+    try:
+        return {path.name: RLModule.from_checkpoint(path) for path in folders}
+    except Exception as error:
+        raise UserError(
+            f"checkpoint: {str(algorithm)!r} cannot be read: {one_line(error)}"
+        ) from None
+
+
+def laid_back(algorithm: Path, dense: Path) -> dict[str, RLModule]:
+    """A point's networks in the baseline's shapes: zeros stand for what was taken out.
+
+    They compute what the smaller ones do.
+
+    Args:
+        algorithm: the point's checkpoint.
+        dense: the baseline's.
+
+    Raises:
+        UserError: a checkpoint can't be read.
+    """
+    small, whole = policies(algorithm), policies(dense)
+    state = torch.load(algorithm.with_name(MASKS), weights_only=True)
+    layouts = by_module(Layout.from_state_dict(state["removal"]))
+    for module_id, module in whole.items():
+        values = dict(small[module_id].named_parameters())
+        found = layouts[module_id]
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                value = values[name]
+                parameter.copy_(found.put(name, value) if name in found.dense else value)
+    return whole
+
+
+def compacted(algorithm: Path) -> dict[str, Compacted]:
+    """A point's policies without the units that zeros have made superfluous, by ModuleID.
+
+    Raises:
+        UserError: the checkpoint can't be read, or a network can't be compacted.
+    """
+    results = {}
+    for module_id, module in policies(algorithm).items():
+        spec = RLModuleSpec.from_module(module)
+        spec.inference_only = True
+        try:
+            spec.module_class = shrunk_class(spec.module_class)
+            acting = _built(spec, module.get_state(inference_only=True))
+            found = compact_policy(acting)
+            shapes = {name: tuple(value.shape) for name, value in found.module.named_parameters()}
+            spec.model_config = {**config_dict(spec.model_config), SHAPES: shapes}
+            small = _built(spec, found.module.get_state(inference_only=True))
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"point: {module_id} can't be compacted: {one_line(error)}") from None
+        results[module_id] = Compacted(
+            module=small,
+            parameters=found.before.parameters,
+            nonzero=found.before.nonzero,
+            left=found.after.parameters,
+            left_nonzero=found.after.nonzero,
+            error=found.error,
+        )
+    return results
+
+
+def save(modules: Mapping[str, RLModule], target: Path) -> None:
+    """Writes each network into a folder of its ModuleID."""
+    for module_id, module in modules.items():
+        module.save_to_path((target / module_id).resolve())
+
+
+def _built(spec: RLModuleSpec, state: dict[str, np.ndarray]) -> RLModule:
+    module = spec.build()
+    module.set_state(state)
+    return module

@@ -1,0 +1,79 @@
+"""What helps a pruned policy to recover: distillation, rewound weights or learning rates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from prune_search.errors import TrialError
+from prune_search.experiment import Experiment
+from prune_search.pruning import Plan
+from prune_search.record import BaselineRecord
+from prune_search.training import distillation, learner, rewinding
+from prune_search.training.pruner import Pruner
+
+WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
+"""Files beside the baseline's checkpoint: the weights that a rewinding returns to."""
+
+
+class Recovery:
+    """One trial's means of recovery.
+
+    Args:
+        algorithm: built, with its dense networks.
+        experiment: the study's.
+        baseline: the dense policy.
+        plan: what the trial does.
+        seed: of re-initialised weights and permuted masks.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        experiment: Experiment,
+        baseline: BaselineRecord,
+        plan: Plan,
+        seed: int,
+    ) -> None:
+        self._algorithm, self._plan, self._seed = algorithm, plan, seed
+        self._folder = Path(baseline.checkpoint).parent
+        rate = experiment.algorithm.training.get("lr")
+        self._rates = rate if plan.rewind == "learning_rate" else None
+        self._total = baseline.env_steps
+        if plan.distillation:
+            distillation.attach(
+                algorithm,
+                Path(experiment.pruning.teacher or baseline.checkpoint).expanduser(),
+                plan.distillation,
+                plan.temperature or 1.0,
+            )
+
+    def rewind(self, pruner: Pruner) -> None:
+        """After a pruning: weights, and for the control the masks, as the plan's rewinding says."""
+        name = self._plan.rewind
+        if name in ("none", "learning_rate"):
+            return
+        generator = torch.Generator().manual_seed(self._seed)
+        now, masks = learner.weights(self._algorithm), learner.masks(self._algorithm)
+        then = self._past() if name in WEIGHTS else self._fresh()
+        weights, masks = rewinding.rewound(name, now, pruner.removal.take(then), masks, generator)
+        learner.set_masks(self._algorithm, masks)
+        rewinding.rewind(self._algorithm, weights)
+
+    def set_lr(self, done: int, left: int) -> None:
+        """The learning rate after `done` of a round's `left` env steps, where it is rewound."""
+        if self._rates is not None:
+            rate = rewinding.rewound_lr(self._rates, self._total, left, done)
+            learner.set_lr(self._algorithm, rate * self._plan.lr_scale)
+
+    def _past(self) -> dict[str, torch.Tensor]:
+        path = self._folder / WEIGHTS[self._plan.rewind]
+        if not path.is_file():
+            raise TrialError(
+                f"the baseline has no {path.stem} weights to rewind to: its training ended before"
+                " baseline.early of its env steps"
+            )
+        state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+        return state
