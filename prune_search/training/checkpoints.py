@@ -14,8 +14,9 @@ from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
 from prune_search.record import Return
 from prune_search.sparsity.measure import Size, size
-from prune_search.training.algorithm import MODULE_PATH, algorithm_config, process_settings
+from prune_search.training.algorithm import MODULES_PATH, algorithm_config, process_settings
 from prune_search.training.evaluation import Evaluator
+from prune_search.training.shapes import shrinkable
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class CheckpointMeter:
 
     def __init__(self, experiment: Experiment) -> None:
         process_settings(experiment.resources.threads)
-        self._evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
+        config = shrinkable(algorithm_config(experiment, seed=0))
+        self._evaluator = Evaluator(config, experiment.evaluation)
 
     def measure(self, algorithm: Path, seed: int, episodes: int) -> Measured:
         """Sparsity and return of the policy in an algorithm's checkpoint.
@@ -48,9 +50,13 @@ class CheckpointMeter:
             UserError: the checkpoint cannot be read.
         """
         try:
-            module = RLModule.from_checkpoint(algorithm / MODULE_PATH)
-            state: dict[str, Any] = module.get_state(inference_only=True)
-            self._evaluator.load(state, _filters(algorithm))
+            states: dict[str, dict[str, Any]] = {
+                name: RLModule.from_checkpoint(algorithm / MODULES_PATH / name).get_state(
+                    inference_only=True
+                )
+                for name in self._evaluator.modules()
+            }
+            self._evaluator.load(states, _filters(algorithm))
         except Exception as error:
             raise UserError(
                 f"checkpoint: {str(algorithm)!r} cannot be read: {one_line(error)}"

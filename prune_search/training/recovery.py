@@ -13,6 +13,7 @@ from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord
 from prune_search.training import distillation, learner, rewinding
 from prune_search.training.pruner import Pruner
+from prune_search.training.validate import dense_modules, named_weights
 
 WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
 """Files beside the baseline's checkpoint: the weights that a rewinding returns to."""
@@ -38,6 +39,7 @@ class Recovery:
         seed: int,
     ) -> None:
         self._algorithm, self._plan, self._seed = algorithm, plan, seed
+        self._experiment = experiment
         self._folder = Path(baseline.checkpoint).parent
         rate = experiment.algorithm.training.get("lr")
         self._rates = rate if plan.rewind == "learning_rate" else None
@@ -58,6 +60,7 @@ class Recovery:
         generator = torch.Generator().manual_seed(self._seed)
         now, masks = learner.weights(self._algorithm), learner.masks(self._algorithm)
         then = self._past() if name in WEIGHTS else self._fresh()
+        then = {key: then[key] for key in now}  # without target networks
         weights, masks = rewinding.rewound(name, now, pruner.removal.take(then), masks, generator)
         learner.set_masks(self._algorithm, masks)
         rewinding.rewind(self._algorithm, weights)
@@ -67,6 +70,12 @@ class Recovery:
         if self._rates is not None:
             rate = rewinding.rewound_lr(self._rates, self._total, left, done)
             learner.set_lr(self._algorithm, rate * self._plan.lr_scale)
+
+    def _fresh(self) -> dict[str, torch.Tensor]:
+        """Weights of networks that were built anew, from a seed of the trial's."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            return named_weights(dense_modules(self._experiment))
 
     def _past(self) -> dict[str, torch.Tensor]:
         path = self._folder / WEIGHTS[self._plan.rewind]

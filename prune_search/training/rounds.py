@@ -42,6 +42,7 @@ from prune_search.training.cost import policy_cost
 from prune_search.training.evaluation import Evaluator
 from prune_search.training.pruner import Pruner
 from prune_search.training.recovery import Recovery
+from prune_search.training.shapes import shrinkable
 
 REPLAY = "replay.pkl"  # beside an algorithm's checkpoint
 
@@ -76,6 +77,8 @@ class TrialRounds:
         self._write(state="running", reason="")
         seed = self._seed(0)
         config = algorithm_config(experiment, seed, self._plan.lr_scale)
+        if self._plan.structured:
+            config = shrinkable(config)
         self._algorithm = config.build_algo()
         if self._plan.origin == "baseline":
             self._algorithm.restore_from_path(baseline.checkpoint)
@@ -92,7 +95,7 @@ class TrialRounds:
         self._start = env_steps(self._algorithm)
         if self.record.points:
             self._restore(self._folder.path / self.record.points[-1].checkpoint)
-        self._evaluator = Evaluator(self._algorithm.config, experiment.evaluation)
+        self._evaluator = Evaluator(config, experiment.evaluation)
         learner.set_lr(self._algorithm)
         sync_weights(self._algorithm)
 
@@ -133,8 +136,7 @@ class TrialRounds:
             self._recovery.set_lr(self._steps - begin, end - begin)
             training_return = self._train()
 
-        if pruner.shrink():
-            self._evaluator = Evaluator(algorithm.config, self._experiment.evaluation)
+        pruner.shrink()
         acting, trained, physical = pruner.sizes()
         clock = time.monotonic()
         returned = self._measure()

@@ -16,6 +16,17 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Shapes by parameter name."""
 
 
+def shrinkable(config: AlgorithmConfig) -> AlgorithmConfig:
+    """The configuration with network classes that take over shapes; itself where there are none.
+
+    A class of the user's own can't be shrunk unless it has the mixin, and is masked only.
+    """
+    try:
+        return shaped(config, dict.fromkeys(config.policies, {}))
+    except ValueError:
+        return config
+
+
 def shaped(config: AlgorithmConfig, shapes: Mapping[str, Shapes]) -> AlgorithmConfig:
     """A copy of a configuration, not frozen, whose networks have the given shapes.
 

@@ -41,7 +41,7 @@ def check(experiment: Experiment) -> None:
         UserError: the first thing that would not work, by the name of its field.
     """
     modules = dense_modules(experiment)
-    shapes = {name: tuple(value.shape) for name, value in _weights(modules).items()}
+    shapes = {name: tuple(value.shape) for name, value in named_weights(modules).items()}
     check_granularities(_networks(modules, experiment), shapes, experiment.pruning)
     checkpoint, pruning = experiment.baseline.checkpoint, experiment.pruning
     if checkpoint:
@@ -73,7 +73,7 @@ def check_baseline(experiment: Experiment, baseline: BaselineRecord) -> None:
     for module_id, module in modules.items():
         source = Path(baseline.checkpoint) / MODULES_PATH / module_id
         module.set_state(RLModule.from_checkpoint(source).get_state())
-    check_thresholds(_networks(modules, experiment), _weights(modules), experiment.pruning)
+    check_thresholds(_networks(modules, experiment), named_weights(modules), experiment.pruning)
 
 
 def dense_modules(experiment: Experiment) -> dict[str, RLModule]:
@@ -154,7 +154,7 @@ def _networks(modules: dict[str, RLModule], experiment: Experiment) -> dict[str,
     return found
 
 
-def _weights(modules: dict[str, RLModule]) -> dict[str, Tensor]:
+def named_weights(modules: dict[str, RLModule]) -> dict[str, Tensor]:
     """All parameters, by the names that trials use."""
     return {
         name if module_id == DEFAULT_MODULE_ID else full_name(module_id, name): value.detach()

@@ -14,30 +14,12 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import TrialError
-from prune_search.pruning import Plan
 from prune_search.record import Point, StudyFolder
 from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.rounds import TrialRounds
-
-
-def plan(**changes: Any) -> Plan:
-    fields: dict[str, Any] = {
-        "granularity": "weight",
-        "criterion": "magnitude",
-        "allocation": "global",
-        "scope": "both",
-        "ratio": 0.8,
-        "critic_ratio": 0.5,
-        "schedule": "geometric",
-        "start": 0.0,
-        "end": 0.67,
-        "rounds": 3,
-        "env_steps": 3000,
-        "lr_scale": 1.0,
-    }
-    return Plan(**(fields | changes))
+from tests.plans import plan
 
 
 def figures(point: Point) -> dict[str, Any]:

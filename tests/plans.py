@@ -1,0 +1,26 @@
+"""Plans for tests: a complete one, and changes to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prune_search.pruning import Plan
+
+
+def plan(**changes: Any) -> Plan:
+    """Three rounds of 1,000 env steps that prune weights to 80 % in two steps, with changes."""
+    fields: dict[str, Any] = {
+        "granularity": "weight",
+        "criterion": "magnitude",
+        "allocation": "global",
+        "scope": "both",
+        "ratio": 0.8,
+        "critic_ratio": 0.5,
+        "schedule": "geometric",
+        "start": 0.0,
+        "end": 0.67,
+        "rounds": 3,
+        "env_steps": 3000,
+        "lr_scale": 1.0,
+    }
+    return Plan(**(fields | changes))

@@ -1,0 +1,195 @@
+"""Every kind of plan through real rounds: what it does to the network, and that it resumes exactly.
+
+A trial is run once as a whole and once with a new process' worth of state for each round; both
+must measure the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core.rl_module.rl_module import RLModule
+
+from prune_search.pruning import Plan
+from prune_search.record import Point, StudyFolder
+from prune_search.training import learner
+from prune_search.training.algorithm import MODULE_PATH, algorithm_config
+from prune_search.training.checkpoints import CheckpointMeter
+from prune_search.training.export import compacted, laid_back
+from prune_search.training.pruner import Pruner
+from prune_search.training.rounds import TrialRounds
+from tests.plans import plan
+
+
+def figures(point: Point) -> dict[str, Any]:
+    return point.model_dump(exclude={"time", "train_s", "eval_s"})
+
+
+def run(experiment: Any, folder: StudyFolder, baseline: Any, chosen: Plan) -> list[Point]:
+    rounds = TrialRounds(experiment, folder, baseline, 0, chosen)
+    while not rounds.done:
+        rounds.step()
+    rounds.stop()
+    return rounds.record.points
+
+
+def resumed(experiment: Any, folder: StudyFolder, baseline: Any, chosen: Plan) -> list[Point]:
+    """The same, with everything but the folder thrown away after each round."""
+    while True:
+        rounds = TrialRounds(experiment, folder, baseline, 0, chosen)
+        if rounds.done:
+            return rounds.record.points
+        rounds.step()
+        rounds.stop()
+        np.random.seed(0)
+        torch.manual_seed(0)
+
+
+GATED = {"schedule": "gated", "ratio": None, "critic_ratio": None, "start": None, "end": None}
+KINDS = {
+    "neuron": plan(granularity="neuron", allocation="uniform"),
+    "dormant": plan(granularity="neuron", criterion="dormant", allocation="global"),
+    "2:4": plan(granularity="2:4", allocation=None, ratio=None, critic_ratio=None),
+    "fisher": plan(criterion="fisher", schedule="cosine"),
+    "movement": plan(criterion="movement", allocation="lamp", schedule="linear"),
+    "gated": plan(**GATED),
+    "gated neuron": plan(**GATED, granularity="neuron"),
+    "scratch": plan(origin="scratch", schedule="cubic", allocation="erk"),
+    "snip": plan(origin="scratch", criterion="saliency", schedule="one_shot", end=None),
+    "rigl": plan(
+        origin="scratch", criterion="random", allocation="erk", schedule="one_shot",
+        regrowth="rigl", drop_fraction=0.3, regrow_every=500, end=0.9,
+    ),
+    "set": plan(
+        schedule="one_shot", regrowth="set", drop_fraction=0.3, regrow_every=500, end=0.9
+    ),
+    "initial": plan(rewind="initial"),
+    "permuted": plan(rewind="permuted"),
+    "random": plan(rewind="random", granularity="neuron", allocation="uniform"),
+    "distilled": plan(distillation=1.0, temperature=2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_every_kind_of_plan_resumes_exactly(
+    tiny: Any, baseline: Any, tmp_path: Path, name: str
+) -> None:
+    experiment, chosen = tiny(), KINDS[name]
+    whole = run(experiment, StudyFolder(tmp_path, "whole"), baseline, chosen)
+    parts = resumed(experiment, StudyFolder(tmp_path, "parts"), baseline, chosen)
+    assert [figures(point) for point in parts] == [figures(point) for point in whole]
+    assert whole[-1].sparsity > 0.2
+
+
+def test_pruned_neurons_are_gone_and_the_dense_shape_comes_back(
+    tiny: Any, baseline: Any, tmp_path: Path
+) -> None:
+    """The checkpoint is smaller, figures are of the baseline's network, and nothing is lost."""
+    folder = StudyFolder(tmp_path, "study")
+    points = run(tiny(), folder, baseline, KINDS["neuron"])
+    point = points[-1]
+    assert point.parameters == baseline.parameters
+    assert point.physical < 0.5 * baseline.parameters
+    # Nothing but the removed units is zero: what is left is dense.
+    assert point.nonzero == pytest.approx(point.physical, rel=0.02)
+    path = folder.path / point.checkpoint / "algorithm"
+    small = RLModule.from_checkpoint(path / MODULE_PATH)
+    measured = CheckpointMeter(tiny()).measure(path, 0, 6)
+    assert measured.returned == point.returned
+    assert measured.size.parameters == point.physical
+    # Laid back into the dense shape it computes the same.
+    whole = laid_back(path, Path(baseline.checkpoint))["default_policy"]
+    shapes = {name: tuple(value.shape) for name, value in whole.named_parameters()}
+    dense = RLModule.from_checkpoint(Path(baseline.checkpoint) / MODULE_PATH)
+    assert shapes == {name: tuple(value.shape) for name, value in dense.named_parameters()}
+    batch = {"obs": torch.randn(32, 4)}
+    for left, right in zip(
+        small.forward_inference(batch).values(),
+        whole.forward_inference(batch).values(),
+        strict=True,
+    ):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)
+    restored = Algorithm.from_checkpoint(path)
+    restored.train()
+    assert sum(p.numel() for p in restored.get_module().parameters()) < baseline.parameters
+    restored.stop()
+
+
+def test_a_point_can_be_compacted(tiny: Any, baseline: Any, tmp_path: Path) -> None:
+    """Units that unstructured pruning has cut off go, and the policy computes the same."""
+    folder = StudyFolder(tmp_path, "study")
+    point = run(tiny(), folder, baseline, plan(ratio=0.97, scope="actor", critic_ratio=None))[-1]
+    assert point.compact < point.physical == point.parameters
+    assert point.compact_nonzero <= point.nonzero
+    path = folder.path / point.checkpoint / "algorithm"
+    found = compacted(path)["default_policy"]
+    assert (found.left, found.left_nonzero) == (point.compact, point.compact_nonzero)
+    found.module.save_to_path(tmp_path / "compact")
+    opened = RLModule.from_checkpoint(tmp_path / "compact")
+    assert sum(p.numel() for p in opened.parameters()) == point.compact
+    batch = {"obs": torch.randn(64, 4)}
+    before = RLModule.from_checkpoint(path / MODULE_PATH).forward_inference(batch)
+    after = opened.forward_inference(batch)
+    torch.testing.assert_close(
+        after["action_dist_inputs"], before["action_dist_inputs"], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_rewinding_brings_back_the_first_weights_under_the_mask(
+    tiny: Any, baseline: Any, tmp_path: Path
+) -> None:
+    """Frankle & Carbin 2019: after pruning, what is left has the value that it began with."""
+    chosen = plan(rewind="initial", lr_scale=1e-9)  # training moves nothing
+    rounds = TrialRounds(tiny(), StudyFolder(tmp_path, "study"), baseline, 0, chosen)
+    rounds.step()
+    assert rounds._algorithm is not None
+    weights, masks = learner.weights(rounds._algorithm), learner.masks(rounds._algorithm)
+    rounds.stop()
+    first = torch.load(Path(baseline.checkpoint).with_name("initial.pt"), weights_only=True)
+    name = "encoder.actor_encoder.net.mlp.0.weight"
+    torch.testing.assert_close(weights[name], first[name] * masks[name], rtol=1e-4, atol=1e-6)
+    assert not masks[name].all()
+
+
+def test_rigl_changes_the_mask_and_keeps_the_sparsity(
+    tiny: Any, baseline: Any, tmp_path: Path
+) -> None:
+    rounds = TrialRounds(tiny(), StudyFolder(tmp_path, "study"), baseline, 0, KINDS["rigl"])
+    seen = []
+    for _ in range(2):
+        rounds.step()
+        assert rounds._algorithm is not None
+        seen.append(learner.masks(rounds._algorithm))
+    rounds.stop()
+    first, second = rounds.record.points[:2]
+    assert first.weight_sparsity == pytest.approx(second.weight_sparsity, abs=1e-3)
+    changed = [name for name in seen[0] if not torch.equal(seen[0][name], seen[1][name])]
+    assert changed
+    for name in changed:
+        assert int(seen[0][name].sum()) == int(seen[1][name].sum())
+
+
+def test_scoring_before_training_moves_no_weight(tiny: Any, baseline: Any, tmp_path: Path) -> None:
+    """SNIP at initialisation: gradients of real batches at the very weights that are pruned."""
+    chosen = plan(
+        origin="scratch", criterion="saliency", schedule="one_shot", end=None, rounds=1,
+        env_steps=512,
+    )  # fmt: skip
+    config = algorithm_config(tiny(), seed=3)
+    algorithm = config.build_algo()
+    pruner = Pruner(algorithm, chosen, seed=0)
+    before = learner.weights(algorithm)
+    assert pruner.blind(0.0)
+    with learner.frozen(algorithm):
+        algorithm.train()
+    after = learner.weights(algorithm)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not pruner.blind(0.0) and pruner.prune(0.0)
+    acting, _, _ = pruner.sizes()
+    algorithm.stop()
+    assert acting.weight_sparsity == pytest.approx(0.8, abs=0.01)
