@@ -146,19 +146,27 @@ class Pruning(Section):
     @model_validator(mode="after")
     def _combine(self) -> Pruning:
         possible = list(combinations(self))
-        for name in AXES:
-            for value in as_choices(getattr(self, name)):
-                if not any(chosen[name] == value for chosen in possible):
-                    raise ValueError(f"pruning.{name}: {self._why_never(name, value)}")
+        never = [
+            (name, value)
+            for name in AXES
+            for value in as_choices(getattr(self, name))
+            if not any(chosen[name] == value for chosen in possible)
+        ]
+        reasons = [(name, reason) for name, value in never if (reason := self._why(name, value))]
+        for name, reason in reasons:
+            raise ValueError(f"pruning.{name}: {reason}")
+        for name, value in never:
+            raise ValueError(f"pruning.{name}: {value} goes with no combination of the others")
         return self
 
-    def _why_never(self, name: str, value: Any) -> str:
+    def _why(self, name: str, value: Any) -> str | None:
+        """Why a value goes with none of another axis' choices."""
         for other in AXES:
             rest = as_choices(getattr(self, other))
             reasons = [conflict({name: value, other: choice}) for choice in rest]
             if other != name and all(reasons):
-                return str(reasons[0])
-        return f"{value} goes with no combination of the other choices"
+                return reasons[0]
+        return None
 
 
 # Fields whose log range is one of the density, 1 - ratio.

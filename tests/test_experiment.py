@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from prune_search import experiment_file
 from prune_search.errors import UserError
 from prune_search.experiment import Experiment
-from prune_search.pruning import Plan, Pruning
+from prune_search.pruning import (
+    Allocation,
+    CriterionName,
+    Granularity,
+    Plan,
+    Pruning,
+    combinations,
+    conflict,
+)
+from prune_search.sparsity import check_strategy
 
 MINIMAL = "environment: {id: CartPole-v1}"
 
@@ -44,8 +55,9 @@ def test_every_field_is_documented() -> None:
 
 
 def test_plan_has_a_field_for_each_that_can_be_searched() -> None:
-    of_study = {"floor", "patience"}
-    assert set(Plan.model_fields) == set(Pruning.model_fields) - of_study
+    of_study = {"floor", "patience", "hold", "layers", "shrink", "teacher"}
+    made = {"densities"}
+    assert set(Plan.model_fields) - made == set(Pruning.model_fields) - of_study
 
 
 def test_numbers_in_yaml() -> None:
@@ -78,9 +90,23 @@ def test_overrides() -> None:
         ("pruning.ratio=[]", "pruning.ratio: list should have at least 1 item"),
         ("pruning.threshold={low: 0, high: 1, log: true}", "pruning.threshold: a log range needs"),
         ("pruning.rounds={low: 1.5, high: 3}", "pruning.rounds.low: Input should be a valid int"),
-        ("pruning.criterion=magnitud", "'magnitude', 'threshold', 'random', 'gradient' or"),
+        (
+            "pruning.criterion=magnitud",
+            "'magnitude', 'threshold', 'random', 'gradient',",
+        ),
         ("pruning.criterion={low: 1, high: 2}", "must be a value or a list of choices"),
         ("pruning.start=0.9", "pruning.end: must lie above pruning.start"),
+        ("pruning.criterion=dormant", "criterion dormant does not go with granularity weight"),
+        ("pruning.granularity=3:4", "pruning.granularity: input should be 'weight'"),
+        ("pruning.ratio=1.0", "pruning.ratio: input should be less than 1, got 1.0"),
+        ("pruning.rewind=initial", "rewind initial does not go with schedule linear"),
+        ("pruning.rewind=learning_rate", "needs a schedule in algorithm.training.lr"),
+        ("pruning.layers=[]", "pruning.layers: list should have at least 1 item"),
+        ("search.first=[{ratoi: 0.5}]", "search.first: unknown field 'ratoi' of pruning"),
+        (
+            "search.first=[{ratio: 0.5}]",
+            "search.first: ratio must be one that pruning.ratio",
+        ),
         ("evaluation.final_seed=0", "evaluation.final_seed: must differ from evaluation.seed"),
         ("evaluation.seed=10000", "evaluation.seed: input should be less than 10000"),
         ("search.objectives=[speed]", "search.objectives.0: input should be 'return',"),
@@ -114,7 +140,69 @@ def test_texts_that_are_no_experiment(text: str, message: str) -> None:
 
 
 def test_unknown_preset_and_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="known are: acrobot, cartpole"):
+    with pytest.raises(UserError, match="known are: acrobot, acrobot-dqn, cartpole"):
         experiment_file.load("cartpol")
     with pytest.raises(UserError, match="no file"):
         experiment_file.load(str(tmp_path / "mine.yaml"))
+
+
+STRATEGIES = [
+    (granularity, criterion, allocation)
+    for granularity in get_args(Granularity)
+    for criterion in get_args(CriterionName)
+    for allocation in (*get_args(Allocation), None)
+]
+
+
+@pytest.mark.parametrize(("granularity", "criterion", "allocation"), STRATEGIES)
+def test_the_file_refuses_what_selection_refuses(
+    granularity: str, criterion: str, allocation: str | None
+) -> None:
+    """The two tables of what goes together agree."""
+    needless = criterion == "threshold" or ":" in granularity
+    if (allocation is None) != needless:
+        return  # the search asks for an allocation where one applies, and only there
+    chosen = {"granularity": granularity, "criterion": criterion, "allocation": allocation}
+    name = "proportional" if allocation == "searched" else allocation
+    try:
+        check_strategy(granularity, criterion, name)
+    except ValueError:
+        assert conflict(chosen) is not None
+    else:
+        assert conflict(chosen) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ["pruning.granularity=2:4", "pruning.criterion=threshold"],
+            "criterion threshold does not go with granularity 2:4",
+        ),
+        (
+            ["pruning.schedule=gated", "pruning.rewind=early"],
+            "rewind early does not go with schedule gated",
+        ),
+        (
+            ["pruning.regrowth=rigl", "pruning.granularity=neuron"],
+            "regrowth rigl does not go with granularity neuron",
+        ),
+        (
+            ["pruning.origin=scratch", "pruning.allocation=sensitivity"],
+            "allocation sensitivity does not go with origin scratch",
+        ),
+        (
+            ["pruning.rewind=initial", "pruning.schedule=geometric", "baseline.checkpoint=x"],
+            "initial needs the baseline's first weights",
+        ),
+    ],
+)
+def test_impossible_combinations_are_refused_by_name(changes: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        experiment_file.parse(MINIMAL, changes)
+
+
+def test_a_choice_limits_the_choices_after_it() -> None:
+    pruning = Pruning(granularity=["weight", "neuron"], criterion=["magnitude", "dormant"])
+    pairs = {(c["granularity"], c["criterion"]) for c in combinations(pruning)}
+    assert pairs == {("weight", "magnitude"), ("neuron", "magnitude"), ("neuron", "dormant")}
