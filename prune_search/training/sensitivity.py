@@ -1,0 +1,248 @@
+"""Measuring how much the policy suffers when one layer alone is pruned, without training.
+
+Sensitivity scans of single layers: Han et al. 2015, Learning both weights and connections,
+figure 6; for filters Li et al. 2017, Pruning filters for efficient ConvNets, section 3.2. Every
+point is played on the search's evaluation seeds (common random numbers), so that curves differ by
+their masks alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from torch import Tensor
+
+from prune_search.errors import TrialError
+from prune_search.experiment import Experiment
+from prune_search.record import BaselineRecord, Return
+from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
+from prune_search.sparsity.criteria import criterion as find_criterion
+from prune_search.sparsity.selection import GRANULARITIES
+from prune_search.training import learner
+from prune_search.training.algorithm import TRAINING_SEEDS, algorithm_config, load_replay, reseed
+from prune_search.training.evaluation import Evaluator
+from prune_search.training.networks import ACTOR, Network
+from prune_search.training.pruner import check_finite, chosen_layers
+from prune_search.training.single_layers import Cut, check_measurable, cuts
+
+RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Shares of a layer's weights that are asked for."""
+
+Statistics = Mapping[str, Mapping[str, Tensor]]
+Report = Callable[[int, int], None]
+"""Told how many evaluations are done, and of how many."""
+
+_MOST_LOOKS = 100  # training iterations in which a criterion must have seen a batch
+
+
+def sensitivity_of(
+    experiment: Experiment,
+    folder: Path | None,
+    baseline: BaselineRecord,
+    granularity: str,
+    criterion: str,
+    report: Report | None = None,
+) -> SensitivityRecord:
+    """The baseline's sensitivity: measured once, then read from the folder.
+
+    It depends on experiment and baseline alone, so that it is the same for whichever trial comes
+    first, and trials that measure it at the same time write the same. Measured on an algorithm
+    built for it in this process, without remote env runners and learners; Ray must run.
+
+    Args:
+        experiment: `search.seed`, `pruning.layers` and `evaluation` count.
+        folder: the study's; the record is `sensitivity/<granularity>-<criterion>.json` in it.
+            None to measure anew and keep nothing.
+        baseline: the dense policy.
+        granularity: a key of `GRANULARITIES`.
+        criterion: a key of `CRITERIA`.
+        report: told of the progress.
+
+    Raises:
+        ValueError: as `check_measurable`, or a layer's shape does not suit the granularity.
+        TrialError: weights, statistics or returns are not finite.
+    """
+    from prune_search.training.rounds import REPLAY, env_to_module_state  # which imports this one
+
+    check_measurable(granularity, criterion)
+    name = f"{granularity.replace(':', '-of-')}-{criterion}.json"
+    path = folder / "sensitivity" / name if folder else None
+    known = SensitivityRecord.read(path) if path else None
+    if known is not None and _answers(known, experiment, baseline):
+        return known
+    seed = experiment.search.seed % TRAINING_SEEDS
+    local = experiment.resources.model_copy(update={"env_runners": 0, "learners": 0})
+    config = algorithm_config(experiment.model_copy(update={"resources": local}), seed)
+    algorithm = config.build_algo()
+    try:
+        algorithm.restore_from_path(baseline.checkpoint)
+        load_replay(algorithm, Path(baseline.checkpoint).with_name(REPLAY))
+        evaluator = Evaluator(config, experiment.evaluation)
+        evaluator.load(learner.module_state(algorithm), env_to_module_state(algorithm))
+        units = GRANULARITIES[granularity].produced_by is not None
+        record = measure_curves(
+            experiment,
+            baseline,
+            evaluator,
+            learner.one(algorithm, lambda held: learner.networks_of(held, units=units)),
+            learner.weights(algorithm),
+            granularity,
+            criterion,
+            evidence=_evidence(algorithm, criterion, seed),
+            report=report,
+        )
+    finally:
+        algorithm.stop()
+    if path:
+        record.write(path)
+    return record
+
+
+def measure_curves(
+    experiment: Experiment,
+    baseline: BaselineRecord,
+    evaluator: Evaluator,
+    networks: Mapping[str, Network],
+    weights: Mapping[str, Tensor],
+    granularity: str,
+    criterion: str,
+    *,
+    evidence: Statistics | None = None,
+    report: Report | None = None,
+) -> SensitivityRecord:
+    """Prunes each layer of the acting networks alone, at each of `RATIOS`, and plays.
+
+    Args:
+        experiment: what is measured; see `sensitivity_of`.
+        baseline: its returns are the scale; where they are of another number of episodes, they
+            are measured anew.
+        evaluator: the dense policy in it; it has it again afterwards.
+        networks: by name, with their units where the granularity removes units.
+        weights: of all networks, dense. Not changed.
+        granularity: a key of `GRANULARITIES`. With units only layers that produce some are
+            measured: of the others none can go.
+        criterion: a key of `CRITERIA`.
+        evidence: by statistic and layer, what the criterion needs beside the weights.
+        report: told of the progress.
+
+    Raises:
+        ValueError: as `sensitivity_of`, or a statistic is missing.
+        TrialError: weights, statistics or returns are not finite.
+    """
+    check_measurable(granularity, criterion)
+    evidence, patterns = evidence or {}, experiment.pruning.layers
+    for what, tensors in {"weights": weights, **evidence}.items():
+        check_finite(what, dict(tensors))
+    # All masks before the first evaluation: what is wrong with the arguments shows at once.
+    planned = [
+        cut
+        for network in networks.values()
+        if network.role == ACTOR
+        for cut in cuts(
+            network,
+            chosen_layers(network, patterns),
+            weights,
+            granularity,
+            criterion,
+            evidence,
+            experiment.search.seed,
+            RATIOS,
+        )
+    ]
+    settings = experiment.evaluation
+    seed, episodes = settings.seed, settings.episodes
+    if baseline.returned.episodes != episodes:
+        returns = {
+            "returned": evaluator.measure(seed, episodes),
+            "random": evaluator.measure(seed, episodes, random=True),
+        }
+        baseline = baseline.model_copy(update=returns)
+    total = len({(cut.layer, cut.ratio) for cut in planned})
+    played: dict[tuple[str, float], Return] = {}
+    points: dict[str, list[SensitivityPoint]] = {}
+    for cut in planned:
+        key = (cut.layer, cut.ratio)
+        if key not in played:
+            if report is not None:
+                report(len(played), total)
+            played[key] = _play(evaluator, cut, seed, episodes)
+        returned = played[key]
+        points.setdefault(cut.layer, []).append(
+            SensitivityPoint(
+                asked=cut.asked,
+                ratio=cut.ratio,
+                retention=baseline.retention(returned.iqm),
+                returned=returned,
+            )
+        )
+    if report is not None:
+        report(total, total)
+    return SensitivityRecord(
+        environment=experiment.environment.id,
+        granularity=granularity,
+        criterion=criterion,
+        baseline=baseline.key,
+        layers=patterns,
+        seed=experiment.search.seed,
+        episodes=episodes,
+        dense=baseline.returned,
+        random=baseline.random,
+        weights={layer: weights[layer].numel() for layer in points},
+        points=points,
+        flat=[
+            layer
+            for network in networks.values()
+            if network.role != ACTOR
+            for layer in chosen_layers(network, patterns)
+        ],
+    )
+
+
+def _answers(known: SensitivityRecord, experiment: Experiment, baseline: BaselineRecord) -> bool:
+    """Whether a record that was read is of the same policy, measured in the same way."""
+    return (
+        known.baseline == baseline.key
+        and known.layers == experiment.pruning.layers
+        and known.seed == experiment.search.seed
+        and known.episodes == experiment.evaluation.episodes
+    )
+
+
+@torch.no_grad()
+def _play(evaluator: Evaluator, cut: Cut, seed: int, episodes: int) -> Return:
+    """The return with some of the evaluator's weights masked; they are as before afterwards."""
+    held = evaluator.parameters()
+    assert cut.layer in held, f"{cut.layer} is not in the network that acts"
+    # Units of a shared encoder have readers in the critic, which the evaluator has not.
+    masks = {name: mask for name, mask in cut.masks.items() if name in held}
+    dense = {name: held[name].detach().clone() for name in masks}
+    try:
+        for name, mask in masks.items():
+            held[name].masked_fill_(~mask.to(held[name].device), 0.0)
+        returned = evaluator.measure(seed, episodes)
+    finally:
+        for name, value in dense.items():
+            held[name].copy_(value)
+    if not math.isfinite(returned.iqm):
+        raise TrialError(f"the return with {cut.layer} pruned is {returned.iqm}")
+    return returned
+
+
+def _evidence(algorithm: Algorithm, criterion: str, seed: int) -> Statistics:
+    """What the criterion needs to know, from the algorithm's own batches, its weights held."""
+    needs = find_criterion(criterion).needs
+    if not needs:
+        return {}
+    learner.attach(algorithm, needs)
+    reseed(algorithm, seed)
+    with learner.frozen(algorithm):
+        for _ in range(_MOST_LOOKS):
+            algorithm.train()
+            found: Statistics | None = learner.evidence(algorithm)
+            if found is not None:
+                return found
+    raise TrialError(f"criterion {criterion} has seen no batch in {_MOST_LOOKS} iterations")
