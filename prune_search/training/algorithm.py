@@ -2,71 +2,75 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.appo.utils import CircularBuffer
+from ray.rllib.algorithms.bc import BCConfig
+from ray.rllib.algorithms.cql import CQLConfig
 from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
+from ray.rllib.algorithms.iql import IQLConfig
+from ray.rllib.algorithms.marwil import MARWILConfig
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.algorithms.sac import SACConfig
+from ray.rllib.core import (
+    ALL_MODULES,
+    COMPONENT_LEARNER,
+    COMPONENT_RL_MODULE,
+    DEFAULT_MODULE_ID,
+)
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
-from ray.tune.registry import ENV_CREATOR, _global_registry
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    LEARNER_RESULTS,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_TRAINED_LIFETIME,
+)
 
 from prune_search.errors import UserError, one_line, unknown
-from prune_search.experiment import Environment, Experiment
+from prune_search.experiment import Experiment
+from prune_search.training.environments import environment_id
+from prune_search.training.offline import set_offline_data
+from prune_search.training.pausing import paused
+from prune_search.training.policies import set_policies
 
 T = TypeVar("T")
 
 # RLlib's algorithms whose networks can be pruned here: name to its config class.
-ALGORITHMS: dict[str, type[AlgorithmConfig]] = {"PPO": PPOConfig, "DQN": DQNConfig}
+ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
+    "PPO": PPOConfig,
+    "APPO": APPOConfig,
+    "IMPALA": IMPALAConfig,
+    "DQN": DQNConfig,
+    "SAC": SACConfig,
+    "BC": BCConfig,
+    "MARWIL": MARWILConfig,
+    "CQL": CQLConfig,
+    "IQL": IQLConfig,
+}
 
-# Where an algorithm's checkpoint keeps the network alone; RLModule.from_checkpoint reads it.
-MODULE_PATH = Path("learner_group", COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID)
+# Where an algorithm's checkpoint keeps its networks, each in a folder named by its ModuleID ...
+MODULES_PATH = Path("learner_group", COMPONENT_LEARNER, COMPONENT_RL_MODULE)
+# ... and that of a single agent; RLModule.from_checkpoint reads it.
+MODULE_PATH = MODULES_PATH / DEFAULT_MODULE_ID
+
+# Settings that are learning rates: of all, of actor, critic and value networks, of SAC's
+# temperature.
+_RATES = ("lr", "actor_lr", "critic_lr", "value_lr", "alpha_lr")
 
 # Training seeds lie below this, evaluation seeds above: see evaluation.evaluation_seeds.
 TRAINING_SEEDS = 2**29
-
-
-def environment_id(environment: Environment) -> str:
-    """The id under which any process can make the environment, its module imported first.
-
-    Gymnasium imports `module:` in front of an id by itself, so env runners on other machines
-    need no word of ours.
-
-    Raises:
-        UserError: a module cannot be imported, or nothing registers the id.
-    """
-    for module in environment.modules:
-        before = environment.id in gym.registry
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            raise UserError(
-                f"environment.modules: cannot import {module!r}: {type(error).__name__}: {error}"
-            ) from None
-        if not before and environment.id in gym.registry:
-            return f"{module}:{environment.id}"
-    if _global_registry.contains(ENV_CREATOR, environment.id):
-        return environment.id
-    for module in environment.modules:  # imported earlier in this process
-        if getattr(gym.registry.get(environment.id), "entry_point", None) is not None:
-            return f"{module}:{environment.id}"
-    try:
-        gym.spec(environment.id)
-    except gym.error.Error:
-        close = [name for name in gym.registry if name.split("-")[0] in environment.id]
-        raise unknown("environment.id", environment.id, close or list(gym.registry)) from None
-    return environment.id
 
 
 def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -> AlgorithmConfig:
@@ -108,8 +112,19 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
             known = DefaultModelConfig.__dataclass_fields__
             bad = next((key for key in algorithm.model if key not in known), "")
             raise unknown("algorithm.model", bad, known) from None
+    if hasattr(config, "actor_lr") and "lr" not in algorithm.training:
+        config.lr = None  # else RLlib refuses CQL's own default
+    for name in _RATES:
+        if getattr(config, name, None) is not None:
+            setattr(config, name, scaled_lr(getattr(config, name), lr_scale))
+    set_policies(config, experiment.environment.policies)
+    set_offline_data(config, experiment)
     config.debugging(seed=seed, log_level="ERROR")
-    config.lr = scaled_lr(config.lr, lr_scale)
+    # Iterations end by env steps alone: by time, no two runs would be the same. Those that ask
+    # asynchronous env runners may find nothing yet.
+    config.reporting(min_time_s_per_iteration=None)
+    if isinstance(config, IMPALAConfig) and not config.min_sample_timesteps_per_iteration:
+        config.reporting(min_sample_timesteps_per_iteration=config.total_train_batch_size)
     try:
         config.validate()
     except Exception as error:
@@ -148,7 +163,7 @@ def checkpoint_config(path: Path) -> AlgorithmConfig:
 
 
 def each_learner(algorithm: Algorithm, run: Callable[[Any], T]) -> list[T]:
-    """Runs a function in every learner's process: what each returned.
+    """Runs a function in every learner's process, between two updates: what each returned.
 
     RLlib hands errors back as results, and leaves out learners that it holds for lost; masks that
     only some learners have would be worse than none.
@@ -156,8 +171,15 @@ def each_learner(algorithm: Algorithm, run: Callable[[Any], T]) -> list[T]:
     Raises:
         RuntimeError: a learner is lost. An error of the function is raised as it is.
     """
+
+    def between_updates(learner: Any) -> T:
+        _use_up_batches(learner)
+        with paused(learner):
+            return run(learner)
+
     group = algorithm.learner_group
-    results = [answer.result_or_error for answer in group.foreach_learner(run).result_or_errors]
+    answers = group.foreach_learner(between_updates).result_or_errors
+    results = [answer.result_or_error for answer in answers]
     for result in results:
         if not result.ok:
             raise result.get()
@@ -166,18 +188,39 @@ def each_learner(algorithm: Algorithm, run: Callable[[Any], T]) -> list[T]:
     return [result.get() for result in results]
 
 
+def _use_up_batches(learner: Any) -> None:
+    """Waits for a learner thread that has batches left when RLlib's iteration ends (APPO's).
+
+    Else the weights would change between an evaluation and the checkpoint that it is of.
+    """
+    thread = getattr(learner, "_learner_thread", None)
+    while (
+        thread is not None
+        and thread.is_alive()
+        and (thread._in_queue.qsize() or learner._gpu_loader_in_queue.qsize())
+    ):
+        time.sleep(0.001)
+
+
 def env_steps(algorithm: Algorithm) -> int:
-    """Env steps sampled in the algorithm's life, checkpoints that it was restored from included."""
-    return int(
-        algorithm.metrics.peek(("env_runners", NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0) or 0
-    )
+    """Env steps of the algorithm's life, checkpoints that it was restored from included.
+
+    Sampled ones; where recorded episodes are all there is, those that were trained on, each time
+    that they were.
+    """
+    sampled = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
+    trained = (LEARNER_RESULTS, ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME)
+    key = sampled if algorithm.offline_data is None else trained
+    return int(algorithm.metrics.peek(key, default=0) or 0)
 
 
 def reseed(algorithm: Algorithm, seed: int) -> None:
     """Starts sampling anew: fresh episodes and random numbers on every env runner and learner.
 
     With this at its start, what a round does depends on its checkpoint and seed alone, and so it
-    is the same whether the round before ran in this process or in one that was killed.
+    is the same whether the round before ran in this process or in one that was killed. Not so
+    where RLlib updates in a thread of its own (IMPALA, APPO), and recorded data goes on from
+    where it was in this process.
     """
 
     def start_anew(runner: EnvRunner) -> None:
@@ -188,8 +231,12 @@ def reseed(algorithm: Algorithm, seed: int) -> None:
 
     def seed_learner(learner: Any) -> None:
         _seed_process(seed)
+        batches = getattr(learner, "_learner_thread_in_queue", None)
+        if isinstance(batches, CircularBuffer):  # APPO replays batches by random numbers of its own
+            batches._rng = np.random.default_rng(seed)
 
-    algorithm.env_runner_group.foreach_env_runner(start_anew)
+    if algorithm.env_runner_group is not None:
+        algorithm.env_runner_group.foreach_env_runner(start_anew)
     if algorithm.local_replay_buffer is not None:
         algorithm.local_replay_buffer.rng = np.random.default_rng(seed)
     each_learner(algorithm, seed_learner)
@@ -228,11 +275,18 @@ def sync_weights(algorithm: Algorithm) -> None:
         learner._weights_seq_no += 1
 
     each_learner(algorithm, count_up)
+    if algorithm.env_runner_group is None:  # nothing is sampled
+        return
     algorithm.env_runner_group.sync_weights(
         from_worker_or_learner_group=algorithm.learner_group,
         inference_only=True,
         timeout_seconds=None,
     )
+
+
+def trained_modules(learner: Any) -> list[str]:
+    """ModuleIDs of a learner's networks, without those that are not to be trained, in order."""
+    return sorted(name for name in learner.module.keys() if learner.should_module_be_updated(name))  # noqa: SIM118
 
 
 def unwrapped(learner: Any, module_id: str = DEFAULT_MODULE_ID) -> RLModule:

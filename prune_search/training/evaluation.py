@@ -15,12 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from scipy import stats
 from torch import Tensor
 
 from prune_search.experiment import Evaluation
 from prune_search.record import Return
+from prune_search.training.networks import full_name
 
 _FIRST_SEED = 2**30
 _BLOCK = 100_000  # env seeds of one evaluation seed
@@ -63,7 +67,10 @@ def interquartile_mean(returns: NDArray[np.float64]) -> Return:
 
 
 class Evaluator:
-    """Plays evaluation episodes with the weights it is given."""
+    """Plays evaluation episodes with the weights it is given.
+
+    With several agents an episode's return is the sum of theirs.
+    """
 
     def __init__(self, config: AlgorithmConfig, evaluation: Evaluation) -> None:
         config = config.copy(copy_frozen=False)
@@ -75,17 +82,47 @@ class Evaluator:
             create_env_on_local_worker=True,
         )
         self._settings = evaluation
-        self._runner = SingleAgentEnvRunner(config=config)
+        self._several = config.is_multi_agent
+        runner = MultiAgentEnvRunner if self._several else SingleAgentEnvRunner
+        self._runner = runner(config=config)
+
+    def modules(self) -> dict[str, RLModule]:
+        """The inference networks, by ModuleID."""
+        if not self._several:
+            return {DEFAULT_MODULE_ID: self._runner.module}
+        return dict(sorted(self._runner.module.items()))
 
     def parameters(self) -> dict[str, Tensor]:
-        """The inference network's parameters, by name."""
-        return dict(self._runner.module.named_parameters())
+        """What acts, by the names that learners' masks have.
+
+        An env runner may hold more: RLlib gives recurrent ones value heads that get no weights.
+        """
+        modules = self.modules()
+        plain = set(modules) == {DEFAULT_MODULE_ID}
+        return {
+            name if plain else full_name(module_id, name): parameter
+            for module_id, module in modules.items()
+            for acting in [module.get_state(inference_only=True)]
+            for name, parameter in module.named_parameters()
+            if name in acting
+        }
 
     def load(
-        self, module_state: dict[str, Any], env_to_module: dict[str, Any] | None = None
+        self,
+        module_states: dict[str, dict[str, Any]],
+        env_to_module: dict[str, Any] | None = None,
     ) -> None:
-        """Takes over weights, and the state of observation filters where there is any."""
-        self._runner.module.set_state(module_state)
+        """Takes over weights by ModuleID, and the state of observation filters where there is any.
+
+        Raises:
+            ValueError: a network gets none.
+        """
+        modules = self.modules()
+        missing = sorted(modules.keys() - module_states.keys())
+        if missing:
+            raise ValueError(f"no weights for the networks {missing}")
+        for module_id, module in modules.items():
+            module.set_state(module_states[module_id])
         if env_to_module is not None:
             self._runner._env_to_module.set_state(env_to_module)
 

@@ -4,107 +4,149 @@ A hook on each optimizer enforces the masks after every step, so any algorithm's
 serves as it is, and a checkpoint of a pruned policy is an ordinary RLlib checkpoint that opens
 without this package. The functions here run inside the learner's process, wherever that is, by
 `each_learner`.
+
+Parameters and networks of several policies are named `<ModuleID>/<name>`; where RLlib's default
+policy is the only one, by their names alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from prune_search.sparsity.masks import MaskSet
 from prune_search.training.algorithm import each_learner, unwrapped
-from prune_search.training.networks import targets
+from prune_search.training.evidence import ACTIVATION, Collector, Statistics, average
+from prune_search.training.inside import (
+    Held,
+    adaptive,
+    layers,
+    networks_of,
+    optimizers,
+    set_adaptive,
+    target_parameters,
+    trained_parameters,
+)
+from prune_search.training.networks import split_name
+
+__all__ = ["networks_of", "split_name"]
 
 T = TypeVar("T")
 
 _ATTRIBUTE = "_prune_search_masks"
-_ADAPTIVE = ("curr_kl_coeffs_per_module", "last_update_ts_by_mid", "_last_update_ts_by_mid")
 
 
 class LearnerMasks:
-    """One learner's masks and, where a criterion asks for them, its gradients."""
+    """One learner's masks and, where criteria ask for it, what they have seen of its batches."""
 
-    def __init__(self, learner: Any, *, gradients: bool) -> None:
-        self.parameters: dict[str, Tensor] = dict(unwrapped(learner).named_parameters())
+    def __init__(self, learner: Any, needs: frozenset[str]) -> None:
+        self.parameters = trained_parameters(learner)
         self.masks = MaskSet()
-        self.targets = targets(unwrapped(learner))
-        self._gradients: dict[str, Tensor] = {}
-        self._steps = 0
-        for _, optimizer in learner.get_optimizers_for_module(DEFAULT_MODULE_ID):
-            self.masks.attach(optimizer, self.parameters)
-            if gradients:
-                optimizer.register_step_pre_hook(self._collect)
+        self.targets = target_parameters(learner)
+        self.evidence = Collector(self.parameters, needs)
+        self._handles: list[Any] = []
+        self._held: Held | None = None
+        updated: set[int] = set()
+        for optimizer in optimizers(learner):
+            ids = {id(param) for group in optimizer.param_groups for param in group["params"]}
+            updated |= ids
+            if ids.isdisjoint(map(id, self.parameters.values())):
+                continue  # of a number beside the networks, as SAC's temperature
+            self._handles.append(self.masks.attach(optimizer, self.parameters))
+            self.evidence.watch(optimizer)
+        self._fixed = {name for name, p in self.parameters.items() if id(p) not in updated}
+        if ACTIVATION in needs:
+            found = networks_of(learner, units=True)
+            units = [unit for network in found.values() for unit in network.units]
+            self.evidence.watch_units(units, layers(learner))
 
-    def _collect(self, *_: Any) -> None:
-        self._steps += 1
-        for name, parameter in self.parameters.items():
-            if parameter.grad is None:
-                continue
-            if name in self._gradients:
-                self._gradients[name] += parameter.grad
-            else:
-                self._gradients[name] = parameter.grad.detach().clone()
-
-    def gradients(self) -> dict[str, Tensor] | None:
-        """Mean gradient of the algorithm's own loss over the optimizer steps since `restart`.
-
-        Masked weights have one too. None before the first step.
-        """
-        if not self._steps:
-            return None
-        return {name: total / self._steps for name, total in self._gradients.items()}
+    def update(self, masks: dict[str, Tensor], *, restore: bool) -> None:
+        """Installs masks; see `set_masks`."""
+        fixed = sorted(self._fixed & masks.keys())
+        if fixed:
+            raise ValueError(f"no optimizer updates the parameters {fixed}: they can't be masked")
+        self.masks.update(self.parameters, masks, restore=restore)
+        self._mask_targets()
+        self.evidence.restart()
 
     @torch.no_grad()
-    def mask_targets(self) -> None:
+    def _mask_targets(self) -> None:
         """Removes from target networks what the networks they follow have lost.
 
         Their updates average two zeros from then on.
         """
-        for target, main in self.targets.items():
-            if main in self.masks.masks:
-                self.parameters[target].mul_(self.masks.masks[main])
+        for name, target in self.targets:
+            if name in self.masks.masks:
+                target.mul_(self.masks.masks[name])
 
-    def restart(self) -> None:
-        """Forgets the gradients collected so far."""
-        self._gradients, self._steps = {}, 0
+    def hold(self, learner: Any) -> None:
+        """Lets steps change nothing until `release`."""
+        self._held = Held(learner)
+
+    def release(self) -> None:
+        """Ends `hold`; without one, nothing happens."""
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+    def remove(self) -> None:
+        """Takes everything off the learner."""
+        self.release()
+        self.evidence.remove()
+        for handle in self._handles:
+            handle.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks, removed values and collected gradients, as tensors and numbers."""
-        collected = {"gradients": self._gradients, "steps": self._steps}
-        return {**self.masks.state_dict(), **collected}
+        """Masks, removed values and collected statistics, as tensors and numbers."""
+        return {**self.masks.state_dict(), "evidence": self.evidence.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
         self.masks.load_state_dict(state)
-        self._steps = state["steps"]
-        self._gradients = {
-            name: value.to(self.parameters[name].device)
-            for name, value in state["gradients"].items()
-        }
+        self.evidence.load_state_dict(state["evidence"])
 
 
-def attach(algorithm: Algorithm, *, gradients: bool) -> None:
-    """Puts empty masks on every learner, in place of any that were there."""
+def attach(algorithm: Algorithm, needs: frozenset[str] = frozenset()) -> None:
+    """Puts empty masks on every learner, in place of any that were there.
+
+    Args:
+        needs: the statistics that learners collect for criteria, of `evidence.STATISTICS`.
+
+    Raises:
+        ValueError: an unknown statistic, or a network whose units can't be traced for the
+            statistic `activation`.
+    """
 
     def run(learner: Any) -> None:
-        setattr(learner, _ATTRIBUTE, LearnerMasks(learner, gradients=gradients))
+        before: LearnerMasks | None = getattr(learner, _ATTRIBUTE, None)
+        if before is not None:
+            before.remove()
+        setattr(learner, _ATTRIBUTE, LearnerMasks(learner, needs))
 
     each_learner(algorithm, run)
 
 
-def set_masks(algorithm: Algorithm, masks: dict[str, Tensor]) -> None:
-    """New masks on every learner: newly removed weights become zero, their values are kept."""
+def set_masks(algorithm: Algorithm, masks: dict[str, Tensor], *, restore: bool = False) -> None:
+    """New masks on every learner: newly removed weights become zero, their values are kept.
+
+    Statistics start anew.
+
+    Args:
+        masks: by parameter name, True where a weight is kept; others keep their masks.
+        restore: weights that come back have the value that they had when they went; else zero.
+
+    Raises:
+        ValueError: a mask of another shape, or of a parameter that isn't trained.
+    """
 
     def run(learner: Any) -> None:
-        held: LearnerMasks = getattr(learner, _ATTRIBUTE)
-        held.masks.update(held.parameters, masks)
-        held.mask_targets()
-        held.restart()
+        getattr(learner, _ATTRIBUTE).update(masks, restore=restore)
 
     each_learner(algorithm, run)
 
@@ -113,20 +155,37 @@ def weights(algorithm: Algorithm) -> dict[str, Tensor]:
     """A copy of everything that is trained, by parameter name (learners are all equal)."""
 
     def run(learner: Any) -> dict[str, Tensor]:
-        named = unwrapped(learner).named_parameters()
-        return {name: value.detach().cpu().clone() for name, value in named}
+        found = trained_parameters(learner)
+        return {name: value.detach().cpu().clone() for name, value in found.items()}
 
     return one(algorithm, run)
 
 
-def gradients(algorithm: Algorithm) -> dict[str, Tensor] | None:
-    """Mean gradients since the masks last changed, or None if no step was taken since."""
+def evidence(algorithm: Algorithm) -> Statistics | None:
+    """What criteria asked for, since the masks last changed; None if no step was taken since.
 
-    def run(learner: Any) -> dict[str, Tensor] | None:
-        found = getattr(learner, _ATTRIBUTE).gradients()
-        return None if found is None else {name: g.cpu() for name, g in found.items()}
+    By statistic, then by parameter name: `gradient` and `square`, the means of gradients and of
+    their squares over optimizer steps, `movement`, their sum of -weight·gradient, and
+    `activation`, each hidden unit's mean absolute output, for the layers that produce units.
+    """
+    return average(
+        each_learner(algorithm, lambda held: getattr(held, _ATTRIBUTE).evidence.result())
+    )
 
-    return one(algorithm, run)
+
+@contextmanager
+def frozen(algorithm: Algorithm) -> Iterator[None]:
+    """Training iterations under which statistics are collected, but nothing is learned.
+
+    Each optimizer step takes place and is undone, and at the end networks (targets too),
+    optimizer states and numbers that RLlib adapts are what they were, bit for bit. Env steps
+    that were sampled count, and stay in replay buffers.
+    """
+    each_learner(algorithm, lambda learner: getattr(learner, _ATTRIBUTE).hold(learner))
+    try:
+        yield
+    finally:
+        each_learner(algorithm, lambda learner: getattr(learner, _ATTRIBUTE).release())
 
 
 def masks(algorithm: Algorithm) -> dict[str, Tensor]:
@@ -151,45 +210,39 @@ def load_mask_state(algorithm: Algorithm, state: dict[str, Any]) -> None:
 def adaptive_state(algorithm: Algorithm) -> dict[str, dict[str, float]]:
     """What learners hold and RLlib's checkpoints leave out, by module.
 
-    PPO's KL coefficient; the env step of the last update of target networks.
+    KL coefficients, SAC's temperature, MARWIL's norm of advantages; the env step of the last
+    update of target networks.
     """
-
-    def run(learner: Any) -> dict[str, dict[str, float]]:
-        return {
-            attribute: {name: float(value) for name, value in held.items()}
-            for attribute in _ADAPTIVE
-            if (held := getattr(learner, attribute, None)) is not None
-        }
-
-    return one(algorithm, run)
+    return one(algorithm, adaptive)
 
 
 def load_adaptive_state(algorithm: Algorithm, state: dict[str, dict[str, float]]) -> None:
     """Puts back what `adaptive_state` gave."""
+    each_learner(algorithm, lambda learner: set_adaptive(learner, state))
+
+
+def set_lr(algorithm: Algorithm, rate: float | None = None) -> None:
+    """The configured learning rates, where restored optimizers brought their own; or a given one.
+
+    RLlib's schedules set theirs at the next update.
+
+    Args:
+        rate: of all networks' optimizers from now on, in place of the configured ones.
+    """
 
     def run(learner: Any) -> None:
-        for attribute, values in state.items():
-            held = getattr(learner, attribute)
-            for name, value in values.items():
-                if isinstance(held[name], Tensor):
-                    with torch.no_grad():
-                        held[name].fill_(value)
-                else:
-                    held[name] = int(value)
-
-    each_learner(algorithm, run)
-
-
-def set_lr(algorithm: Algorithm) -> None:
-    """The configured learning rate, where a restored optimizer brought its own."""
-    rate = algorithm.config.lr
-    if isinstance(rate, list | tuple):
-        return  # RLlib's schedule sets it at the next update
-
-    def run(learner: Any) -> None:
-        for _, optimizer in learner.get_optimizers_for_module(DEFAULT_MODULE_ID):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        owned = {id(param) for param in trained_parameters(learner).values()}
+        for optimizer in optimizers(learner):
+            params = {id(param) for group in optimizer.param_groups for param in group["params"]}
+            schedules = learner._optimizer_lr_schedules
+            if rate is not None and not params.isdisjoint(owned):
+                schedules[optimizer] = Scheduler(
+                    rate, framework=learner.framework, device=learner._device
+                )
+            schedule = schedules.get(optimizer)
+            if schedule is not None and not schedule.use_schedule:
+                for group in optimizer.param_groups:
+                    group["lr"] = schedule.get_current_value()
 
     each_learner(algorithm, run)
 
@@ -199,6 +252,13 @@ def one(algorithm: Algorithm, run: Callable[[Any], T]) -> T:
     return each_learner(algorithm, run)[0]
 
 
-def module_state(algorithm: Algorithm) -> dict[str, Any]:
-    """The inference network's state, as `RLModule.set_state` takes it."""
-    return one(algorithm, lambda learner: unwrapped(learner).get_state(inference_only=True))
+def module_state(algorithm: Algorithm) -> dict[str, dict[str, Any]]:
+    """The inference networks' states by ModuleID, as `RLModule.set_state` takes them."""
+
+    def run(learner: Any) -> dict[str, dict[str, Any]]:
+        return {
+            name: unwrapped(learner, name).get_state(inference_only=True)
+            for name in sorted(learner.module.keys())
+        }
+
+    return one(algorithm, run)

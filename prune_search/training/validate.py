@@ -22,8 +22,8 @@ from prune_search.training.algorithm import (
     MODULES_PATH,
     algorithm_config,
     checkpoint_config,
-    environment_id,
 )
+from prune_search.training.environments import environment_id
 from prune_search.training.fitting import (
     check_granularities,
     check_thresholds,

@@ -1,0 +1,192 @@
+"""What learners see of their own batches, for criteria that need more than weights.
+
+Gradients are those of the algorithm's own loss at each optimizer step, clipped as the algorithm
+clips them. Statistics of a step are summed up by hooks, each only where it is asked for; nothing
+is added to modules or optimizers that would end up in a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import LongTensor, Tensor, nn
+from torch.optim import Optimizer
+
+from prune_search.sparsity.coupling import Coupling
+
+GRADIENT, SQUARE, MOVEMENT, ACTIVATION = "gradient", "square", "movement", "activation"
+STATISTICS = (GRADIENT, SQUARE, MOVEMENT, ACTIVATION)
+
+Statistics = dict[str, dict[str, Tensor]]
+"""By the statistic's name, then by the parameter's."""
+
+
+class Collector:
+    """One learner's statistics since `restart`.
+
+    Args:
+        parameters: by the names that statistics are given by.
+        needs: of `STATISTICS`.
+
+    Raises:
+        ValueError: an unknown statistic.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], needs: Iterable[str]) -> None:
+        self._needs = frozenset(needs)
+        unknown = sorted(self._needs - set(STATISTICS))
+        if unknown:
+            raise ValueError(f"unknown statistics {unknown}; known: {', '.join(STATISTICS)}")
+        self._parameters = dict(parameters)
+        self._owned: dict[int, list[str]] = {}
+        self._handles: list[Any] = []
+        self.restart()
+
+    def watch(self, optimizer: Optimizer) -> None:
+        """Follows the steps of an optimizer, for the parameters that it updates."""
+        ids = {id(param) for group in optimizer.param_groups for param in group["params"]}
+        self._owned[id(optimizer)] = [
+            name for name, param in self._parameters.items() if id(param) in ids
+        ]
+        if self._needs:
+            self._handles.append(optimizer.register_step_pre_hook(self._before_step))
+
+    def watch_units(self, units: Iterable[Coupling], layers: Mapping[str, nn.Module]) -> None:
+        """Measures the units' outputs, after activation and normalisation, where they are read.
+
+        Args:
+            units: their producing layers are the names of the statistic; those that nothing
+                reads have none.
+            layers: modules by the names of their kernels.
+        """
+        if ACTIVATION not in self._needs:
+            return
+        for unit in units:
+            # All readers get the same values; the first in the network's order is as good as any.
+            read = next((part for part in unit.slices if part.dim == 1), None)
+            if read is None:
+                continue
+            made = [part.parameter for part in unit.slices if part.dim == 0]
+            kernels = [name for name in made if self._parameters[name].dim() >= 2]
+            hook = _ReaderHook(self._outputs, kernels, read.index)
+            self._handles.append(layers[read.parameter].register_forward_pre_hook(hook))
+
+    def restart(self) -> None:
+        """Forgets what was collected so far."""
+        self._sums: Statistics = {name: {} for name in STATISTICS if name in self._needs}
+        self._steps: dict[str, int] = {}
+        self._rows: dict[str, int] = {}
+
+    def result(self) -> Statistics | None:
+        """The statistics as `sparsity.criteria.Evidence` has them; None before the first step.
+
+        Masked weights have gradients too. Movement is a sum, all else are means.
+        """
+        if not self._steps:
+            return None
+        found: Statistics = {}
+        for statistic, sums in self._sums.items():
+            counts = self._rows if statistic == ACTIVATION else self._steps
+            found[statistic] = {
+                name: total if statistic == MOVEMENT else total / counts[name]
+                for name, total in sums.items()
+            }
+        return found
+
+    def remove(self) -> None:
+        """Takes all hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was collected, as tensors and numbers."""
+        return {"sums": self._sums, "steps": self._steps, "rows": self._rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave; statistics that are not asked for here are left."""
+        self.restart()
+        self._steps, self._rows = dict(state["steps"]), dict(state["rows"])
+        for statistic in self._sums:
+            self._sums[statistic] = {
+                name: value.to(self._parameters[name].device, copy=True)
+                for name, value in state["sums"].get(statistic, {}).items()
+            }
+
+    @torch.no_grad()
+    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
+        for name in self._owned[id(optimizer)]:
+            param = self._parameters[name]
+            if param.grad is None:
+                continue
+            self._steps[name] = self._steps.get(name, 0) + 1
+            for statistic, formula in _OF_GRADIENT.items():
+                if statistic in self._needs:
+                    self._add(statistic, name, formula(param.detach(), param.grad))
+
+    def _outputs(self, kernels: list[str], index: LongTensor, inputs: Tensor) -> None:
+        # [rows and positions, inputs] for linear layers, [rows, inputs, ...] for convolutions.
+        values = inputs.abs()
+        values = values.flatten(0, -2) if inputs.dim() < 4 else values.movedim(1, -1).flatten(0, -2)
+        means = values[:, index.to(values.device)].mean(-1)
+        for name in kernels:
+            self._add(ACTIVATION, name, means.sum(0))
+            self._rows[name] = self._rows.get(name, 0) + len(means)
+
+    def _add(self, statistic: str, name: str, value: Tensor) -> None:
+        sums = self._sums[statistic]
+        if name in sums:
+            sums[name] += value
+        else:
+            sums[name] = value.clone()
+
+
+_OF_GRADIENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    GRADIENT: lambda weight, gradient: gradient,
+    SQUARE: lambda weight, gradient: gradient.square(),
+    MOVEMENT: lambda weight, gradient: -weight * gradient,
+}
+
+
+def average(found: list[Statistics | None]) -> Statistics | None:
+    """One for all learners: gradients are the same in each, activations are of their own batches.
+
+    None where a learner has none.
+    """
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
+        return None
+    return {
+        statistic: {
+            name: torch.stack([each[statistic][name].cpu() for each in known]).mean(0)
+            if statistic == ACTIVATION
+            else value.cpu()
+            for name, value in sums.items()
+        }
+        for statistic, sums in known[0].items()
+    }
+
+
+class _ReaderHook:
+    """Shows a layer's inputs to a collector. Copies of the layer show nothing to anyone."""
+
+    def __init__(
+        self,
+        show: Callable[[list[str], LongTensor, Tensor], None],
+        kernels: list[str],
+        index: LongTensor,
+    ) -> None:
+        self._show, self._kernels, self._index = show, kernels, index
+
+    @torch.no_grad()
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._show(self._kernels, self._index, inputs[0].detach())
+
+    def __deepcopy__(self, memo: Any) -> Callable[..., None]:
+        return _nothing
+
+
+def _nothing(*_: Any) -> None:
+    pass

@@ -1,0 +1,54 @@
+"""Algorithms that learn from recorded episodes: where these are, and what reading them takes."""
+
+from __future__ import annotations
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.cql import CQLConfig
+from ray.rllib.algorithms.marwil import MARWILConfig
+
+from prune_search.errors import UserError, one_line
+from prune_search.experiment import Experiment
+
+# BC and IQL are kinds of MARWIL.
+_OFFLINE = (MARWILConfig, CQLConfig)
+
+
+def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
+    """Gives a configuration of BC, MARWIL, CQL or IQL its data, and the spaces that they need.
+
+    Ray Data's tasks and actors run beside a trial, not in what Tune has reserved for it: where
+    trials hold all CPUs, they would wait for ever. So by default they ask for none.
+
+    Raises:
+        UserError: no data where it is needed, data where it isn't, or settings that RLlib refuses.
+    """
+    name, settings = experiment.algorithm.name, experiment.algorithm.offline
+    if not isinstance(config, _OFFLINE):
+        if settings:
+            raise UserError(f"algorithm.offline: {name} samples its own episodes; remove it")
+        return
+    if not settings.get("input_") and not config.is_offline:
+        raise UserError(
+            f"algorithm.offline: {name} learns from recorded episodes; give their paths as input_"
+        )
+    iterations = config.dataset_num_iters_per_learner
+    defaults = {
+        "map_batches_kwargs": {"concurrency": 1, "num_cpus": 0},
+        "input_read_method_kwargs": {"ray_remote_args": {"num_cpus": 0}},
+        # RLlib's default goes through the whole dataset at each iteration, and a learner in the
+        # same process needs a number. CQL can't take one batch there: see docs/algorithms.md.
+        "dataset_num_iters_per_learner": iterations or (2 if isinstance(config, CQLConfig) else 1),
+    }
+    try:
+        config.offline_data(**{**defaults, **settings})
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"algorithm.offline: {one_line(error)}") from None
+    if config.observation_space is None or config.action_space is None:
+        from prune_search.training.validate import make_environment
+
+        environment = make_environment(experiment)
+        config.environment(
+            observation_space=environment.observation_space,
+            action_space=environment.action_space,
+        )
+        environment.close()
