@@ -111,7 +111,7 @@ def compacted(algorithm: Path) -> dict[str, Compacted]:
 def save(modules: Mapping[str, RLModule], target: Path) -> None:
     """Writes each network into a folder of its ModuleID."""
     for module_id, module in modules.items():
-        module.save_to_path((target / module_id).resolve())
+        RLModule.save_to_path(module, (target / module_id).resolve())
 
 
 def _built(spec: RLModuleSpec, state: dict[str, np.ndarray]) -> RLModule:

@@ -28,6 +28,7 @@ from prune_search.experiment import Evaluation, Experiment
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, Point, Return, StudyFolder, TrialRecord
 from prune_search.sparsity.gate import Gate
+from prune_search.sparsity.sensitivity import Curve
 from prune_search.training import learner
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,
@@ -42,6 +43,7 @@ from prune_search.training.cost import policy_cost
 from prune_search.training.evaluation import Evaluator
 from prune_search.training.pruner import Pruner
 from prune_search.training.recovery import Recovery
+from prune_search.training.sensitivity import sensitivity_of
 from prune_search.training.shapes import shrinkable
 
 REPLAY = "replay.pkl"  # beside an algorithm's checkpoint
@@ -88,7 +90,7 @@ class TrialRounds:
             self._plan,
             seed,
             layers=experiment.pruning.layers,
-            curves=self._curves(config) if self._plan.allocation == "sensitivity" else None,
+            curves=self._curves(),
             shrink=experiment.pruning.shrink,
         )
         self._recovery = Recovery(self._algorithm, experiment, baseline, self._plan, seed)
@@ -179,6 +181,16 @@ class TrialRounds:
             before = self._folder.path / self.record.points[number - 1].checkpoint
             (before / REPLAY).unlink(missing_ok=True)
         return point
+
+    def _curves(self) -> dict[str, Curve] | None:
+        """Each layer's sensitivity, where the allocation asks for it."""
+        plan = self._plan
+        if plan.allocation != "sensitivity":
+            return None
+        found = sensitivity_of(
+            self._experiment, self._folder.path, self._baseline, plan.granularity, plan.criterion
+        )
+        return dict(found.curves)
 
     def _look(self, end: int) -> None:
         """Shows batches to a criterion that is to prune before the first training, and has seen

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
+from prune_search.modules import shrunk_class
 from prune_search.record import BaselineRecord
 from prune_search.searchable import as_choices, highest
 from prune_search.training.algorithm import (
@@ -44,6 +45,14 @@ def check(experiment: Experiment) -> None:
     shapes = {name: tuple(value.shape) for name, value in named_weights(modules).items()}
     check_granularities(_networks(modules, experiment), shapes, experiment.pruning)
     checkpoint, pruning = experiment.baseline.checkpoint, experiment.pruning
+    if pruning.shrink and {"neuron", "filter"} & set(as_choices(pruning.granularity)):
+        for module in modules.values():
+            try:
+                shrunk_class(type(module))
+            except ValueError as error:
+                raise UserError(
+                    f"pruning.shrink: {one_line(error)}; or set it to false, to mask units only"
+                ) from None
     if checkpoint:
         _check_checkpoint(Path(checkpoint).expanduser(), experiment, modules)
     if pruning.teacher and highest(pruning.distillation) > 0:

@@ -51,6 +51,17 @@ def resumed(experiment: Any, folder: StudyFolder, baseline: Any, chosen: Plan) -
 
 
 GATED = {"schedule": "gated", "ratio": None, "critic_ratio": None, "start": None, "end": None}
+DENSITIES = {
+    f"{network}.net.mlp.{layer}.weight": density
+    for network, layer, density in (
+        ("encoder.actor_encoder", 0, 1.0),
+        ("encoder.actor_encoder", 2, 0.2),
+        ("encoder.critic_encoder", 0, 0.5),
+        ("encoder.critic_encoder", 2, 0.1),
+        ("pi", 0, 1.0),
+        ("vf", 0, 1.0),
+    )
+}
 KINDS = {
     "neuron": plan(granularity="neuron", allocation="uniform"),
     "dormant": plan(granularity="neuron", criterion="dormant", allocation="global"),
@@ -71,6 +82,8 @@ KINDS = {
     "initial": plan(rewind="initial"),
     "permuted": plan(rewind="permuted"),
     "random": plan(rewind="random", granularity="neuron", allocation="uniform"),
+    "sensitivity": plan(allocation="sensitivity"),
+    "searched": plan(allocation="searched", densities=DENSITIES),
     "distilled": plan(distillation=1.0, temperature=2.0),
 }  # fmt: skip
 
