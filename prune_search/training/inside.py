@@ -142,8 +142,8 @@ class Held:
             hook.remove()
             _put(held)
             optimizer.load_state_dict(before)
-        for held_value, before in zip(self._state, self._values, strict=True):
-            held_value.copy_(before)
+        for value, held_value in zip(self._state, self._values, strict=True):
+            value.copy_(held_value)
         set_adaptive(self._learner, self._adaptive)
 
 
