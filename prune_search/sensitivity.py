@@ -76,8 +76,8 @@ class SensitivityRecord(Record):
             return "No layer was measured."
         most, least = self.ranking[0], self.ranking[-1]
         if self.mean(least) - self.mean(most) < 1e-9:
-            each = "The only layer" if len(self.points) == 1 else "Every layer"
-            return f"{each} keeps the same retention, {self.mean(most):.1%} on average."
+            each = "The only layer" if len(self.points) == 1 else "Every layer alike"
+            return f"{each} keeps a retention of {self.mean(most):.1%} on average."
         return (
             f"Most sensitive: {most}, retention {self.mean(most):.1%} on average over its ratios;"
             f" least sensitive: {least}, {self.mean(least):.1%}."

@@ -60,6 +60,8 @@ def sensitivity(
     """
     if plot is not None and plot.suffix not in _FORMATS:
         raise UserError(f"--plot: must end in .png, .svg, .pdf or .html, got {str(plot)!r}")
+    if plot is not None and not plot.parent.is_dir():  # known before minutes of measuring
+        raise UserError(f"--plot: no folder {str(plot.parent)!r}")
     settings, folder, baseline = _opened(source, storage)
     from prune_search.training.single_layers import check_measurable
 
