@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _STYLES = (("-", "solid", "o"), ("--", "dash", "s"), (":", "dot", "^"), ("-.", "dashdot", "D"))
 _DENSE, _RANDOM = "#1f2937", "#6b7280"
-_ALL = 0.05  # least share of the vertical axis above the dense policy and below random actions
+_MARGIN = 0.05  # least share of the vertical axis above the dense policy and below random actions
 
 
 def sensitivity_figure(record: SensitivityRecord) -> Figure:
@@ -156,7 +156,7 @@ def _interval(
 def _limits(record: SensitivityRecord) -> tuple[float, float]:
     """From random actions to the dense policy, and as far beyond as points lie."""
     values = [point.retention for points in record.points.values() for point in points]
-    return min([0.0, *values]) - _ALL, max([1.0, *values]) + _ALL
+    return min([0.0, *values]) - _MARGIN, max([1.0, *values]) + _MARGIN
 
 
 def _ticks(record: SensitivityRecord) -> list[float]:
