@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control import CartPoleEnv
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
+from ray.tune.registry import register_env
 
 
 class Brittle(CartPoleEnv):
@@ -50,3 +52,54 @@ class Pixels(gym.Env):
 
 
 gym.register("Pixels-v0", entry_point=Pixels)
+
+
+class Pursuit(MultiAgentEnv):
+    """One runner and two chasers on a line; they act together, and a chaser may retire.
+
+    The runner is paid for distance, chasers for nearness. Episodes end at a time that the seed
+    decides, and chaser 2 stops at half of it.
+    """
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__()
+        self.possible_agents = ["runner", "chaser_1", "chaser_2"]
+        self.agents = list(self.possible_agents)
+        line, push = gym.spaces.Box(-50, 50, (3,), np.float32), gym.spaces.Discrete(3)
+        self.observation_spaces = dict.fromkeys(self.possible_agents, line)
+        self.action_spaces = dict.fromkeys(self.possible_agents, push)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None or not hasattr(self, "_random"):
+            self._random = np.random.default_rng(seed)
+        self.agents = list(self.possible_agents)
+        self._place = {agent: float(self._random.normal()) for agent in self.agents}
+        self._steps, self._end = 0, int(self._random.integers(8, 20))
+        return self._see(), {}
+
+    def step(self, actions: dict[str, int]) -> Any:
+        for agent, action in actions.items():
+            self._place[agent] += (action - 1) * (1.0 if agent == "runner" else 0.8)
+        self._steps += 1
+        rewards = {agent: self._reward(agent) for agent in actions}
+        over = self._steps >= self._end
+        ended = dict.fromkeys(actions, over)
+        seen = self._see()
+        if self._steps == self._end // 2:
+            ended["chaser_2"] = True
+            self.agents.remove("chaser_2")
+        return seen, rewards, {**ended, "__all__": over}, {"__all__": False}, {}
+
+    def _see(self) -> dict[str, Any]:
+        places = np.array([self._place[agent] for agent in self.possible_agents], np.float32)
+        return {
+            agent: np.clip(places - self._place[agent], -50, 50).astype(np.float32)
+            for agent in self.agents
+        }
+
+    def _reward(self, agent: str) -> float:
+        away = [abs(self._place["runner"] - self._place[f"chaser_{n}"]) for n in (1, 2)]
+        return min(away) if agent == "runner" else -away[int(agent[-1]) - 1]
+
+
+register_env("pursuit", Pursuit)

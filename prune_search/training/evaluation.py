@@ -143,7 +143,7 @@ class Evaluator:
     def _block(self, seeds: list[int], random: bool) -> NDArray[np.float64]:
         runner = self._runner
         if random:
-            runner.env.action_space.seed(seeds[0])
+            self._seed_actions(seeds[0])
         torch.manual_seed(seeds[0])  # sampled actions
         runner._seed, runner._needs_initial_reset = seeds, True
         explore = self._settings.actions == "sampled"
@@ -163,3 +163,13 @@ class Evaluator:
             steps += chunk
         runner.get_metrics()  # else it keeps every episode for its statistics
         return np.array([totals[name] for name in order])
+
+    def _seed_actions(self, seed: int) -> None:
+        """Seeds the spaces that random actions are sampled from."""
+        if not self._several:
+            self._runner.env.action_space.seed(seed)
+            return
+        environments = [environment.unwrapped for environment in self._runner.env.envs]
+        agents = [(each, agent) for each in environments for agent in each.possible_agents]
+        for number, (environment, agent) in enumerate(agents):
+            environment.get_action_space(agent).seed(seed + number)

@@ -1,0 +1,178 @@
+"""Several policies in one environment, each pruned on its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from prune_search.errors import UserError
+from prune_search.experiment import Experiment
+from prune_search.experiment_file import parse
+from prune_search.sparsity.measure import size
+from prune_search.training import learner
+from prune_search.training.algorithm import algorithm_config, env_steps, sync_weights
+from prune_search.training.checkpoints import CheckpointMeter
+from prune_search.training.evaluation import Evaluator, evaluation_seeds
+from prune_search.training.networks import split_name
+from prune_search.training.policies import policy_mapping
+from tests.algorithms import built, check_zeros, prune
+from tests.environments import Pursuit
+
+PURSUIT = """
+environment:
+  id: pursuit
+  modules: [tests.environments]
+  policies: {runner: [runner], chasers: ["chaser_*"]}
+algorithm:
+  name: PPO
+  training: {train_batch_size_per_learner: 64, minibatch_size: 32, num_epochs: 2}
+  model: {fcnet_hiddens: [16, 16], vf_share_layers: false}
+evaluation: {episodes: 5, envs: 4}
+resources: {envs_per_env_runner: 2}
+"""
+DQN = [
+    "algorithm.name=DQN",
+    "algorithm.training={train_batch_size_per_learner: 16,"
+    " num_steps_sampled_before_learning_starts: 16, target_network_update_freq: 4,"
+    " replay_buffer_config: {type: MultiAgentPrioritizedEpisodeReplayBuffer, capacity: 2000,"
+    " alpha: 0.6, beta: 0.4}}",
+]
+
+
+def pursuit(*overrides: str) -> Experiment:
+    return parse(PURSUIT, list(overrides))
+
+
+def small(*overrides: str) -> Any:
+    config = algorithm_config(pursuit(*overrides), seed=1)
+    return config.reporting(min_sample_timesteps_per_iteration=20)
+
+
+@pytest.mark.parametrize("granularity", ["weight", "neuron"])
+@pytest.mark.parametrize("overrides", [[], DQN], ids=["ppo", "dqn"])
+def test_each_policy_is_pruned_on_its_own(
+    local_ray: None, tmp_path: Path, granularity: str, overrides: list[str]
+) -> None:
+    experiment = pursuit(*overrides)
+    with built(small(*overrides)) as algorithm:
+        algorithm.train()
+        masks = prune(algorithm, granularity)
+        assert {split_name(name)[0] for name in masks} == {"runner", "chasers"}
+        found = learner.one(algorithm, lambda held: learner.networks_of(held, units=False))
+        roles = ["actor", "critic"] if not overrides else ["actor"]
+        assert sorted(found) == [
+            f"{name}/{role}" for name in ("chasers", "runner") for role in roles
+        ]
+        weights = learner.weights(algorithm)
+        for network in found.values():
+            acting = {name: weights[name] for name in network.parameters}
+            assert size(acting).weight_sparsity == pytest.approx(0.5, abs=0.15)
+        for _ in range(2):
+            algorithm.train()
+            check_zeros(algorithm, masks)
+        evaluator = Evaluator(algorithm.config, experiment.evaluation)
+        evaluator.load(learner.module_state(algorithm))
+        actors = {name for net in found.values() if net.role == "actor" for name in net.parameters}
+        assert set(evaluator.parameters()) == actors
+        measured = evaluator.measure(0, 5)
+        steps, weights = env_steps(algorithm), learner.weights(algorithm)
+        algorithm.save_to_path(tmp_path)
+        state = learner.mask_state(algorithm)
+    again = CheckpointMeter(experiment).measure(tmp_path, 0, 5)
+    assert again.returned == measured
+    assert again.size.sparsity == size({name: weights[name] for name in actors}).sparsity
+    with built(small(*overrides)) as restored:
+        learner.attach(restored)
+        restored.restore_from_path(tmp_path)
+        learner.load_mask_state(restored, state)
+        sync_weights(restored)
+        assert env_steps(restored) == steps
+        restored.train()
+        check_zeros(restored, masks)
+
+
+def test_policies_that_are_not_trained_are_left_alone(local_ray: None) -> None:
+    config = small().multi_agent(policies_to_train=["runner"])
+    with built(config) as algorithm:
+        masks = prune(algorithm, "neuron")
+        assert {split_name(name)[0] for name in masks} == {"runner"}
+        algorithm.train()
+        check_zeros(algorithm, masks)
+        assert set(learner.module_state(algorithm)) == {"runner", "chasers"}
+
+
+def test_evidence_and_frozen_steps_of_all_policies(local_ray: None) -> None:
+    with built(small()) as algorithm:
+        learner.attach(algorithm, frozenset({"gradient", "activation"}))
+        before = learner.weights(algorithm)
+        with learner.frozen(algorithm):
+            algorithm.train()
+        after = learner.weights(algorithm)
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        found = learner.evidence(algorithm)
+        assert found is not None
+        assert {split_name(name)[0] for name in found["activation"]} == {"runner", "chasers"}
+        assert found["gradient"].keys() == before.keys()
+
+
+def test_returns_are_those_of_a_plain_loop(local_ray: None) -> None:
+    """The sum over agents, one whole episode for each seed, whichever ends first."""
+    experiment = pursuit()
+    evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
+    modules, mapping = evaluator.modules(), policy_mapping(experiment.environment.policies or {})
+    for module in modules.values():
+        for weight in module.parameters():
+            weight.data += 0.5 * torch.randn(weight.shape)
+    seeds, expected = evaluation_seeds(0, 6), []
+    for seed in seeds:
+        environment = Pursuit()
+        observations, _ = environment.reset(seed=seed)
+        total, ended = 0.0, False
+        while not ended:
+            actions = {}
+            for agent in environment.agents:
+                batch = {"obs": torch.as_tensor(observations[agent]).unsqueeze(0)}
+                logits = modules[mapping(agent)].forward_inference(batch)["action_dist_inputs"]
+                actions[agent] = int(logits.argmax())
+            observations, rewards, ends, _, _ = environment.step(actions)
+            total, ended = total + sum(rewards.values()), ends["__all__"]
+        expected.append(total)
+    assert len(set(expected)) == 6
+    assert evaluator.returns(seeds).tolist() == pytest.approx(expected)
+    assert evaluator.returns(seeds[2:3]).tolist() == pytest.approx(expected[2:3])
+    random = [evaluator.returns(seeds, random=True).tolist() for _ in range(2)]
+    assert random[0] == random[1] != expected
+
+
+def test_a_checkpoint_opens_without_this_package(local_ray: None, tmp_path: Path) -> None:
+    with built(small()) as algorithm:
+        algorithm.save_to_path(tmp_path)
+    program = f"""
+import pickle, sys
+sys.modules["prune_search"] = None  # an import of it fails
+content = pickle.load(open({str(tmp_path / "class_and_ctor_args.pkl")!r}, "rb"))
+(config,), _ = content["ctor_args_and_kwargs"]
+mapping = config["policy_mapping_fn"] if isinstance(config, dict) else config.policy_mapping_fn
+print(mapping("chaser_2", None), mapping("runner", None))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["chasers", "runner"]
+
+
+def test_an_agent_without_policy_is_named() -> None:
+    mapping = policy_mapping({"runner": ["run*"]})
+    assert mapping("runner", None, worker=1) == "runner"
+    with pytest.raises(ValueError, match=r"none acts for agent 'chaser_1'; they name .*run\*"):
+        mapping("chaser_1", None)
+
+
+def test_unknown_environment_is_named() -> None:
+    with pytest.raises(UserError, match=r"environment\.id: .*pursue"):
+        algorithm_config(pursuit("environment.id=pursue"), seed=0)
