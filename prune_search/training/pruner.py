@@ -84,6 +84,7 @@ class Pruner:
         }
         self._fraction = 0.0  # how much of the schedule's way the masks have gone
         self._ratio: float | None = None  # what the gate has set
+        self._went: Tensors = {}  # the ratio at which each weight went; infinite where kept
         self._regrown = 0  # how often drop and grow was due
 
     def target(self, progress: float) -> float:
@@ -120,25 +121,23 @@ class Pruner:
     def to_ratio(self, ratio: float) -> bool:
         """Prunes every network in scope to a ratio, or gives back down to it; True on a change.
 
-        What comes back has the value that it had when it went.
+        What went last comes back first, with the values that it had when it went; what is kept
+        stays. At a ratio that was in force before, the masks are those of then again.
         """
+        old = self._masks()
+        if ratio < (self._ratio or 0.0):
+            new = {name: went > ratio for name, went in self._went.items()}
+        else:
+            evidence = learner.evidence(self._algorithm) if self._criterion.needs else {}
+            if evidence is None:
+                return False
+            weights, new = self._weights(), dict(old)
+            for name in self.finals:
+                new |= self._select(name, ratio, weights, evidence, old)
         self._ratio = ratio
-        evidence = learner.evidence(self._algorithm) if self._criterion.needs else {}
-        if evidence is None:
-            return False
-        weights, old = self._weights(), self._masks()
-        whole = learner.mask_state(self._algorithm)["removed"]
-        weights = {
-            name: torch.where(old[name], weight, whole[name]) if name in old else weight
-            for name, weight in weights.items()
-        }
-        new = dict(old)
-        for name in self.finals:
-            layers = self._layers[name]
-            kept = sum(int(old[layer].count_nonzero()) for layer in layers if layer in old)
-            dense = sum(weights[layer].numel() for layer in layers)
-            less = old and 1 - kept / dense > ratio
-            new |= self._select(name, ratio, weights, evidence, {} if less else old)
+        for name, kept in new.items():
+            went = self._went.get(name, torch.full(kept.shape, torch.inf, dtype=torch.float64))
+            self._went[name] = torch.where(kept, torch.inf, went.clamp(max=ratio))
         return self._install(new, old, restore=True)
 
     def regrow(self, steps: int, progress: float) -> bool:
@@ -195,6 +194,7 @@ class Pruner:
             **learner.mask_state(self._algorithm),
             "fraction": self._fraction,
             "ratio": self._ratio,
+            "went": self._went,
             "regrown": self._regrown,
             "removal": self.removal.state_dict(),
         }
@@ -209,7 +209,7 @@ class Pruner:
         """Takes over what `state_dict` gave; the networks have its shapes and weights by now."""
         learner.load_mask_state(self._algorithm, state)
         self._fraction, self._ratio = state["fraction"], state["ratio"]
-        self._regrown = state["regrown"]
+        self._went, self._regrown = state["went"], state["regrown"]
 
     def sizes(self) -> tuple[Size, Size, int]:
         """Counted from tensors: inference networks, all that is trained, and the inference
