@@ -73,8 +73,20 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["pruning.x=1"], "pruning.x: unknown key"),
         (["search.trials=x"], "search.trials: input should be a valid integer"),
         (["environment.id=CartPol-v1"], "environment.id: unknown 'CartPol-v1'; known are:"),
-        (["algorithm.name=DDPG"], "algorithm.name: unknown 'DDPG'; known are: PPO"),
-        (["pruning.criterion=magic"], "'magnitude', 'threshold', 'random', 'gradient' or 'sal"),
+        (["algorithm.name=DDPG"], "algorithm.name: unknown 'DDPG'; known are: PPO, APPO"),
+        (["pruning.criterion=magic"], "'magnitude', 'threshold', 'random', 'gradient', 'sal"),
+        (["pruning.layers=[body*]"], "pruning.layers: 'body*' matches none of the kernels"),
+        (
+            ["pruning.granularity=filter", "pruning.criterion=magnitude"],
+            "filter finds no units in this network; it needs convolutions",
+        ),
+        (
+            ["environment.id=Acrobot-v1", "pruning.granularity=2:4", "pruning.criterion=magnitude"],
+            "2:4 needs layers whose number of inputs 4 divides, and encoder.actor_encoder.net.mlp.0",
+        ),
+        (["environment.policies={a: [x]}"], "'CartPole-v1' is an environment of one agent"),
+        (["algorithm.name=BC"], "BC learns from recorded episodes"),
+        (["pruning.distillation=1", "pruning.teacher=nowhere"], "pruning.teacher: no folder"),
         (["algorithm.training.speed=9"], "algorithm.training:"),
         (["algorithm.model.hiddens=[4]"], "algorithm.model: unknown 'hiddens'; known are:"),
         (["algorithm.training.minibatch_size=99999"], "algorithm: RLlib refuses its settings"),
@@ -116,6 +128,9 @@ def test_checkpoints_of_something_else(command: Command, baseline: Any, tmp_path
     assert "does not fit: encoder.actor_encoder.net.mlp.0.weight has shape (16, 4)" in run(
         checkpoint, "algorithm.model.fcnet_hiddens=[8, 8]"
     )
+    teacher = (f"pruning.teacher={baseline.checkpoint}", "pruning.distillation=1.0")
+    assert "pruning.teacher" in (said := run("environment.id=Acrobot-v1", *teacher))
+    assert "Discrete(2)" in said and "Discrete(3)" in said
     corrupt = tmp_path / "corrupt"
     corrupt.mkdir()
     (corrupt / "class_and_ctor_args.pkl").write_bytes(pickle.dumps({"class": int})[:-3])

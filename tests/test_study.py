@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import optuna
 import pytest
+from ray.rllib.core.rl_module.rl_module import RLModule
 from rich.console import Console
 
 from prune_search import cli
@@ -121,6 +122,12 @@ def test_show_evaluate_and_restore(
     assert "sparsity" in command("evaluate", "whole", "baseline")
     for name in ("baseline", points[0].name):
         command("restore", "whole", name, "--to", name.replace("/", "-"))
+    assert "non-zero) -> " in command("compact", "whole", points[-1].name, "--to", "compact")
+    small = RLModule.from_checkpoint(tmp_path / "compact" / "default_policy")
+    assert sum(value.numel() for value in small.parameters()) == points[-1].compact
+    command("restore", "whole", points[-1].name, "--dense", "--to", "dense")
+    dense = RLModule.from_checkpoint(tmp_path / "dense" / "default_policy")
+    assert sum(int(value.count_nonzero()) for value in dense.parameters()) > points[-1].nonzero
     record = study.study()
     assert record is not None and record.baseline is not None
     for copy, source in (
@@ -211,6 +218,21 @@ def test_a_trial_that_fails_does_not_end_the_study(
         optuna.trial.TrialState.FAIL,
         optuna.trial.TrialState.COMPLETE,
     ]
+
+
+def test_a_threshold_that_removes_a_layer_is_refused(
+    tiny: Any, shared_storage: Path, baseline: Any
+) -> None:
+    """Only the trained weights can tell: said before any trial begins."""
+    experiment = tiny(
+        "pruning.criterion=threshold",
+        "pruning.threshold=50.0",
+        "pruning.threshold_unit=absolute",
+        storage=shared_storage,
+    )
+    with pytest.raises(UserError, match=r"50 \(absolute\) would remove all of encoder"):
+        complete(experiment, "emptied")
+    assert not StudyFolder(shared_storage, "emptied").trials()
 
 
 def test_a_baseline_no_better_than_chance_is_refused(tiny: Any, tmp_path: Path) -> None:

@@ -256,6 +256,20 @@ def load_replay(algorithm: Algorithm, path: Path) -> None:
             algorithm.local_replay_buffer.set_state(pickle.load(stream))
 
 
+def postpone_learning(algorithm: Algorithm, steps: int) -> None:
+    """Fills an empty replay buffer before updates: env steps of an earlier life are not in it.
+
+    Args:
+        steps: env steps that the algorithm counts already.
+    """
+    config = algorithm.config
+    if algorithm.local_replay_buffer is None or config is None:
+        return
+    frozen, config._is_frozen = config._is_frozen, False
+    config.num_steps_sampled_before_learning_starts += steps
+    config._is_frozen = frozen
+
+
 def _seed_process(seed: int) -> None:
     import random
 

@@ -94,6 +94,7 @@ def compacted(algorithm: Path) -> dict[str, Compacted]:
             found = compact_policy(acting)
             shapes = {name: tuple(value.shape) for name, value in found.module.named_parameters()}
             spec.model_config = {**config_dict(spec.model_config), SHAPES: shapes}
+            assert isinstance(found.module, RLModule)
             small = _built(spec, found.module.get_state(inference_only=True))
         except (ValueError, RuntimeError) as error:
             raise UserError(f"point: {module_id} can't be compacted: {one_line(error)}") from None

@@ -68,6 +68,8 @@ class Recovery:
     def set_lr(self, done: int, left: int) -> None:
         """The learning rate after `done` of a round's `left` env steps, where it is rewound."""
         if self._rates is not None:
+            # A round that is longer than the baseline's training replays all of it.
+            left, done = min(left, self._total), min(done, left, self._total)
             rate = rewinding.rewound_lr(self._rates, self._total, left, done)
             learner.set_lr(self._algorithm, rate * self._plan.lr_scale)
 

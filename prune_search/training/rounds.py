@@ -35,6 +35,7 @@ from prune_search.training.algorithm import (
     algorithm_config,
     env_steps,
     load_replay,
+    postpone_learning,
     reseed,
     save_replay,
     sync_weights,
@@ -84,7 +85,11 @@ class TrialRounds:
         self._algorithm = config.build_algo()
         if self._plan.origin == "baseline":
             self._algorithm.restore_from_path(baseline.checkpoint)
-            load_replay(self._algorithm, Path(baseline.checkpoint).with_name(REPLAY))
+            replay = Path(baseline.checkpoint).with_name(REPLAY)
+            if replay.is_file():
+                load_replay(self._algorithm, replay)
+            else:  # a checkpoint of the user's
+                postpone_learning(self._algorithm, env_steps(self._algorithm))
         self._pruner = Pruner(
             self._algorithm,
             self._plan,

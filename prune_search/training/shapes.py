@@ -22,7 +22,7 @@ def shrinkable(config: AlgorithmConfig) -> AlgorithmConfig:
     A class of the user's own can't be shrunk unless it has the mixin, and is masked only.
     """
     try:
-        return shaped(config, dict.fromkeys(config.policies, {}))
+        return shaped(config, {module_id: {} for module_id in config.policies})
     except ValueError:
         return config
 
