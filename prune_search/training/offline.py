@@ -14,10 +14,11 @@ _OFFLINE = (MARWILConfig, CQLConfig)
 
 
 def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
-    """Gives a configuration of BC, MARWIL, CQL or IQL its data, and the spaces that they need.
+    """Gives a configuration of BC, MARWIL, CQL or IQL its data.
 
     Ray Data's tasks and actors run beside a trial, not in what Tune has reserved for it: where
-    trials hold all CPUs, they would wait for ever. So by default they ask for none.
+    trials hold all CPUs, they would wait for ever. So by default they ask for none, but for the
+    one that lists files, which takes a CPU for a moment whatever is asked for.
 
     Raises:
         UserError: no data where it is needed, data where it isn't, or settings that RLlib refuses.
@@ -43,12 +44,5 @@ def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
         config.offline_data(**{**defaults, **settings})
     except (TypeError, AttributeError, ValueError) as error:
         raise UserError(f"algorithm.offline: {one_line(error)}") from None
-    if config.observation_space is None or config.action_space is None:
-        from prune_search.training.validate import make_environment
-
-        environment = make_environment(experiment)
-        config.environment(
-            observation_space=environment.observation_space,
-            action_space=environment.action_space,
-        )
-        environment.close()
+    # RLlib can neither restore nor evaluate them without env runners; they sample nothing.
+    config._is_online = True

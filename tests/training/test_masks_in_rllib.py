@@ -8,7 +8,7 @@ import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from prune_search.experiment import Plan
+from prune_search.pruning import Plan
 from prune_search.training import learner
 from prune_search.training.algorithm import (
     algorithm_config,
@@ -96,7 +96,7 @@ def test_masks_hold_over_updates(algorithm: Any, chosen: Plan) -> None:
     for _ in range(2):
         algorithm.train()
         check_zeros(algorithm, masks)
-    acting, trained = pruner.sizes(learner.weights(algorithm))
+    acting, trained, _ = pruner.sizes()
     counted = {name: int((~mask).sum()) for name, mask in masks.items()}
     zeros = trained.parameters - trained.nonzero
     assert zeros == sum(counted.values())  # nothing else became zero, and nothing came back
@@ -120,7 +120,7 @@ def test_without_the_hook_adam_fills_the_zeros(algorithm: Any) -> None:
 
     algorithm.learner_group.foreach_learner(detach)
     algorithm.train()
-    assert pruner.sizes(learner.weights(algorithm))[0].weight_sparsity < 0.1
+    assert pruner.sizes()[0].weight_sparsity < 0.1
 
 
 def test_env_runner_acts_by_the_pruned_weights_at_once(algorithm: Any) -> None:
@@ -152,7 +152,7 @@ def test_schedule_is_followed_and_masks_only_shrink(algorithm: Any) -> None:
         masks = learner.masks(algorithm)
         assert all(torch.all(kept[name] | ~masks[name]) for name in kept)
         kept = masks
-        reached.append(pruner.sizes(learner.weights(algorithm))[0].weight_sparsity)
+        reached.append(pruner.sizes()[0].weight_sparsity)
     expected = [0.8 * (1 - (1 - min(1, p / 0.8)) ** 3) for p in (0, 0.2, 0.4, 0.4, 0.6, 0.8, 1)]
     assert reached == pytest.approx(expected, abs=0.003)
 
