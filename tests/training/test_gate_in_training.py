@@ -191,6 +191,5 @@ def test_the_gate_follows_a_task_that_changes(local_ray: None, world: Path, tmp_
     assert after[0].retention < pruning.floor, told
     # ... so weights come back, as they held once in the old world, until it is relearned.
     lowest = min(after, key=lambda point: point.target)
-    print(*told, sep="\n")
     assert 1 - lowest.target >= 2 * (1 - before[-1].target), told
     assert lowest.nonzero > before[-1].nonzero, told
