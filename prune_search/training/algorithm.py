@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,7 +41,7 @@ from prune_search.errors import UserError, one_line, unknown
 from prune_search.experiment import Experiment
 from prune_search.training.environments import environment_id
 from prune_search.training.offline import set_offline_data
-from prune_search.training.pausing import paused
+from prune_search.training.pausing import paused, use_up_batches
 from prune_search.training.policies import set_policies
 
 T = TypeVar("T")
@@ -173,7 +172,7 @@ def each_learner(algorithm: Algorithm, run: Callable[[Any], T]) -> list[T]:
     """
 
     def between_updates(learner: Any) -> T:
-        _use_up_batches(learner)
+        use_up_batches(learner)
         with paused(learner):
             return run(learner)
 
@@ -186,20 +185,6 @@ def each_learner(algorithm: Algorithm, run: Callable[[Any], T]) -> list[T]:
     if len(results) < max(1, len(group)):
         raise RuntimeError(f"{len(results)} of {len(group)} learners answered; the others are lost")
     return [result.get() for result in results]
-
-
-def _use_up_batches(learner: Any) -> None:
-    """Waits for a learner thread that has batches left when RLlib's iteration ends (APPO's).
-
-    Else the weights would change between an evaluation and the checkpoint that it is of.
-    """
-    thread = getattr(learner, "_learner_thread", None)
-    while (
-        thread is not None
-        and thread.is_alive()
-        and (thread._in_queue.qsize() or learner._gpu_loader_in_queue.qsize())
-    ):
-        time.sleep(0.001)
 
 
 def env_steps(algorithm: Algorithm) -> int:

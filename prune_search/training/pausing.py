@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 _POLL_S = 0.001
@@ -61,9 +62,48 @@ def _waits(thread: Any, held: Any) -> bool:
     while frame is not None:
         if frame.f_code is held.__code__:
             return True
-        # Other queues are read as well, in the midst of its work.
-        of_queue = frame.f_code is type(incoming).get.__code__
-        if of_queue and frame.f_locals.get("self") is incoming:
+        if _reads(frame, incoming):
             return True
         frame = frame.f_back
     return not thread.is_alive()
+
+
+def _reads(frame: FrameType, incoming: Any) -> bool:
+    """Whether a frame is a call of this queue's `get`: others are read in the midst of work."""
+    of_queue = frame.f_code is type(incoming).get.__code__
+    return of_queue and frame.f_locals.get("self") is incoming
+
+
+def use_up_batches(learner: Any, timeout: float = 60.0) -> None:
+    """Waits until a learner's thread has no batch left: APPO's go on after RLlib's iteration.
+
+    Else weights would change between an evaluation and the checkpoint that it is of.
+
+    Args:
+        learner: a learner, in its own process, that gets no batches meanwhile.
+        timeout: seconds to wait.
+
+    Raises:
+        RuntimeError: there were batches left at the end of it.
+    """
+    thread = getattr(learner, "_learner_thread", None)
+    end = time.monotonic() + timeout
+    while thread is not None and not _idle(learner, thread):
+        if time.monotonic() > end:
+            raise RuntimeError(f"a learner's batches were not used up within {timeout:g} s")
+        time.sleep(_POLL_S)
+
+
+def _idle(learner: Any, thread: Any) -> bool:
+    """Whether a learner thread waits for a batch, and there is none."""
+    if not thread.is_alive():
+        return True
+    if learner._gpu_loader_in_queue.qsize() or thread._in_queue.qsize():
+        return False
+    # A batch that was taken out of the queue is in the frame before it counts as gone.
+    frame = sys._current_frames().get(thread.ident)
+    while frame is not None:
+        if _reads(frame, thread._in_queue):
+            return not {"batch", "item"} & frame.f_locals.keys()
+        frame = frame.f_back
+    return False
