@@ -108,10 +108,14 @@ def targets(module: RLModule) -> dict[str, str]:
     """Names of the target networks' parameters, and of the trained ones that each follows."""
     if not isinstance(module, TargetNetworkAPI):
         return {}
+    try:
+        pairs = module.get_target_network_pairs()
+    except AttributeError:  # they are made by learners: a network that is none's has none
+        return {}
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     return {
         names[id(target)]: names[id(main)]
-        for main_net, target_net in module.get_target_network_pairs()
+        for main_net, target_net in pairs
         for main, target in zip(main_net.parameters(), target_net.parameters(), strict=True)
     }
 

@@ -1,4 +1,4 @@
-"""What it is for: a policy without 93 % of its weights, physically smaller, that plays as before."""
+"""A policy without 93 % of its weights, physically smaller, that plays as before."""
 
 from __future__ import annotations
 

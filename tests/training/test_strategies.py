@@ -80,6 +80,7 @@ KINDS = {
         schedule="one_shot", regrowth="set", drop_fraction=0.3, regrow_every=500, end=0.9
     ),
     "initial": plan(rewind="initial"),
+    "early": plan(rewind="early", schedule="one_shot", end=None),
     "permuted": plan(rewind="permuted"),
     "random": plan(rewind="random", granularity="neuron", allocation="uniform"),
     "sensitivity": plan(allocation="sensitivity"),
@@ -206,3 +207,31 @@ def test_scoring_before_training_moves_no_weight(tiny: Any, baseline: Any, tmp_p
     acting, _, _ = pruner.sizes()
     algorithm.stop()
     assert acting.weight_sparsity == pytest.approx(0.8, abs=0.01)
+
+
+def test_learning_rates_are_those_of_the_end_of_the_baselines_training(
+    tiny: Any, baseline: Any, tmp_path: Path
+) -> None:
+    """Renda et al. 2020: a round of 1,000 steps replays the schedule's last 1,000, and again."""
+    experiment = tiny("algorithm.training.lr=[[0, 0.002], [12000, 0.0]]")
+    rounds = TrialRounds(
+        experiment, StudyFolder(tmp_path, "study"), baseline, 0, plan(rewind="learning_rate")
+    )
+    algorithm = rounds._algorithm
+    assert algorithm is not None
+    for _ in range(2):
+        before = rounds.record.env_steps
+        rounds.step()
+        # The last iteration began 512 steps into the round, of 1,000 or a little less.
+        left = (len(rounds.record.points) * 1000) - before
+        position = baseline.env_steps - left + 512
+        (rate,) = learner.one(
+            algorithm,
+            lambda held: [
+                group["lr"]
+                for _, optimizer in held.get_optimizers_for_module("default_policy")
+                for group in optimizer.param_groups
+            ],
+        )
+        assert rate == pytest.approx(0.002 * (1 - position / 12000), rel=1e-3)
+    rounds.stop()
