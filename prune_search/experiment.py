@@ -68,7 +68,7 @@ class Baseline(Section):
     until_return: float | None = None
     """Stop earlier, once the evaluated return reaches this; looked at every tenth of env_steps."""
     early: Share = 0.1
-    """Share of env_steps after which the weights are kept that `pruning.rewind: early` returns to."""
+    """Share of env_steps after which weights are kept; `pruning.rewind: early` returns to them."""
     seed: NaturalInt = 0
     """Seed of the training."""
 

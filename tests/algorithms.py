@@ -16,8 +16,8 @@ from prune_search.experiment_file import parse
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.selection import select
 from prune_search.training import learner
-from prune_search.training.algorithm import algorithm_config, each_learner, sync_weights
-from prune_search.training.inside import optimizers, target_parameters, trained_parameters
+from prune_search.training.algorithm import algorithm_config, sync_weights
+from prune_search.training.invariants import alive
 
 MLP = "model: {fcnet_hiddens: [16, 16], head_fcnet_hiddens: [12]"
 REPLAY = """
@@ -151,42 +151,4 @@ def prune(algorithm: Any, granularity: str, ratio: float = 0.5) -> dict[str, Ten
 
 def check_zeros(algorithm: Any, masks: dict[str, Tensor]) -> None:
     """Masked entries are exactly zero in every learner, its moments, targets and env runners."""
-
-    def alive(tensor: Tensor, name: str) -> bool:
-        return bool(torch.count_nonzero(tensor[~masks[name]]))
-
-    def in_learner(held: Any) -> list[str]:
-        parameters = trained_parameters(held)
-        bad = [name for name in masks if alive(parameters[name], name)]
-        bad += [
-            f"target of {name}"
-            for name, value in target_parameters(held)
-            if name in masks and alive(value, name)
-        ]
-        moments = 0
-        for optimizer in optimizers(held):
-            for name in masks:
-                state = optimizer.state.get(parameters[name], {})
-                for key in state.keys() & {"exp_avg", "exp_avg_sq"}:
-                    moments += 1
-                    bad += [f"{key} of {name}"] if alive(state[key], name) else []
-        return bad if moments >= 2 * len(masks) else [*bad, "moments were not found"]
-
-    several = algorithm.config.is_multi_agent
-
-    def in_runner(runner: Any) -> list[str]:
-        modules = dict(runner.module.items()) if several else {"default_policy": runner.module}
-        parameters = {
-            f"{module_id}/{name}" if several else name: parameter
-            for module_id, module in modules.items()
-            for acting in [module.get_state(inference_only=True)]
-            for name, parameter in module.named_parameters()
-            if name in acting
-        }
-        seen = masks.keys() & parameters.keys()
-        return [name for name in seen if alive(parameters[name], name)] if seen else ["no masks"]
-
-    assert each_learner(algorithm, in_learner) == [[]] * max(1, algorithm.config.num_learners)
-    if algorithm.env_runner_group is not None:
-        answers = algorithm.env_runner_group.foreach_env_runner(in_runner)
-        assert answers == [[]] * (1 + algorithm.config.num_env_runners)
+    assert alive(algorithm, masks) == []

@@ -82,7 +82,7 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             ["environment.id=Acrobot-v1", "pruning.granularity=2:4", "pruning.criterion=magnitude"],
-            "2:4 needs layers whose number of inputs 4 divides, and encoder.actor_encoder.net.mlp.0",
+            "2:4 needs layers whose number of inputs 4 divides, and encoder.actor_encoder.net.mlp",
         ),
         (["environment.policies={a: [x]}"], "'CartPole-v1' is an environment of one agent"),
         (["algorithm.name=BC"], "BC learns from recorded episodes"),

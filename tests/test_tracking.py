@@ -169,7 +169,7 @@ def test_metrics_draw_the_curve_and_tell_trials_apart(finished: Finished) -> Non
         assert metrics[key] == short(expected[key])
         assert {item.step for item in finished.history("t00", key)} == {0}
     assert metrics["env_steps"] == trial.env_steps
-    assert len(metrics) <= 22
+    assert len(metrics) <= 24  # each is a chart of its own
 
 
 def test_the_summary_run_holds_the_study(finished: Finished) -> None:

@@ -104,7 +104,8 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       points being all of the trial's, like the front's but without strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
       physical, compact, macs, compression, return_iqm, return_low, return_high, retention,
-      env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high}`, by rising sparsity.
+      env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high}`, by rising
+      sparsity.
 
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, get_args
 
 import typer
 
 from prune_search import experiment_file
-from prune_search.cli._app import Name, Storage, benchmarks, opened
+from prune_search.cli._app import Address, Name, Storage, benchmarks, err, opened
+from prune_search.errors import UserError, unknown
+from prune_search.pruning import Granularity
 
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
 Preset = Annotated[str, typer.Option(help="Preset or experiment file.")]
@@ -40,6 +43,66 @@ def benchmark_removal(
     settings = experiment_file.load(preset, [f"algorithm.model.fcnet_hiddens=[{hidden}, {hidden}]"])
     result = removal_speed(settings, pairs)
     print(f"learner update, {hidden}x{hidden}, after removal / dense: {result}, {pairs} pairs")
+
+
+@benchmarks.command("methods")
+def benchmark_methods(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")
+    ] = None,
+    algorithm: Annotated[
+        list[str] | None, typer.Option(help="Of this algorithm alone; may be repeated.")
+    ] = None,
+    granularity: Annotated[
+        list[str] | None, typer.Option(help="Of this granularity alone; may be repeated.")
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Every criterion, granularity and allocation on every algorithm, and whether zeros hold.
+
+    Each is run for some updates on a small network; half an hour in all on two cores. Ends with
+    status 1 if anything did not hold.
+    """
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from prune_search.experiment import Resources
+    from prune_search.matrix.cells import strategies
+    from prune_search.matrix.run import run
+    from prune_search.matrix.table import markdown
+    from prune_search.training.algorithm import ALGORITHMS
+    from tuners.connection import connection
+
+    names, granularities = algorithm or list(ALGORITHMS), granularity or get_args(Granularity)
+    for field, given, known in (
+        ("--algorithm", names, ALGORITHMS),
+        ("--granularity", granularities, get_args(Granularity)),
+    ):
+        wrong = next((value for value in given if value not in known), None)
+        if wrong is not None:
+            raise unknown(field, wrong, known)
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out: no folder {str(out.parent)!r}")
+    chosen = [
+        strategy
+        for strategy in strategies()
+        if strategy.granularity in granularities and strategy.refusal is None
+    ]
+    cells, failed = [], 0
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with connection(Resources(address=address)), Progress(*columns, console=err) as progress:
+        task = progress.add_task("cells", total=len(names) * len(chosen))
+        for cell in run(names, chosen):
+            cells.append(cell)
+            failed += bool(cell.problems)
+            done = f"{cell.algorithm} {cell.strategy.granularity}, {failed} failed"
+            progress.update(task, advance=1, description=done)
+    text = markdown(names, cells)
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+    if failed:
+        raise typer.Exit(1)
 
 
 @benchmarks.command("wall")

@@ -66,7 +66,8 @@ def couplings(
     The module is copied, so neither its parameters nor their ``requires_grad`` change. Left out
     are units that can't be removed on their own: those of heads, of anything else that reaches an
     output, of recurrent layers (and what these read), grouped convolutions and bare parameters,
-    and those whose way through a reshape can't be followed. Units behind a LayerNorm are found,
+    those of a flattened convolution and of the linear layer that is added to it, and those whose
+    way through a reshape can't be followed. Units behind a LayerNorm are found,
     but not ``removable``.
 
     Args:
@@ -170,6 +171,8 @@ class _Translation:
                 if self._names[id(weight)] in heads:
                     raise _Untranslatable
                 index = _rows(units, item.idxs, item.root_idxs)
+                if index.shape[1] > 1:  # a linear layer is added to flattened filters, whose order
+                    raise _Untranslatable  # torch-pruning guesses
                 slices += [
                     Slice(self._names[id(param)], 0, index)
                     for param in (weight, bias)
@@ -251,6 +254,8 @@ def _is_opaque(layer: nn.Module) -> bool:
 
 def _rows(units: int, indices: Sequence[int], owners: Sequence[int]) -> LongTensor:
     """The indices of each unit, shape (units, k), from pairs of an index and its unit."""
+    if len(set(indices)) < len(indices):  # one that several units share can't go with any of them
+        raise _Untranslatable
     rows: list[list[int]] = [[] for _ in range(units)]
     for index, owner in zip(indices, owners, strict=True):
         if owner is None:

@@ -118,7 +118,8 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
             setattr(config, name, scaled_lr(getattr(config, name), lr_scale))
     set_policies(config, experiment.environment.policies)
     set_offline_data(config, experiment)
-    config.debugging(seed=seed, log_level="ERROR")
+    # Watching the machine's load takes a thread whose end every stop would wait for.
+    config.debugging(seed=seed, log_level="ERROR", log_sys_usage=False)
     # Iterations end by env steps alone: by time, no two runs would be the same. Those that ask
     # asynchronous env runners may find nothing yet.
     config.reporting(min_time_s_per_iteration=None)

@@ -115,7 +115,8 @@ class Pruner:
         weights, old = self._weights(), self._masks()
         new = dict(old)
         for name, final in self.finals.items():
-            new |= self._select(name, self._schedule.at(progress, final), weights, evidence, old)
+            # What another network reads of a shared encoder's units is gone with them.
+            new |= self._select(name, self._schedule.at(progress, final), weights, evidence, new)
         return self._install(new, old)
 
     def to_ratio(self, ratio: float) -> bool:
@@ -133,7 +134,7 @@ class Pruner:
                 return False
             weights, new = self._weights(), dict(old)
             for name in self.finals:
-                new |= self._select(name, ratio, weights, evidence, old)
+                new |= self._select(name, ratio, weights, evidence, new)
         self._ratio = ratio
         for name, kept in new.items():
             went = self._went.get(name, torch.full(kept.shape, torch.inf, dtype=torch.float64))

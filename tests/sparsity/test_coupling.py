@@ -301,6 +301,32 @@ def test_a_free_standard_deviation_is_no_unit(heads: list[str]) -> None:
     assert found["hidden.weight"][("mean.weight", 1)] == each(6)
 
 
+class Fused(nn.Module):
+    """A flattened convolution and a linear layer, added up: SAC's critic of images and actions."""
+
+    def __init__(self, filters_first: bool) -> None:
+        super().__init__()
+        if filters_first:
+            self.convolution = nn.Conv2d(2, 3, 3, stride=2)
+        self.action = nn.Linear(2, 12)
+        if not filters_first:
+            self.convolution = nn.Conv2d(2, 3, 3, stride=2)
+        self.out = nn.Sequential(nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 1))
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        features = self.convolution(inputs["image"]).flatten(1)
+        return self.out(features + self.action(inputs["action"]))
+
+
+@pytest.mark.parametrize("filters_first", [True, False])
+def test_units_that_are_added_to_flattened_filters_are_left_out(filters_first: bool) -> None:
+    """Each filter is four of the twelve that are added up: none of them can take it along."""
+    batch = {"image": torch.randn(2, 2, 5, 5), "action": torch.randn(2, 2)}
+    model = Fused(filters_first)
+    coupled = couplings(model, batch, lambda net, inputs: net(inputs), heads=())
+    assert [coupling.layer for coupling in coupled] == ["out.0.weight"]
+
+
 class TwoHeadedConvolutional(nn.Module):
     def __init__(self) -> None:
         super().__init__()

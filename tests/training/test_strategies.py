@@ -23,6 +23,7 @@ from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.export import compacted, laid_back
 from prune_search.training.pruner import Pruner
 from prune_search.training.rounds import TrialRounds
+from prune_search.training.shapes import shrinkable
 from tests.plans import plan
 
 
@@ -134,6 +135,27 @@ def test_pruned_neurons_are_gone_and_the_dense_shape_comes_back(
     restored.stop()
 
 
+def test_both_networks_lose_the_units_of_an_encoder_that_they_share(
+    tiny: Any, baseline: Any
+) -> None:
+    """What the critic reads of a neuron goes with it, or it could not be taken out."""
+    algorithm = shrinkable(
+        algorithm_config(tiny("algorithm.model.vf_share_layers=true"), seed=3)
+    ).build_algo()
+    pruner = Pruner(algorithm, plan(granularity="neuron", schedule="one_shot", end=None), seed=0)
+    assert pruner.prune(0.0)
+    masks = learner.masks(algorithm)
+    gone = ~masks["encoder.encoder.net.mlp.2.bias"]
+    assert gone.any()
+    for head in ("pi", "vf"):
+        assert not masks[f"{head}.net.mlp.0.weight"][:, gone].any()
+    before, _, physical = pruner.sizes()
+    assert pruner.shrink()
+    after, _, left = pruner.sizes()
+    algorithm.stop()
+    assert after == before and left == before.nonzero < physical
+
+
 def test_a_point_can_be_compacted(tiny: Any, baseline: Any, tmp_path: Path) -> None:
     """Units that unstructured pruning has cut off go, and the policy computes the same."""
     folder = StudyFolder(tmp_path, "study")
@@ -217,14 +239,19 @@ def test_learning_rates_are_those_of_the_end_of_the_baselines_training(
     rounds = TrialRounds(
         experiment, StudyFolder(tmp_path, "study"), baseline, 0, plan(rewind="learning_rate")
     )
-    algorithm = rounds._algorithm
+    algorithm, train = rounds._algorithm, rounds._train
     assert algorithm is not None
-    for _ in range(2):
+    began: list[int] = []  # the trial's env steps before each iteration
+
+    def noted() -> float | None:
+        began.append(rounds._steps)
+        return train()
+
+    rounds._train = noted  # type: ignore[method-assign]
+    for end in (1000, 2000):
         before = rounds.record.env_steps
         rounds.step()
-        # The last iteration began 512 steps into the round, of 1,000 or a little less.
-        left = (len(rounds.record.points) * 1000) - before
-        position = baseline.env_steps - left + 512
+        position = baseline.env_steps - (end - before) + (began[-1] - before)
         (rate,) = learner.one(
             algorithm,
             lambda held: [
