@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_search.cli._app import AsJson, Name, PointName, Storage, app, opened, out
-from prune_search.errors import UserError
+from prune_search.cli._app import AsJson, Name, PointName, Storage, Trust, app, opened, out
+from prune_search.errors import UserError, one_line
 
 To = Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")]
 
@@ -27,12 +27,13 @@ def evaluate(
         typer.Option(min=0, max=9_999, help="Evaluation seed; the search's own if absent."),
     ] = None,
     as_json: AsJson = False,
+    trust: Trust = False,
     storage: Storage = "studies",
 ) -> None:
     """Load a point's checkpoint, count its sparsity and measure its return anew."""
     from tuners.points import checkpoint
 
-    folder, settings = opened(storage, name)
+    folder, settings = opened(storage, name, trust)
     path = checkpoint(folder, point)
     from prune_search.training.checkpoints import CheckpointMeter
 
@@ -89,7 +90,10 @@ def restore(
     path = checkpoint(folder, point)
     target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
     if not dense:
-        shutil.copytree(path, target)
+        try:
+            shutil.copytree(path, target)
+        except (OSError, shutil.Error) as error:
+            raise UserError(f"restore: cannot copy {path} to {target}: {one_line(error)}") from None
         out.print(f"{point} is in {target}: Algorithm.from_checkpoint({str(target.resolve())!r})")
         return
     if point == "baseline":
