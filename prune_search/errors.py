@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prune_search.credentials import redacted
 
-_MOST_OF_A_VALUE = 120
+_MOST_OF_A_VALUE, _MOST_OF_A_MESSAGE = 120, 2_000
 
 
 class UserError(Exception):
@@ -15,7 +15,10 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(redacted(" ".join(message.split()))))
+        line = printable(redacted(" ".join(message.split())))
+        super().__init__(
+            line if len(line) <= _MOST_OF_A_MESSAGE else f"{line[:_MOST_OF_A_MESSAGE]}..."
+        )
 
 
 class TrialError(Exception):

@@ -166,14 +166,14 @@ def _override(data: dict[Any, Any], override: str) -> None:
     path, sign, text = override.partition("=")
     keys = path.strip().split(".")
     if not sign or not all(keys):
-        raise UserError(f"--set: must be key.path=value, got {override!r}")
+        raise UserError(f"--set: must be key.path=value, got {shown(override)}")
     section = data
     for key in keys[:-1]:
         if section.get(key) is None:
             section[key] = {}
         section = section[key]
         if not isinstance(section, dict):
-            raise UserError(f"--set {path}: {key!r} is not a section")
+            raise UserError(f"--set {path}: {shown(key)} is not a section")
     section[keys[-1]] = _yaml(text, f"--set {path}")
 
 
