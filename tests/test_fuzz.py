@@ -286,7 +286,10 @@ def fuzz_networks(examples: int) -> None:
         st.booleans(),
     )
     def run(preset: str, changed: list[tuple[str, Any]], trust: bool) -> None:
-        changes = [f"{field}={json.dumps(value)}" for field, value in changed]
+        changes = [
+            f"{field}={json.dumps(value).replace('Infinity', '.inf').replace('NaN', '.nan')}"
+            for field, value in changed
+        ]
         try:
             check(experiment_file.load(preset, changes, trust))
         except UserError as error:
@@ -296,12 +299,12 @@ def fuzz_networks(examples: int) -> None:
 
 
 def test_networks_of_mutated_files() -> None:
-    fuzz_networks(10)
+    fuzz_networks(20)
 
 
 @pytest.mark.slow
 def test_networks_of_many_mutated_files() -> None:
-    fuzz_networks(150)
+    fuzz_networks(400)
 
 
 BOMB = "a: &a [x, x]\n" + "".join(

@@ -38,7 +38,7 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_TRAINED_LIFETIME,
 )
 
-from prune_search.errors import UserError, one_line, unknown
+from prune_search.errors import UserError, one_line, shown, unknown
 from prune_search.experiment import Experiment
 from prune_search.training.environments import environment_id
 from prune_search.training.offline import set_offline_data
@@ -118,7 +118,7 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
         config.lr = None  # else RLlib refuses CQL's own default
     for name in _RATES:
         if getattr(config, name, None) is not None:
-            setattr(config, name, scaled_lr(getattr(config, name), lr_scale))
+            setattr(config, name, _scaled(name, getattr(config, name), lr_scale))
     set_policies(config, experiment.environment.policies)
     set_offline_data(config, experiment)
     config.debugging(seed=seed, log_level="ERROR")
@@ -132,6 +132,16 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
     except Exception as error:
         raise UserError(f"algorithm: RLlib refuses its settings: {one_line(error)}") from None
     return config
+
+
+def _scaled(name: str, lr: Any, scale: float) -> Any:
+    try:
+        return scaled_lr(lr, scale)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"algorithm.training.{name}: must be a number or [[env step, rate], ...],"
+            f" got {shown(lr)}"
+        ) from None
 
 
 def scaled_lr(lr: Any, scale: float) -> Any:
