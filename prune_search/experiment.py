@@ -192,15 +192,15 @@ class Experiment(Section):
         found = fields_with_credentials(self.model_dump())
         if "@" in (self.resources.address or ""):
             found.append("resources.address")
+        instead = {
+            "tracking.uri": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            "resources.address": "RAY_AUTH_TOKEN_PATH",
+        }
         for field in found:
-            where = (
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN)"
-                if field == "tracking.uri"
-                else "an environment variable"
-            )
             raise ValueError(
                 f"{field}: must be an address without user, password or token, which would be"
-                f" stored with the study; set {where} instead"
+                f" stored with the study; set {instead.get(field, 'an environment variable')}"
+                " instead"
             )
         return self
 
