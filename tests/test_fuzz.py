@@ -43,17 +43,35 @@ FIELDS = [f"{section}.{field}" for section, fields in SECTIONS.items() for field
 
 numbers = st.one_of(
     st.sampled_from(
-        [0, 1, -1, 0.5, 1.0, 2**31, 2**63, 10**12, 10**400, -0.0, 1e308, 5e-324, 1e-9]
-        + [math.inf, -math.inf, math.nan, True, 0.9999999999999999]
+        [
+            *(0, 1, -1, 0.5, 1.0, 2**31, 2**63, 10**12, 10**400, -0.0, 1e308, 5e-324, 1e-9),
+            *(math.inf, -math.inf, math.nan, True, 0.9999999999999999),
+        ]
     ),
     st.integers(),
     st.floats(),
 )
 texts = st.one_of(
     st.sampled_from(
-        ["", " ", "~", "null", "yes", "1e-3", "0x1F", "none", "auto", "*", "..", "/", "~nobody/x"]
-        + ["a\nb", "a\x00b", "\x1b[2J", "\u202e", "é" * 400, "x" * 12_000, "{", "<<", "=", "🙈"]
-        + ["2020-01-01", "http://u:p@h", "ray://u:p@h:1", "../../etc", "[/bold]", "%s", "'\""]
+        [
+            *(
+                "",
+                " ",
+                "~",
+                "null",
+                "yes",
+                "1e-3",
+                "0x1F",
+                "none",
+                "auto",
+                "*",
+                "..",
+                "/",
+                "~nobody/x",
+            ),
+            *("a\nb", "a\x00b", "\x1b[2J", "\u202e", "é" * 400, "x" * 12_000, "{", "<<", "=", "🙈"),
+            *("2020-01-01", "http://u:p@h", "ray://u:p@h:1", "../../etc", "[/bold]", "%s", "'\""),
+        ]
     ),
     st.text(max_size=20),
 )
@@ -152,10 +170,42 @@ def yaml(data: Any) -> str:
 
 
 splices = st.sampled_from(
-    ["&a ", "*a", "!!python/object/apply:os.system [id]", "!!binary aGk=", "!x ", "<<: {a: 1}"]
-    + ["\t", "\n---\n", "\n...\n", "%YAML 1.1\n", "{", "}", "[", "]", ": ", "- ", "\x00", "\x07"]
-    + ["? [a, b]\n: c\n", "\ufeff", "#", "'", '"', "|\n", "\r", "{" * 60 + "}" * 60, "[" * 5_000]
-    + ["0x" + "f" * 5_000, "9" * 5_000, "0o9", "1:30", "=", "\ud800", "environment: {id: x}\n"]
+    [
+        *(
+            "&a ",
+            "*a",
+            "!!python/object/apply:os.system [id]",
+            "!!binary aGk=",
+            "!x ",
+            "<<: {a: 1}",
+        ),
+        *(
+            "\t",
+            "\n---\n",
+            "\n...\n",
+            "%YAML 1.1\n",
+            "{",
+            "}",
+            "[",
+            "]",
+            ": ",
+            "- ",
+            "\x00",
+            "\x07",
+        ),
+        *(
+            "? [a, b]\n: c\n",
+            "\ufeff",
+            "#",
+            "'",
+            '"',
+            "|\n",
+            "\r",
+            "{" * 60 + "}" * 60,
+            "[" * 5_000,
+        ),
+        *("0x" + "f" * 5_000, "9" * 5_000, "0o9", "1:30", "=", "\ud800", "environment: {id: x}\n"),
+    ]
 )
 
 

@@ -27,6 +27,7 @@ from tests.studies import make_experiment, make_study
 from tests.test_tracking import free_port, wait_for
 from tests.training.test_replay import CHOSEN, DQN, SHORT, stand_in
 from tuners.points import checkpoint, open_study
+from tuners.search import storage as optuna_storage
 from tuners.study import create
 from tuners.tracking import Tracker
 
@@ -212,6 +213,22 @@ def test_broken_records(refusal: Refusal, tmp_path: Path, file: str, broken: byt
     path.mkdir() if broken is None else path.write_bytes(broken)
     said = refusal("show", "cartpole", "--storage", "s")
     assert f"{path}: not a readable record of prune-search: " in said
+
+
+def test_a_broken_database(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, trials=0)
+    (folder.path / "optuna.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(UserError, match=r"optuna\.db: not a readable database of Optuna"):
+        optuna_storage(folder)
+
+
+def test_restoring_where_nothing_can_be_written(refusal: Refusal, tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "s", trials=1)
+    point = folder.trials()[0].points[0]
+    (folder.path / point.checkpoint / "algorithm").mkdir(parents=True)
+    restore = ("restore", "cartpole", point.name, "--storage", "s", "--to")
+    assert "--to: cannot write '/proc/x'" in refusal(*restore, "/proc/x")
+    assert "--to: 's' exists" in refusal(*restore, "s")
 
 
 def test_one_broken_study_does_not_hide_the_others(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,10 +92,8 @@ def restore(
     path = checkpoint(folder, point)
     target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
     if not dense:
-        try:
+        with _writing(target):
             shutil.copytree(path, target)
-        except (OSError, shutil.Error) as error:
-            raise UserError(f"restore: cannot copy {path} to {target}: {one_line(error)}") from None
         out.print(f"{point} is in {target}: Algorithm.from_checkpoint({str(target.resolve())!r})")
         return
     if point == "baseline":
@@ -101,7 +101,8 @@ def restore(
     from prune_search.training.export import laid_back, save
 
     modules = laid_back(path, checkpoint(folder, "baseline"))
-    save(modules, target)
+    with _writing(target):
+        save(modules, target)
     _say_where(point, target, list(modules))
 
 
@@ -122,7 +123,8 @@ def compact(
     folder, _ = opened(storage, name)
     found = compacted(checkpoint(folder, point))
     target = _target(to, f"{name}-{point}-compact")
-    save({module_id: result.module for module_id, result in found.items()}, target)
+    with _writing(target):
+        save({module_id: result.module for module_id, result in found.items()}, target)
     for module_id, result in found.items():
         out.print(
             f"{module_id}: {result.parameters:,} parameters ({result.nonzero:,} non-zero) ->"
@@ -138,6 +140,14 @@ def _target(to: Path | None, default: str) -> Path:
     if target.exists():
         raise UserError(f"--to: {str(target)!r} exists; give another folder")
     return target
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # shutil's is one
+        raise UserError(f"--to: cannot write {str(target)!r}: {one_line(error)}") from None
 
 
 def _say_where(point: str, target: Path, module_ids: list[str]) -> None:
