@@ -1,11 +1,24 @@
 """The one exception that a user is meant to read."""
 
+from __future__ import annotations
+
+from prune_search.credentials import redacted
+
+_MOST_OF_A_VALUE, _MOST_OF_A_MESSAGE = 120, 2_000
+
 
 class UserError(Exception):
     """Something the user can put right: one clear line, shown without a traceback.
 
-    The command line prints it and exits with status 2.
+    The command line prints it and exits with status 2. Whatever the message quotes, it is one line
+    of printable text, and without the user and password of any address in it.
     """
+
+    def __init__(self, message: str) -> None:
+        line = printable(redacted(" ".join(message.split())))
+        super().__init__(
+            line if len(line) <= _MOST_OF_A_MESSAGE else f"{line[:_MOST_OF_A_MESSAGE]}..."
+        )
 
 
 class TrialError(Exception):
@@ -14,10 +27,24 @@ class TrialError(Exception):
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An error's message on one line; its type's name where it has none."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    return redacted(" ".join(str(error).split()))[:limit] or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """The text with escapes in place of what would move a terminal's cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it, not longer than a message can be."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out an integer of thousands of digits
+        return f"{type(value).__name__} too long to show"
+    return text if len(text) <= _MOST_OF_A_VALUE else f"{text[:_MOST_OF_A_VALUE]}..."
 
 
 def unknown(what: str, given: object, known: object) -> UserError:
     """The error for a name that is not among those known, which it lists."""
     names = ", ".join(sorted(str(name) for name in known))  # type: ignore[attr-defined]
-    return UserError(f"{what}: unknown {given!r}; known are: {names}")
+    return UserError(f"{what}: unknown {shown(given)}; known are: {names}")

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
+from prune_search.credentials import fields_with_credentials
+from prune_search.errors import shown
 from prune_search.pruning import AXES, Pruning, conflict
 from prune_search.searchable import (
+    FiniteFloat,
+    Line,
+    NaturalFloat,
     NaturalInt,
+    PathText,
     PositiveFloat,
     PositiveInt,
     Range,
     Section,
+    Settings,
     Share,
+    Text,
     as_choices,
     plain,
 )
@@ -33,11 +41,11 @@ EvaluationSeed = Annotated[int, Field(ge=0, lt=10_000)]
 class Environment(Section):
     """The task."""
 
-    id: str
+    id: Line
     """Gymnasium's id of the environment, or a name registered with RLlib by one of `modules`."""
-    config: dict[str, Any] = {}
+    config: Settings = {}
     """Keyword arguments of the environment."""
-    modules: list[str] = []
+    modules: list[Line] = []
     """Python modules to import first, on every process: those that register the environment."""
     policies: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
     """Multi-agent environments: for each policy the agents (ids, or patterns with `*`) that it
@@ -47,25 +55,27 @@ class Environment(Section):
 class Algorithm(Section):
     """RLlib's algorithm and the network that it trains."""
 
-    name: str = "PPO"
+    name: Line = "PPO"
     """RLlib's name of the algorithm."""
-    training: dict[str, Any] = {}
+    training: Settings = {}
     """Settings for RLlib's `AlgorithmConfig.training(...)`."""
-    model: dict[str, Any] = {}
+    model: Settings = {}
     """Settings of RLlib's `DefaultModelConfig`: fcnet_hiddens, fcnet_activation, ..."""
-    offline: dict[str, Any] = {}
+    offline: Settings = {}
     """Settings for RLlib's `AlgorithmConfig.offline_data(...)`, for algorithms that learn from
-    recorded episodes: BC, MARWIL, CQL, IQL."""
+    recorded episodes: BC, MARWIL, CQL, IQL. They may hold pickles: read only with
+    `--trust-checkpoint`."""
 
 
 class Baseline(Section):
     """The dense policy that every trial starts from."""
 
-    checkpoint: str | None = None
-    """Path of an RLlib checkpoint to prune; when absent, a baseline is trained."""
+    checkpoint: PathText | None = None
+    """Path of an RLlib checkpoint to prune; when absent, a baseline is trained. It is a pickle,
+    which runs code of whoever made it: opened only with `--trust-checkpoint`."""
     env_steps: PositiveInt = 100_000
     """Train for at most this many env steps."""
-    until_return: float | None = None
+    until_return: FiniteFloat | None = None
     """Stop earlier, once the evaluated return reaches this; looked at every tenth of env_steps."""
     early: Share = 0.1
     """Share of env_steps after which weights are kept; `pruning.rewind: early` returns to them."""
@@ -129,27 +139,28 @@ class Resources(Section):
     """Environments stepped together by each env runner."""
     learners: NaturalInt = 0
     """RLlib learners a trial; 0 updates in the trial's own process."""
-    gpus_per_learner: Annotated[float, Field(ge=0)] = 0
+    gpus_per_learner: NaturalFloat = 0
     """GPUs of each learner, or of the trial's process when learners is 0; may be a fraction."""
-    threads: PositiveInt = 1
+    threads: Annotated[int, Field(ge=1, le=1_024)] = 1
     """Torch threads of each process."""
-    address: str | None = None
+    address: Line | None = None
     """Address of a running Ray cluster, or auto; when absent, Ray starts on this machine."""
 
 
 class Tracking(Section):
     """MLflow."""
 
-    uri: str | None = None
-    """Tracking URI; when absent, a SQLite file in the storage folder."""
-    experiment: str = "prune-search"
+    uri: Line | None = None
+    """Tracking URI, without user and password, which MLflow takes from MLFLOW_TRACKING_USERNAME and
+    MLFLOW_TRACKING_PASSWORD; when absent, a SQLite file in the storage folder."""
+    experiment: Annotated[Line, Field(min_length=1, max_length=250)] = "prune-search"
     """MLflow's experiment, where the runs of all studies are listed."""
 
 
 class Experiment(Section):
     """A study, as its experiment file describes it."""
 
-    description: str = ""
+    description: Text = ""
     """What this study is for; shown in MLflow."""
     environment: Environment
     algorithm: Algorithm = Algorithm()
@@ -159,8 +170,39 @@ class Experiment(Section):
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
-    storage: str = "studies"
+    storage: PathText = "studies"
     """Folder for studies, baselines and MLflow's SQLite file; shared by all nodes of a cluster."""
+
+    # No field of the file: a file can't vouch for itself.
+    _trusted: bool = PrivateAttr(default=False)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the pickles that the experiment names may be opened; see `trust`."""
+        return self._trusted
+
+    def trusting(self) -> Experiment:
+        """The experiment of a user who trusts the pickles that it names."""
+        copy = self.model_copy()
+        copy._trusted = True
+        return copy
+
+    @model_validator(mode="after")
+    def _no_credentials(self) -> Experiment:
+        found = fields_with_credentials(self.model_dump())
+        if "@" in (self.resources.address or ""):
+            found.append("resources.address")
+        instead = {
+            "tracking.uri": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            "resources.address": "RAY_AUTH_TOKEN_PATH",
+        }
+        for field in found:
+            raise ValueError(
+                f"{field}: must be an address without user, password or token, which would be"
+                f" stored with the study; set {instead.get(field, 'an environment variable')}"
+                " instead"
+            )
+        return self
 
     @model_validator(mode="after")
     def _held_out(self) -> Experiment:
@@ -190,7 +232,7 @@ class Experiment(Section):
         if "learning_rate" in rewinds and not isinstance(rate, list):
             raise ValueError(
                 "pruning.rewind: learning_rate needs a schedule in algorithm.training.lr,"
-                f" [[env step, rate], ...], got {rate}"
+                f" [[env step, rate], ...], got {shown(rate)}"
             )
         return self
 
@@ -199,7 +241,9 @@ def _check_given(given: dict[str, Any], pruning: Pruning) -> None:
     for name, value in given.items():
         if name not in Pruning.model_fields:
             known = ", ".join(Pruning.model_fields)
-            raise ValueError(f"search.first: unknown field {name!r} of pruning; known: {known}")
+            raise ValueError(
+                f"search.first: unknown field {shown(name)} of pruning; known: {known}"
+            )
         allowed = getattr(pruning, name)
         if isinstance(allowed, Range):
             inside = isinstance(value, int | float) and allowed.low <= value <= allowed.high
@@ -208,7 +252,7 @@ def _check_given(given: dict[str, Any], pruning: Pruning) -> None:
         if not inside:
             raise ValueError(
                 f"search.first: {name} must be one that pruning.{name} allows,"
-                f" {plain(allowed)}, got {value!r}"
+                f" {shown(plain(allowed))}, got {shown(value)}"
             )
     reason = conflict({name: value for name, value in given.items() if name in AXES})
     if reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -13,13 +14,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
-from prune_search.errors import UserError, one_line, unknown
+from prune_search.errors import UserError, one_line, shown, unknown
 from prune_search.experiment import Experiment
 from prune_search.searchable import Choice, Searchable
 
 _NAMES_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)+: ")
 _FORMS = {"value", "choices", "range"}  # tags of a searchable field's forms; not keys of the file
+_MOST_BYTES, _DEEPEST = 100_000, 50  # of a file, and of what is nested in it
+_MOST_PROBLEMS = 5  # told of one file
 
 
 def presets() -> dict[str, str]:
@@ -32,8 +36,13 @@ def presets() -> dict[str, str]:
     }
 
 
-def load(source: str, overrides: Sequence[str] = ()) -> Experiment:
+def load(source: str, overrides: Sequence[str] = (), trust: bool = False) -> Experiment:
     """The experiment of a preset's name or a file's path, with `key.path=value` overrides.
+
+    Args:
+        source: the preset's name or the file's path.
+        overrides: fields to change.
+        trust: the user trusts the pickles that the experiment names; see `trust`.
 
     Raises:
         UserError: no such preset or file, no valid YAML, or a field that is not as it must be.
@@ -41,13 +50,32 @@ def load(source: str, overrides: Sequence[str] = ()) -> Experiment:
     shipped = presets()
     if source in shipped:
         text = shipped[source]
-    elif Path(source).is_file():
-        text = Path(source).read_text(encoding="utf-8")
+    elif os.path.isfile(source):  # noqa: PTH113 - Path.is_file raises where a folder is closed
+        text = read(Path(source))
     elif Path(source).suffix in {".yaml", ".yml"} or "/" in source:
         raise UserError(f"experiment: no file {source!r}")
     else:
         raise unknown("experiment", source, [*shipped, "the path of a YAML file"])
-    return parse(text, overrides, where=source)
+    experiment = parse(text, overrides, where=source)
+    return experiment.trusting() if trust else experiment
+
+
+def read(path: Path) -> str:
+    """The text of an experiment file.
+
+    Raises:
+        UserError: it can't be read, is too large, or is no text.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        text = content[:_MOST_BYTES].decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UserError(f"experiment: cannot read {str(path)!r}: {reason or error}") from None
+    if len(content) > _MOST_BYTES:
+        raise UserError(f"experiment: {str(path)!r} is larger than {_MOST_BYTES:,} bytes")
+    return text
 
 
 def parse(text: str, overrides: Sequence[str] = (), where: str = "experiment") -> Experiment:
@@ -73,8 +101,10 @@ def dump(experiment: Experiment) -> str:
 
 
 def describe(error: ValidationError) -> str:
-    """All that is wrong, in one line: field, what was given, what is allowed."""
-    return "; ".join(dict.fromkeys(_line(item) for item in error.errors()))
+    """What is wrong, in one line: field, what was given, what is allowed."""
+    lines = list(dict.fromkeys(_line(item) for item in error.errors(include_url=False)))
+    more = [f"and {len(lines) - _MOST_PROBLEMS} more"] if len(lines) > _MOST_PROBLEMS else []
+    return "; ".join([*lines[:_MOST_PROBLEMS], *more])
 
 
 def _line(item: ErrorDetails) -> str:
@@ -87,12 +117,12 @@ def _line(item: ErrorDetails) -> str:
     if kind == "missing":
         return f"{field}: required, and missing"
     if kind == "union_tag_invalid":
-        return f"{field}: must be a value or a list of choices, got {given!r}"
+        return f"{field}: must be a value or a list of choices, got {shown(given)}"
     message = item["msg"].removeprefix("Value error, ")
     if kind == "value_error":
         # A message of ours names its fields itself where it concerns several.
         return message if _NAMES_FIELD.match(message) or not field else f"{field}: {message}"
-    return f"{field}: {message[0].lower()}{message[1:]}, got {given!r}"
+    return f"{field}: {message[0].lower()}{message[1:]}, got {shown(given)}"
 
 
 def _section(path: Iterable[int | str]) -> type[BaseModel] | None:
@@ -106,27 +136,44 @@ def _section(path: Iterable[int | str]) -> type[BaseModel] | None:
 
 
 def _yaml(text: str, where: str) -> Any:
+    if len(text) > _MOST_BYTES:
+        raise UserError(f"{where}: longer than {_MOST_BYTES:,} characters")
     try:
+        _refuse_tricks(text)
         # YAML 1.2, so that 1e-3 is a number; the safe loader makes nothing but plain data.
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError, TypeError) as error:
         raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
+
+
+def _refuse_tricks(text: str) -> None:
+    """Refuses what could make a short text much work, or anything but plain data."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(io.StringIO(text)):
+        depth += isinstance(event, CollectionStartEvent)
+        depth -= isinstance(event, CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"nested deeper than {_DEEPEST} levels")
+        if isinstance(event, AliasEvent):
+            raise ValueError(f"alias *{event.anchor}: write the value out")
+        if getattr(event, "tag", None) is not None:
+            raise ValueError(f"tag {event.tag}: values are plain data without tags")
 
 
 def _override(data: dict[Any, Any], override: str) -> None:
     path, sign, text = override.partition("=")
     keys = path.strip().split(".")
     if not sign or not all(keys):
-        raise UserError(f"--set: must be key.path=value, got {override!r}")
+        raise UserError(f"--set: must be key.path=value, got {shown(override)}")
     section = data
     for key in keys[:-1]:
         if section.get(key) is None:
             section[key] = {}
         section = section[key]
         if not isinstance(section, dict):
-            raise UserError(f"--set {path}: {key!r} is not a section")
+            raise UserError(f"--set {path}: {shown(key)} is not a section")
     section[keys[-1]] = _yaml(text, f"--set {path}")
 
 

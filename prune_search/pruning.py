@@ -16,7 +16,9 @@ from pydantic import (
 
 from prune_search.searchable import (
     Choice,
+    Line,
     NaturalFloat,
+    PathText,
     PositiveFloat,
     PositiveInt,
     Range,
@@ -70,7 +72,7 @@ class Pruning(Section):
     density to the search."""
     scope: Choice[Scope] = "both"
     """Which networks are pruned; an encoder that both share counts as the actor's."""
-    layers: Annotated[list[str], Field(min_length=1)] = ["*"]
+    layers: Annotated[list[Line], Field(min_length=1)] = ["*"]
     """Patterns (`*`, `?`) of the kernels that may be pruned, by parameter name."""
     ratio: Searchable[Ratio] = Range(low=0.8, high=0.99, log=True)
     """Share of the actor's weights to remove; the critic's where scope is critic."""
@@ -108,8 +110,9 @@ class Pruning(Section):
     """Weight of the loss that keeps the policy's actions near the teacher's; 0 for none."""
     temperature: Searchable[PositiveFloat] = 1.0
     """Distillation: how much both policies' actions are softened."""
-    teacher: str | None = None
-    """Distillation: RLlib checkpoint of the teacher; the baseline when absent."""
+    teacher: PathText | None = None
+    """Distillation: RLlib checkpoint of the teacher, a pickle, which is opened only with
+    `--trust-checkpoint`; the baseline when absent."""
     shrink: bool = True
     """Granularities neuron and filter: remove what is pruned physically at the end of each round,
     so that training goes on at the smaller size; else only mask it."""

@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prune_search.errors import UserError
+from prune_search.errors import UserError, one_line, shown
 from prune_search.pruning import Plan
 
 R = TypeVar("R", bound="Record")
@@ -46,11 +46,21 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls: type[R], path: Path) -> R | None:
-        """The record in the file, or None when there is no such file."""
+        """The record in the file, or None when there is no such file.
+
+        Raises:
+            UserError: the file can't be read, or holds something else.
+        """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
+        except OSError as error:
+            problem = str(error.strerror or error)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            problem = ".".join(map(str, first["loc"])) + f": {first['msg']}"
+        raise UserError(f"{path}: not a readable record of prune-search: {problem.lstrip(': ')}")
 
 
 class Return(Record):
@@ -188,6 +198,8 @@ class StudyRecord(Record):
     """RLlib seconds of the baseline; 0 when an earlier study had trained it."""
     concurrent_trials: int = 1
     """Trials at a time."""
+    trusted: dict[str, str] = {}
+    """The pickles that the user trusts this study's experiment with; see `trust.pickles`."""
 
 
 class FinalRecord(Record):
@@ -204,17 +216,46 @@ def trial_name(number: int) -> str:
     return f"t{number:02d}"
 
 
+def is_name(name: str) -> bool:
+    """Whether a study can have this name, which is that of a folder in the storage."""
+    return (
+        0 < len(name) <= 100
+        and len(name.encode(errors="replace")) <= 250
+        and (name[0].isalnum() or name[0] == "_")
+        and all(c.isalnum() or c in f" {_SIGNS}" for c in name)
+        and name == name.strip()
+        and name not in _RESERVED
+    )
+
+
+def storage_path(storage: str | Path) -> Path:
+    """The storage folder, absolute.
+
+    Raises:
+        UserError: it is in the home of a user whom this machine doesn't know, or is no path.
+    """
+    try:
+        return Path(storage).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"storage: {str(storage)!r} is no folder: {one_line(error)}") from None
+
+
 class StudyFolder:
     """The folder of one study: paths, and the records in it."""
 
     def __init__(self, storage: str | Path, name: str) -> None:
-        if not name or name.startswith(".") or "/" in name or "\\" in name or name in _RESERVED:
+        if not is_name(name):
             raise UserError(
-                f"name: must be one folder name without '/' and other than"
-                f" {', '.join(sorted(_RESERVED))}, got {name!r}"
+                "name: must be one folder name of at most 100 letters, digits, spaces and"
+                f" {_SIGNS}, begin with a letter, digit or _, and be none of"
+                f" {', '.join(sorted(_RESERVED))}, got {shown(name)}"
             )
         self.name = name
-        self.path = Path(storage).expanduser().resolve() / name
+        self.path = storage_path(storage) / name
+        if self.path.is_symlink():
+            raise UserError(
+                f"name: {name!r} in {self.path.parent} is a link, and may lead anywhere"
+            )
 
     @property
     def experiment_file(self) -> Path:
@@ -251,4 +292,5 @@ class StudyFolder:
         record.write(self.path / "final.json")
 
 
-_RESERVED = frozenset({"baselines", "mlartifacts"})
+_SIGNS = "_-.,+=@'"
+_RESERVED = frozenset({"baselines", "mlartifacts", "mlflow.db"})

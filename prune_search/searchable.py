@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from typing_extensions import TypeAliasType
+
+from prune_search.errors import shown
 
 T = TypeVar("T")
 
@@ -14,7 +26,10 @@ T = TypeVar("T")
 class Section(BaseModel):
     """A part of the experiment file: unknown keys are refused, docstrings are the help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # Values may be secrets: `experiment_file.describe` says what was given, without these.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 class Range(Section):
@@ -40,12 +55,50 @@ def _form(value: Any) -> str:
     return "choices" if isinstance(value, list | tuple) else "value"
 
 
+def _different(values: list[T]) -> list[T]:
+    twice = [value for number, value in enumerate(values) if value in values[:number]]
+    if twice:
+        raise ValueError(f"choices must differ, got {shown(twice[0])} twice")
+    return values
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"must be one line of printable text, got {shown(text)}")
+    return text
+
+
+def _printable_lines(text: str) -> str:
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        raise ValueError(f"must be printable text, got {shown(text)}")
+    return text
+
+
+def _path(text: str) -> str:
+    try:
+        Path(_printable(text)).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(error).lower().rstrip('.')}, got {shown(text)}") from None
+    return text
+
+
+def _writable(settings: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(settings, sort_keys=True, default=str)
+    except TypeError:
+        raise ValueError("the keys of a mapping must be texts, or all numbers") from None
+    return settings
+
+
 # A fixed value, a list of choices, or (for numbers) a range.
 Choice = TypeAliasType(
     "Choice",
     Annotated[
         Annotated[T, Tag("value")]
-        | Annotated[Annotated[list[T], Field(min_length=1)], Tag("choices")],
+        | Annotated[
+            Annotated[list[T], Field(min_length=1, max_length=1_000), AfterValidator(_different)],
+            Tag("choices"),
+        ],
         Discriminator(_form),
     ],
     type_params=(T,),
@@ -54,7 +107,10 @@ Searchable = TypeAliasType(
     "Searchable",
     Annotated[
         Annotated[T, Tag("value")]
-        | Annotated[Annotated[list[T], Field(min_length=1)], Tag("choices")]
+        | Annotated[
+            Annotated[list[T], Field(min_length=1, max_length=1_000), AfterValidator(_different)],
+            Tag("choices"),
+        ]
         | Annotated[Range, Tag("range")],
         Discriminator(_form),
     ],
@@ -65,8 +121,13 @@ Ratio = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NaturalFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NaturalInt = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(ge=1, le=10**12)]
+NaturalInt = Annotated[int, Field(ge=0, le=10**12)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Line = Annotated[str, Field(max_length=1_000), AfterValidator(_printable)]
+Text = Annotated[str, Field(max_length=10_000), AfterValidator(_printable_lines)]
+Settings = Annotated[dict[str, Any], AfterValidator(_writable)]
+PathText = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(_path)]
 
 
 def lowest(value: Any) -> float:

@@ -73,7 +73,7 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["pruning.x=1"], "pruning.x: unknown key"),
         (["search.trials=x"], "search.trials: input should be a valid integer"),
         (["environment.id=CartPol-v1"], "environment.id: unknown 'CartPol-v1'; known are:"),
-        (["algorithm.name=DDPG"], "algorithm.name: unknown 'DDPG'; known are: PPO, APPO"),
+        (["algorithm.name=DDPG"], "algorithm.name: unknown 'DDPG'; known are: APPO, BC"),
         (["pruning.criterion=magic"], "'magnitude', 'threshold', 'random', 'gradient', 'sal"),
         (["pruning.layers=[body*]"], "pruning.layers: 'body*' matches none of the kernels"),
         (
@@ -85,7 +85,7 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "2:4 needs layers whose number of inputs 4 divides, and encoder.actor_encoder.net.mlp",
         ),
         (["environment.policies={a: [x]}"], "'CartPole-v1' is an environment of one agent"),
-        (["algorithm.name=BC"], "BC learns from recorded episodes"),
+        (["algorithm.name=BC", "algorithm.training={}"], "BC learns from recorded episodes"),
         (["pruning.distillation=1", "pruning.teacher=nowhere"], "pruning.teacher: no folder"),
         (["algorithm.training.speed=9"], "algorithm.training:"),
         (["algorithm.model.hiddens=[4]"], "algorithm.model: unknown 'hiddens'; known are:"),
@@ -107,7 +107,8 @@ def test_bad_experiments(
 ) -> None:
     storage = [] if any("storage=" in c for c in changes) else ["--storage", str(tmp_path)]
     options = [part for change in changes for part in ("--set", change)]
-    result = command("run", "cartpole", *storage, *options, cwd=bad_environment)
+    trust = "--trust-checkpoint"
+    result = command("run", "cartpole", trust, *storage, *options, cwd=bad_environment)
     assert message in refused(result)
     assert not list(tmp_path.glob("*/trials"))
     assert not list(tmp_path.glob("baselines/*"))
@@ -118,9 +119,8 @@ def test_checkpoints_of_something_else(command: Command, baseline: Any, tmp_path
 
     def run(*changes: str) -> str:
         options = [part for change in changes for part in ("--set", change)]
-        result = command(
-            "run", "cartpole", "--storage", str(tmp_path / "s"), *options, cwd=tmp_path
-        )
+        trusting = ("--trust-checkpoint", "--storage", str(tmp_path / "s"))
+        result = command("run", "cartpole", *trusting, *options, cwd=tmp_path)
         return refused(result)
 
     said = run(checkpoint, "environment.id=Acrobot-v1")

@@ -250,7 +250,9 @@ def test_the_users_own_checkpoint_is_the_baseline(tiny: Any, baseline: Any, tmp_
         "pruning.rounds=1",
         storage=tmp_path,
     )
-    folder = complete(experiment, "mine")
+    with pytest.raises(UserError, match="say so by --trust-checkpoint"):
+        complete(experiment, "mine")
+    folder = complete(experiment.trusting(), "mine")
     record = folder.study()
     assert record is not None and record.baseline is not None
     assert record.baseline.returned == baseline.returned

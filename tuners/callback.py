@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from prune_search.credentials import redacted
 from prune_search.record import StudyFolder, TrialRecord, trial_name
 from tuners.progress import Progress
 from tuners.tracking import Tracker
@@ -79,4 +80,4 @@ def failure(trial: Trial) -> str:
         return "unknown"
     # An error of the trial's own is a traceback, whose last line says what went wrong; one of
     # Ray's begins with that.
-    return (lines[-1] if lines[0].startswith("\x1b[36mray::") else lines[0])[:300]
+    return redacted(lines[-1] if lines[0].startswith("\x1b[36mray::") else lines[0])[:300]

@@ -77,8 +77,8 @@ def reachable(address: str) -> None:
     """
     if address == "auto":
         return
-    parts = urlsplit(address if "//" in address else f"//{address}")
     try:
+        parts = urlsplit(address if "//" in address else f"//{address}")
         if not parts.hostname or not parts.port:
             raise ValueError("must be auto, HOST:PORT or ray://HOST:PORT")
         socket.create_connection((parts.hostname, parts.port), timeout=5).close()

@@ -7,27 +7,40 @@ from pathlib import Path
 from prune_search import experiment_file
 from prune_search.errors import UserError, unknown
 from prune_search.experiment import Experiment
-from prune_search.record import StudyFolder
+from prune_search.record import StudyFolder, is_name, storage_path
+from prune_search.trust import pickles
 
 
 def studies(storage: str) -> list[str]:
     """Names of the studies in a storage folder."""
-    root = Path(storage).expanduser()
-    return sorted(path.parent.name for path in root.glob("*/experiment.yaml"))
+    folders = (path.parent for path in storage_path(storage).glob("*/experiment.yaml"))
+    return sorted(path.name for path in folders if is_name(path.name) and not path.is_symlink())
 
 
-def open_study(storage: str, name: str) -> tuple[StudyFolder, Experiment]:
+def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolder, Experiment]:
     """An existing study's folder and experiment.
 
+    The experiment is trusted with the pickles that it names if they are those the study was begun
+    with, which the user has been asked about.
+
+    Args:
+        storage: folder of the studies.
+        name: the study's.
+        trust: the user trusts what the experiment names now.
+
     Raises:
-        UserError: there is none of this name; the message lists those there are.
+        UserError: there is none of this name, and the message lists those there are; or its
+            experiment file or record can't be read.
     """
     folder = StudyFolder(storage, name)
     if not folder.experiment_file.is_file():
         known = ", ".join(studies(storage)) or "none"
         raise UserError(f"name: no study {name!r} in {folder.path.parent}; there are: {known}")
-    text = folder.experiment_file.read_text(encoding="utf-8")
-    return folder, experiment_file.parse(text, where=str(folder.experiment_file))
+    text = experiment_file.read(folder.experiment_file)
+    experiment = experiment_file.parse(text, where=str(folder.experiment_file))
+    study = folder.study()
+    asked = study is not None and study.trusted == pickles(experiment)
+    return folder, experiment.trusting() if trust or asked else experiment
 
 
 def checkpoint(folder: StudyFolder, name: str) -> Path:
@@ -44,4 +57,7 @@ def checkpoint(folder: StudyFolder, name: str) -> Path:
     points = {point.name: point for trial in folder.trials() for point in trial.points}
     if name not in points:
         raise unknown("point", name, ["baseline", *points])
-    return folder.path / points[name].checkpoint / "algorithm"
+    path = (folder.path / points[name].checkpoint / "algorithm").resolve()
+    if not path.is_relative_to(folder.path):
+        raise UserError(f"point: the checkpoint of {name} lies outside of {folder.path}: {path}")
+    return path

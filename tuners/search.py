@@ -14,7 +14,9 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
+from sqlalchemy.exc import DatabaseError
 
+from prune_search.errors import UserError
 from prune_search.experiment import Experiment, Search
 from prune_search.record import StudyFolder
 from tuners.space import parameters, suggest
@@ -101,11 +103,20 @@ class StudySearch(OptunaSearch):
 
 
 def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
-    """Optuna's storage of a study."""
+    """Optuna's storage of a study.
+
+    Raises:
+        UserError: the file is not Optuna's, or can't be opened.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.storages.RDBStorage(
-        folder.optuna_url, engine_kwargs={"connect_args": {"timeout": 60}}
-    )
+    try:
+        return optuna.storages.RDBStorage(
+            folder.optuna_url, engine_kwargs={"connect_args": {"timeout": 60}}
+        )
+    except DatabaseError as error:
+        raise UserError(
+            f"{folder.path / 'optuna.db'}: not a readable database of Optuna: {error.orig}"
+        ) from None
 
 
 def states(folder: StudyFolder) -> dict[int, TrialState]:

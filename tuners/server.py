@@ -93,7 +93,7 @@ def _free(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, ValueError) as error:
             raise UserError(
                 f"--port: can't listen on {host}:{port} ({error}); name another one"
             ) from None

@@ -22,6 +22,7 @@ from prune_search.record import (
     Return,
     StudyFolder,
     StudyRecord,
+    storage_path,
     trial_name,
 )
 from prune_search.searchable import as_choices
@@ -30,6 +31,7 @@ from prune_search.training.baseline import BaselineTrainer, baseline_key, cached
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.trial import PruningTrial
 from prune_search.training.validate import check, check_baseline, prunable_layers
+from prune_search.trust import pickles, require_trust
 from tuners.callback import StudyCallback
 from tuners.connection import connection, reachable
 from tuners.progress import Progress
@@ -47,12 +49,12 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
         stem: the preset's name or the file's stem.
 
     Raises:
-        UserError: the name is taken, the storage cannot be written, or the experiment cannot work.
+        UserError: the name is taken, the storage cannot be written, the experiment cannot work, or
+            names pickles that nobody said are to be trusted.
     """
-    storage = Path(experiment.storage).expanduser().resolve()
+    storage = storage_path(experiment.storage)
     _writable(storage)
-    if name is not None:
-        StudyFolder(storage, name)  # refuses what is no name, before the slower checks
+    StudyFolder(storage, stem if name is None else name)  # refuses what is no name, first of all
     if experiment.resources.address:
         reachable(experiment.resources.address)
     check(experiment)
@@ -69,7 +71,8 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
             f" 'prune-search resume {name}', or give another --name"
         ) from None
     folder.experiment_file.write_text(experiment_file.dump(experiment), encoding="utf-8")
-    folder.write_study(StudyRecord(name=name, started=time.time()))
+    record = StudyRecord(name=name, started=time.time(), trusted=pickles(experiment))
+    folder.write_study(record)
     return folder
 
 
@@ -85,9 +88,11 @@ def run(
         began: when the command was started, by `time.monotonic()`; now if None.
 
     Raises:
-        UserError: no cluster, or a baseline that is no better than random actions.
+        UserError: no cluster, a baseline that is no better than random actions, or pickles that
+            nobody said are to be trusted.
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
+    require_trust(experiment)
     began = time.monotonic() if began is None else began
     record = folder.study() or StudyRecord(name=folder.name, started=time.time())
     tracker = Tracker(

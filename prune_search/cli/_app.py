@@ -43,13 +43,21 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but wh
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-checkpoint",
+        help="Open the checkpoints and recorded episodes that the experiment names: they may hold"
+        " pickles, which run code of whoever made them.",
+    ),
+]
 
 
-def opened(storage: str, name: str) -> tuple[StudyFolder, Experiment]:
+def opened(storage: str, name: str, trust: bool = False) -> tuple[StudyFolder, Experiment]:
     """The study of that name, or a UserError that lists those there are."""
     from tuners.points import open_study
 
-    return open_study(storage, name)
+    return open_study(storage, name, trust)
 
 
 def words(folder: StudyFolder) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from prune_search import experiment_file
-from prune_search.cli._app import Address, Name, Storage, benchmarks, err, opened
+from prune_search.cli._app import Address, Name, Storage, Trust, benchmarks, err, opened
 from prune_search.errors import UserError, unknown
 from prune_search.pruning import Granularity
 
@@ -23,11 +23,13 @@ def benchmark_masks(
     granularity: Annotated[
         str, typer.Option(help="weight, neuron, filter, 2:4 or 1:4.")
     ] = "weight",
+    trust: Trust = False,
 ) -> None:
     """Time of an RLlib iteration with masks enforced, against one without, in one process."""
     from prune_search.training.benchmark import masks_overhead
 
-    result = masks_overhead(experiment_file.load(preset), pairs, granularity)
+    settings = experiment_file.load(preset, trust=trust)
+    result = masks_overhead(settings, pairs, granularity)
     print(f"iteration with {granularity} masks / without: {result}, {pairs} pairs")
 
 
@@ -36,11 +38,13 @@ def benchmark_removal(
     pairs: Pairs = 20,
     preset: Preset = "cartpole",
     hidden: Annotated[int, typer.Option(min=16, help="Units of each of two layers.")] = 1024,
+    trust: Trust = False,
 ) -> None:
     """Time of a learner update with 90 % of the parameters removed, against the dense one's."""
     from prune_search.training.benchmark import removal_speed
 
-    settings = experiment_file.load(preset, [f"algorithm.model.fcnet_hiddens=[{hidden}, {hidden}]"])
+    layers = f"algorithm.model.fcnet_hiddens=[{hidden}, {hidden}]"
+    settings = experiment_file.load(preset, [layers], trust)
     result = removal_speed(settings, pairs)
     print(f"learner update, {hidden}x{hidden}, after removal / dense: {result}, {pairs} pairs")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from prune_search.cli._app import AsJson, Name, PointName, Storage, app, opened, out
-from prune_search.errors import UserError
+from prune_search.cli._app import AsJson, Name, PointName, Storage, Trust, app, opened, out
+from prune_search.errors import UserError, one_line
 
 To = Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")]
 
@@ -27,12 +29,13 @@ def evaluate(
         typer.Option(min=0, max=9_999, help="Evaluation seed; the search's own if absent."),
     ] = None,
     as_json: AsJson = False,
+    trust: Trust = False,
     storage: Storage = "studies",
 ) -> None:
     """Load a point's checkpoint, count its sparsity and measure its return anew."""
     from tuners.points import checkpoint
 
-    folder, settings = opened(storage, name)
+    folder, settings = opened(storage, name, trust)
     path = checkpoint(folder, point)
     from prune_search.training.checkpoints import CheckpointMeter
 
@@ -89,7 +92,8 @@ def restore(
     path = checkpoint(folder, point)
     target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
     if not dense:
-        shutil.copytree(path, target)
+        with _writing(target):
+            shutil.copytree(path, target)
         out.print(f"{point} is in {target}: Algorithm.from_checkpoint({str(target.resolve())!r})")
         return
     if point == "baseline":
@@ -97,7 +101,8 @@ def restore(
     from prune_search.training.export import laid_back, save
 
     modules = laid_back(path, checkpoint(folder, "baseline"))
-    save(modules, target)
+    with _writing(target):
+        save(modules, target)
     _say_where(point, target, list(modules))
 
 
@@ -118,7 +123,8 @@ def compact(
     folder, _ = opened(storage, name)
     found = compacted(checkpoint(folder, point))
     target = _target(to, f"{name}-{point}-compact")
-    save({module_id: result.module for module_id, result in found.items()}, target)
+    with _writing(target):
+        save({module_id: result.module for module_id, result in found.items()}, target)
     for module_id, result in found.items():
         out.print(
             f"{module_id}: {result.parameters:,} parameters ({result.nonzero:,} non-zero) ->"
@@ -134,6 +140,14 @@ def _target(to: Path | None, default: str) -> Path:
     if target.exists():
         raise UserError(f"--to: {str(target)!r} exists; give another folder")
     return target
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # shutil's is one
+        raise UserError(f"--to: cannot write {str(target)!r}: {one_line(error)}") from None
 
 
 def _say_where(point: str, target: Path, module_ids: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prune_search import experiment_file
-from prune_search.cli._app import AsJson, app, err, out
+from prune_search.cli._app import AsJson, Trust, app, err, out
 from prune_search.errors import TrialError, UserError, one_line
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def sensitivity(
         typer.Option(metavar="FILE", help="Write the curves too: .png, .svg, .pdf, .html."),
     ] = None,
     as_json: AsJson = False,
+    trust: Trust = False,
     storage: Annotated[
         str | None,
         typer.Option(help="Folder of the studies.", envvar="PRUNE_SEARCH_STORAGE"),
@@ -62,7 +64,7 @@ def sensitivity(
         raise UserError(f"--plot: must end in .png, .svg, .pdf or .html, got {str(plot)!r}")
     if plot is not None and not plot.parent.is_dir():  # known before minutes of measuring
         raise UserError(f"--plot: no folder {str(plot.parent)!r}")
-    settings, folder, baseline = _opened(source, storage)
+    settings, folder, baseline = _opened(source, storage, trust)
     from prune_search.training.single_layers import check_measurable
 
     try:
@@ -86,20 +88,20 @@ def sensitivity(
 
 
 def _opened(
-    source: str, storage: str | None
+    source: str, storage: str | None, trust: bool
 ) -> tuple[Experiment, Path | None, BaselineRecord | None]:
     """Experiment, the study's folder if it is one's, and the dense policy if there is one."""
     from tuners.points import open_study, studies
 
     root = storage or "studies"
     if source in studies(root):
-        study, settings = open_study(root, source)
+        study, settings = open_study(root, source, trust)
         record = study.study()
         # Its files lie here now, whatever its experiment says.
         settings = settings.model_copy(update={"storage": str(study.path.parent)})
         return settings, study.path, record.baseline if record else None
     known = experiment_file.presets()
-    is_file = Path(source).suffix in {".yaml", ".yml"} or "/" in source or Path(source).is_file()
+    is_file = Path(source).suffix in {".yaml", ".yml"} or "/" in source or os.path.isfile(source)  # noqa: PTH113
     if source not in known and not is_file:
         raise UserError(
             f"experiment or study: unknown {source!r}; studies in {root!r}:"
@@ -107,7 +109,7 @@ def _opened(
             " or the path of a YAML file"
         )
     changes = [f"storage={json.dumps(storage)}"] if storage else []
-    return experiment_file.load(source, changes), None, None
+    return experiment_file.load(source, changes, trust), None, None
 
 
 def _measured(
@@ -118,13 +120,16 @@ def _measured(
     criterion: str,
     episodes: int | None,
 ) -> SensitivityRecord:
+    from prune_search.record import storage_path
     from prune_search.training.algorithm import process_settings
     from prune_search.training.baseline import baseline_path, cached_baseline
     from prune_search.training.sensitivity import sensitivity_of
+    from prune_search.trust import require_trust
     from tuners.connection import connection
 
     process_settings(settings.resources.threads)
-    storage = Path(settings.storage).expanduser().resolve()
+    storage = storage_path(settings.storage)
+    require_trust(settings)
     dense = baseline or cached_baseline(storage, settings)
     if dense is None:
         from prune_search.training.validate import check

@@ -18,6 +18,7 @@ from prune_search.cli._app import (
     Name,
     Quiet,
     Storage,
+    Trust,
     app,
     err,
     opened,
@@ -25,6 +26,7 @@ from prune_search.cli._app import (
     storage_option,
     words,
 )
+from prune_search.credentials import holds_credentials
 from prune_search.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a field.")
     ] = None,
     address: Address = None,
+    trust: Trust = False,
     storage: Annotated[
         str | None,
         typer.Option(help="Folder of the studies.", envvar="PRUNE_SEARCH_STORAGE"),
@@ -49,9 +52,9 @@ def run(
 ) -> None:
     """Train a dense policy, search how to prune it, and show the front."""
     changes = list(overrides or [])
-    changes += [f"resources.address={address}"] if address else []
+    changes += [f"resources.address={json.dumps(address)}"] if address else []
     changes += [f"storage={json.dumps(storage)}"] if storage else []
-    settings = experiment_file.load(experiment, changes)
+    settings = experiment_file.load(experiment, changes, trust)
     from tuners.study import create
 
     folder = create(settings, name, Path(experiment).stem)
@@ -67,12 +70,15 @@ def run(
 def resume(
     name: Name,
     address: Address = None,
+    trust: Trust = False,
     storage: Storage = "studies",
     quiet: Quiet = False,
 ) -> None:
     """Go on with a study that was stopped or killed; repeats at most the round in progress."""
-    folder, settings = opened(storage, name)
+    folder, settings = opened(storage, name, trust)
     if address:
+        if "@" in address:
+            raise UserError("--address: must be an address without user, password or token")
         resources = settings.resources.model_copy(update={"address": address})
         settings = settings.model_copy(update={"resources": resources})
     _run(folder, settings, quiet)
@@ -111,6 +117,7 @@ def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
 @app.command("list")
 def list_studies(storage: Storage = "studies") -> None:
     """List the studies."""
+    from rich.markup import escape
     from rich.table import Table
 
     from tuners.points import open_study, studies
@@ -118,13 +125,17 @@ def list_studies(storage: Storage = "studies") -> None:
 
     table = Table("study", "environment", "state", "trials", "points", "hypervolume")
     for name in studies(storage):
-        folder, settings = open_study(storage, name)
-        found = report(folder, settings)
-        record = folder.study()
+        try:
+            folder, settings = open_study(storage, name)
+            found = report(folder, settings)
+            record = folder.study()
+        except UserError as error:  # the others are there all the same
+            err.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            continue
         ended = sum(trial.state != "running" for trial in found.trials)
         table.add_row(
             name,
-            found.environment,
+            escape(found.environment),
             "ended" if record and record.ended else "not ended",
             f"{ended}/{settings.search.trials}",
             str(len(found.points)),
@@ -185,4 +196,9 @@ def ui(
     from tuners.server import ui as serve
     from tuners.tracking import default_uri
 
+    if uri and holds_credentials(uri):
+        raise UserError(
+            "--uri: must be an address without user, password or token; set"
+            " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        )
     serve(uri or default_uri(Path(storage)), experiment, host, port)

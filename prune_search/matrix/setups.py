@@ -111,7 +111,7 @@ def small_experiment(algorithm: str, network: NetworkKind) -> Experiment:
             },
             "resources": {"envs_per_env_runner": 2},
         }
-    )
+    ).trusting()  # its recorded episodes are made here
 
 
 def small_config(experiment: Experiment) -> AlgorithmConfig:

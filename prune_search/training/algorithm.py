@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -37,12 +38,13 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_TRAINED_LIFETIME,
 )
 
-from prune_search.errors import UserError, one_line, unknown
+from prune_search.errors import UserError, one_line, shown, unknown
 from prune_search.experiment import Experiment
 from prune_search.training.environments import environment_id
 from prune_search.training.offline import set_offline_data
 from prune_search.training.pausing import paused, use_up_batches
 from prune_search.training.policies import set_policies
+from prune_search.trust import require_trust
 
 T = TypeVar("T")
 
@@ -83,13 +85,14 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
         lr_scale: multiple of the learning rate (of each of its steps where it is a schedule).
 
     Raises:
-        UserError: an unknown algorithm, or settings that RLlib refuses.
+        UserError: an unknown algorithm, settings that RLlib refuses, or pickles that nobody said
+            are to be trusted.
     """
     algorithm, resources = experiment.algorithm, experiment.resources
     if algorithm.name not in ALGORITHMS:
         raise unknown("algorithm.name", algorithm.name, ALGORITHMS)
     checkpoint = experiment.baseline.checkpoint
-    config = checkpoint_config(Path(checkpoint)) if checkpoint else ALGORITHMS[algorithm.name]()
+    config = checkpoint_config(experiment) if checkpoint else ALGORITHMS[algorithm.name]()
     config.environment(
         environment_id(experiment.environment), env_config=experiment.environment.config
     )
@@ -115,7 +118,7 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
         config.lr = None  # else RLlib refuses CQL's own default
     for name in _RATES:
         if getattr(config, name, None) is not None:
-            setattr(config, name, scaled_lr(getattr(config, name), lr_scale))
+            setattr(config, name, _scaled(name, getattr(config, name), lr_scale))
     set_policies(config, experiment.environment.policies)
     set_offline_data(config, experiment)
     # Watching the machine's load takes a thread whose end every stop would wait for.
@@ -132,22 +135,34 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
     return config
 
 
+def _scaled(name: str, lr: Any, scale: float) -> Any:
+    try:
+        return scaled_lr(lr, scale)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"algorithm.training.{name}: must be a number or [[env step, rate], ...],"
+            f" got {shown(lr)}"
+        ) from None
+
+
 def scaled_lr(lr: Any, scale: float) -> Any:
     """A learning rate, or RLlib's schedule [[env step, rate], ...], times a factor."""
     return [[t, rate * scale] for t, rate in lr] if isinstance(lr, list | tuple) else lr * scale
 
 
-def checkpoint_config(path: Path) -> AlgorithmConfig:
-    """The configuration in an RLlib checkpoint.
+def checkpoint_config(experiment: Experiment) -> AlgorithmConfig:
+    """The configuration in the RLlib checkpoint that is `baseline.checkpoint`.
 
     RLlib's checkpoints are pickles: reading one runs code of whoever wrote it.
 
     Raises:
-        UserError: the folder is missing or not an algorithm's checkpoint.
+        UserError: the folder is missing, not trusted, or not an algorithm's checkpoint.
     """
+    path = Path(experiment.baseline.checkpoint or "")
     source = path.expanduser() / "class_and_ctor_args.pkl"
-    if not path.expanduser().is_dir():
+    if not os.path.isdir(path.expanduser()):  # noqa: PTH112 - Path.is_dir raises where one is closed
         raise UserError(f"baseline.checkpoint: no folder {str(path)!r}")
+    require_trust(experiment, "baseline.checkpoint")
     try:
         with source.open("rb") as stream:
             content = pickle.load(stream)
@@ -236,7 +251,11 @@ def save_replay(algorithm: Algorithm, path: Path) -> None:
 
 
 def load_replay(algorithm: Algorithm, path: Path) -> None:
-    """Reads what `save_replay` wrote, if it wrote anything."""
+    """Reads what `save_replay` wrote, if it wrote anything.
+
+    It is a pickle: only for files of the study's or the baseline's own, never for one that lies
+    beside a checkpoint of the user's.
+    """
     if algorithm.local_replay_buffer is not None and path.is_file():
         with path.open("rb") as stream:
             algorithm.local_replay_buffer.set_state(pickle.load(stream))

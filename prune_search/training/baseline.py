@@ -148,11 +148,12 @@ class BaselineTrainer:
         """
         checkpoint = self._path / "algorithm"
         self._save(checkpoint)
-        save_replay(self._algorithm, self._path / REPLAY)
+        trained = self._experiment.baseline.checkpoint is None
+        if trained:  # a user's checkpoint comes without its replay buffer
+            save_replay(self._algorithm, self._path / REPLAY)
         evaluation = self._experiment.evaluation
         returned = self._measure()
         acting = size(self._evaluator.parameters())
-        trained = self._experiment.baseline.checkpoint is None
         record = BaselineRecord(
             key=self._path.name,
             checkpoint=str(checkpoint),

@@ -8,6 +8,7 @@ from ray.rllib.algorithms.marwil import MARWILConfig
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
+from prune_search.trust import require_trust
 
 # BC and IQL are kinds of MARWIL.
 _OFFLINE = (MARWILConfig, CQLConfig)
@@ -21,7 +22,8 @@ def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
     one that lists files, which takes a CPU for a moment whatever is asked for.
 
     Raises:
-        UserError: no data where it is needed, data where it isn't, or settings that RLlib refuses.
+        UserError: no data where it is needed, data where it isn't, data that is not trusted (RLlib
+            and Ray Data unpickle columns), or settings that RLlib refuses.
     """
     name, settings = experiment.algorithm.name, experiment.algorithm.offline
     if not isinstance(config, _OFFLINE):
@@ -32,6 +34,7 @@ def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
         raise UserError(
             f"algorithm.offline: {name} learns from recorded episodes; give their paths as input_"
         )
+    require_trust(experiment, "algorithm.offline")
     iterations = config.dataset_num_iters_per_learner
     defaults = {
         "map_batches_kwargs": {"concurrency": 1, "num_cpus": 0},

@@ -14,6 +14,7 @@ from prune_search.record import BaselineRecord
 from prune_search.training import distillation, learner, rewinding
 from prune_search.training.pruner import Pruner
 from prune_search.training.validate import dense_modules, named_weights
+from prune_search.trust import require_trust
 
 WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
 """Files beside the baseline's checkpoint: the weights that a rewinding returns to."""
@@ -45,6 +46,8 @@ class Recovery:
         self._rates = rate if plan.rewind == "learning_rate" else None
         self._total = baseline.env_steps
         if plan.distillation:
+            if experiment.pruning.teacher:
+                require_trust(experiment, "pruning.teacher")
             distillation.attach(
                 algorithm,
                 Path(experiment.pruning.teacher or baseline.checkpoint).expanduser(),

@@ -33,6 +33,7 @@ from prune_search.training.fitting import (
 from prune_search.training.networks import Network, full_name, networks
 from prune_search.training.policies import policy_mapping
 from prune_search.training.teacher import load_teacher
+from prune_search.trust import require_trust
 
 
 def check(experiment: Experiment) -> None:
@@ -56,6 +57,8 @@ def check(experiment: Experiment) -> None:
     if checkpoint:
         _check_checkpoint(Path(checkpoint).expanduser(), experiment, modules)
     if pruning.teacher and highest(pruning.distillation) > 0:
+        if Path(pruning.teacher).expanduser().exists():
+            require_trust(experiment, "pruning.teacher")
         for module_id, module in modules.items():
             try:
                 load_teacher(
@@ -203,7 +206,7 @@ def _check_spaces(observation: gym.Space, action: gym.Space) -> None:
 
 
 def _check_checkpoint(path: Path, experiment: Experiment, modules: dict[str, RLModule]) -> None:
-    config: AlgorithmConfig = checkpoint_config(path)
+    config: AlgorithmConfig = checkpoint_config(experiment)
     name = str(config.algo_class.__name__) if config.algo_class else type(config).__name__
     if name != experiment.algorithm.name:
         raise UserError(

@@ -47,7 +47,7 @@ evaluation: {{episodes: 4, envs: 2, max_steps: 40}}
 resources: {{envs_per_env_runner: 2}}
 """,
         [],
-    )
+    ).trusting()
 
 
 @pytest.mark.slow
