@@ -35,6 +35,7 @@ from tuners.connection import connection, reachable
 from tuners.progress import Progress
 from tuners.search import StudySearch
 from tuners.stopping import Budget
+from tuners.store import check_user
 from tuners.tracking import Tracker, TrackerReport, default_uri
 
 
@@ -47,7 +48,8 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
         stem: the preset's name or the file's stem.
 
     Raises:
-        UserError: the name is taken, the storage cannot be written, or the experiment cannot work.
+        UserError: the name is taken, the storage cannot be written, the tracking server refuses
+            the user, or the experiment cannot work.
     """
     storage = Path(experiment.storage).expanduser().resolve()
     _writable(storage)
@@ -55,6 +57,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
         StudyFolder(storage, name)  # refuses what is no name, before the slower checks
     if experiment.resources.address:
         reachable(experiment.resources.address)
+    check_user(experiment.tracking.uri or "")
     check(experiment)
     if name is None:
         taken = {path.name for path in storage.iterdir()}
