@@ -68,9 +68,16 @@ def resume(
     name: Name,
     address: Address = None,
     storage: Storage = "studies",
+    mirror: Annotated[
+        str | None, typer.Option(help="Fetch it from this mirror first, if it is not here.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a study that was stopped or killed; repeats at most the round in progress."""
+    if mirror and not (Path(storage).expanduser() / name).exists():
+        from tuners.study import fetch_study
+
+        fetch_study(storage, name, mirror)
     folder, settings = opened(storage, name)
     if address:
         resources = settings.resources.model_copy(update={"address": address})

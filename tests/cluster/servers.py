@@ -142,6 +142,16 @@ class TrackingServer:
     """Address of the S3-compatible store."""
     objects_password: str
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """What a client of the S3-compatible store has in its environment."""
+        return {
+            "AWS_ENDPOINT_URL": self.objects,
+            "AWS_ACCESS_KEY_ID": "mlflow",
+            "AWS_SECRET_ACCESS_KEY": self.objects_password,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
 
 @contextmanager
 def tracking_server(

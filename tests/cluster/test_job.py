@@ -1,4 +1,7 @@
-"""A search submitted as a job to two nodes that ask for a token, tracked by a server for many."""
+"""A search submitted as a job to two nodes that ask for a token, tracked by a server for many.
+
+The nodes share no folder: they exchange what they finish through a bucket.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from tests.cluster.servers import PATH, ROOT, TrackingServer, free_port, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
+MIRROR = "mirror=s3://studies/here"
 USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 
 
@@ -37,9 +41,20 @@ class Nodes:
     """Of whoever may use it."""
 
 
+# In a mount namespace of its own, where the storage folder is another one.
+APART = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"']
+
+
 @pytest.fixture
-def nodes(tracking: TrackingServer, tmp_path: Path) -> Iterator[Nodes]:
-    """Two nodes by `ray start`, each of one CPU and at a loopback address of its own."""
+def nodes(
+    tracking: TrackingServer, shared_storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Nodes]:
+    """Two nodes by `ray start`, each of one CPU and at a loopback address of its own.
+
+    The second has a storage folder of its own at the same path.
+    """
+    for name, value in tracking.keys.items():
+        monkeypatch.setenv(name, value)
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32))
     environment = {
@@ -49,6 +64,7 @@ def nodes(tracking: TrackingServer, tmp_path: Path) -> Iterator[Nodes]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        **tracking.keys,
     }
     port, dashboard_port = free_port(), free_port()
     found = Nodes(f"http://127.0.0.1:{dashboard_port}", token.read_text(), environment)
@@ -62,6 +78,7 @@ def nodes(tracking: TrackingServer, tmp_path: Path) -> Iterator[Nodes]:
         f"--dashboard-agent-listen-port={free_port()}",
     ]
     worker = [
+        *(*APART, str(shared_storage)),
         *(*start, "--node-ip-address=127.0.0.3", f"--address=127.0.0.2:{port}"),
         f"--temp-dir={folders[1]}",
         f"--dashboard-agent-listen-port={free_port()}",
@@ -108,12 +125,14 @@ def test_the_search_of_a_job_is_complete_in_mlflow(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    import boto3
     from mlflow import MlflowClient
 
+    boto3.client("s3").create_bucket(Bucket="studies")
     assert ask(nodes, "/api/jobs/", "a guess")[0] == 403
 
     (tmp_path / "job").mkdir()
-    settings = ("resources.concurrent_trials=0", f"tracking.uri={tracking.uri}")
+    settings = ("resources.concurrent_trials=0", f"tracking.uri={tracking.uri}", MIRROR)
     experiment = tiny(*settings, storage=shared_storage)
     (tmp_path / "job" / "mine.yaml").write_text(experiment_file.dump(experiment))
     submit = ["ray", "job", "submit", "--address", nodes.dashboard, "--submission-id", "search"]
@@ -134,6 +153,11 @@ def test_the_search_of_a_job_is_complete_in_mlflow(
     assert [trial.state for trial in trials] == ["complete"] * 2
     assert folder.final() is not None
     assert record is not None and record.ended and record.concurrent_trials == 2
+
+    # Each node trained one; the other's checkpoints came for the final evaluation, if at all.
+    made = [shared_storage / "job" / point.checkpoint for trial in trials for point in trial.points]
+    kept_here = [path for path in made if (path / "masks.pt").is_file()]
+    assert len(made) == 4 and 0 < len(kept_here) < 4
 
     monkeypatch.setenv(USER, "admin")
     monkeypatch.setenv(PASSWORD, tracking.admin_password)
