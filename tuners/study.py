@@ -109,6 +109,9 @@ def run(
             record = record.model_copy(update=_baseline(folder, experiment, record, progress))
             baseline, request = record.baseline, trial_resources(experiment)
             assert baseline is not None
+            dense = Path(baseline.checkpoint).parent
+            mirror.fetch(dense, BASELINE_FILE)  # another node trained it
+            mirror.offer(dense, BASELINE_FILE)  # or this one, before there was a mirror
             check_baseline(experiment, baseline)
             at_a_time = concurrency(experiment, request)
             record = record.model_copy(update={"concurrent_trials": at_a_time})
@@ -137,8 +140,6 @@ def _baseline(
     storage = folder.path.parent
     known = study.baseline or cached_baseline(storage, experiment)
     if known is not None:
-        mirror = Mirror(storage, experiment.mirror)
-        mirror.offer(Path(known.checkpoint).parent, BASELINE_FILE)
         return {"baseline": known}
     progress.begin_baseline(baseline_key(experiment))
     resources = experiment.resources
