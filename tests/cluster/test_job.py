@@ -6,7 +6,6 @@ The nodes share no folder: they exchange what they finish through a bucket.
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import shutil
 import subprocess
@@ -50,7 +49,7 @@ APART = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$
 def nodes(
     tracking: TrackingServer, shared_storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Nodes]:
-    """Two nodes by `ray start`, each of one CPU and at a loopback address of its own.
+    """Two nodes by `ray start`, each at a loopback address of its own: one drives, one trains.
 
     The second has a storage folder of its own at the same path.
     """
@@ -71,16 +70,16 @@ def nodes(
     found = Nodes(f"http://127.0.0.1:{dashboard_port}", token.read_text(), environment)
     # A node's own files, as on two machines; Ray's sockets are there, whose paths must be short.
     folders = [tempfile.mkdtemp(prefix="ray-", dir="/tmp") for _ in range(2)]
-    start = ["ray", "start", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
+    start = ["ray", "start", "--block", "--object-store-memory=100000000"]
     head = [
-        *(*start, "--head", "--node-ip-address=127.0.0.2", f"--port={port}"),
+        *(*start, "--head", "--num-cpus=0", "--node-ip-address=127.0.0.2", f"--port={port}"),
         *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"),
         *(f"--ray-client-server-port={free_port()}", f"--temp-dir={folders[0]}"),
         f"--dashboard-agent-listen-port={free_port()}",
     ]
     worker = [
         *(*APART, str(shared_storage)),
-        *(*start, "--node-ip-address=127.0.0.3", f"--address=127.0.0.2:{port}"),
+        *(*start, "--num-cpus=2", "--node-ip-address=127.0.0.3", f"--address=127.0.0.2:{port}"),
         f"--temp-dir={folders[1]}",
         f"--dashboard-agent-listen-port={free_port()}",
     ]
@@ -156,13 +155,10 @@ def test_the_search_of_a_job_is_complete_in_mlflow(
     assert folder.final() is not None
     assert record is not None and record.ended and record.concurrent_trials == 2
 
-    # Each node trained one; what the other made came here later, for the front's re-evaluation.
+    # The checkpoints stayed where they were made: the driver has the records alone.
     points = [point for trial in trials for point in trial.points]
     assert len(points) == 4
-    made = {point.name: folder.path / point.checkpoint / "masks.pt" for point in points}
-    written = {p.name: path.stat().st_mtime for p in points if (path := made[p.name]).exists()}
-    made_here = [p.name for p in points if written.get(p.name, math.inf) < p.time]
-    assert 0 < len(made_here) < 4, (made_here, written)
+    assert not any((folder.path / point.checkpoint).exists() for point in points)
 
     monkeypatch.setenv(USER, "admin")
     monkeypatch.setenv(PASSWORD, tracking.admin_password)
