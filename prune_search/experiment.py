@@ -172,6 +172,9 @@ class Experiment(Section):
     tracking: Tracking = Tracking()
     storage: PathText = "studies"
     """Folder for studies, baselines and MLflow's SQLite file; shared by all nodes of a cluster."""
+    mirror: str | None = None
+    """For nodes that share no folder: one in an object store, such as s3://bucket/studies, through
+    which they exchange what is in their own `storage`; keys are environment variables."""
 
     # No field of the file: a file can't vouch for itself.
     _trusted: bool = PrivateAttr(default=False)
@@ -210,6 +213,15 @@ class Experiment(Section):
             raise ValueError(
                 "evaluation.final_seed: must differ from evaluation.seed, got"
                 f" {self.evaluation.seed} for both; the search never sees the final seeds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mirrored(self) -> Experiment:
+        if self.mirror and not self.storage.startswith("/"):
+            raise ValueError(
+                "storage: must be an absolute path with a mirror, the same on every node, got"
+                f" {self.storage!r}"
             )
         return self
 

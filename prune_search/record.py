@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from prune_search.errors import UserError, one_line, shown
 from prune_search.pruning import Plan
 
+BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last
+
 R = TypeVar("R", bound="Record")
 
 
@@ -268,6 +270,9 @@ class StudyFolder:
     def trial_path(self, number: int) -> Path:
         return self.path / "trials" / trial_name(number)
 
+    def trial_file(self, number: int) -> Path:
+        return self.trial_path(number) / "trial.json"
+
     def study(self) -> StudyRecord | None:
         return StudyRecord.read(self.path / "study.json")
 
@@ -275,10 +280,10 @@ class StudyFolder:
         record.write(self.path / "study.json")
 
     def trial(self, number: int) -> TrialRecord | None:
-        return TrialRecord.read(self.trial_path(number) / "trial.json")
+        return TrialRecord.read(self.trial_file(number))
 
     def write_trial(self, record: TrialRecord) -> None:
-        record.write(self.trial_path(record.number) / "trial.json")
+        record.write(self.trial_file(record.number))
 
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""

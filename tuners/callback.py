@@ -9,8 +9,10 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from prune_search.credentials import redacted
+from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, TrialRecord, trial_name
 from tuners.progress import Progress
+from tuners.search import snapshot
 from tuners.tracking import Tracker
 
 
@@ -21,8 +23,11 @@ class StudyCallback(tune.Callback):
     good.
     """
 
-    def __init__(self, folder: StudyFolder, progress: Progress, tracker: Tracker) -> None:
+    def __init__(
+        self, folder: StudyFolder, progress: Progress, tracker: Tracker, mirror: Mirror
+    ) -> None:
         self._folder, self._progress, self._tracker = folder, progress, tracker
+        self._mirror = mirror
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to restore them later; a resumed study makes its own.
@@ -30,6 +35,7 @@ class StudyCallback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._progress.trial_started(trial.config["number"])
+        self._push_search()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -40,6 +46,7 @@ class StudyCallback(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         self._changed(trial)
+        self._push_search()
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         number = trial.config["number"]
@@ -50,7 +57,13 @@ class StudyCallback(tune.Callback):
         self._progress.note(f"{trial_name(trial.config['number'])} failed: {failure(trial)}")
         self._changed(trial)
 
+    def _push_search(self) -> None:
+        """What a driver elsewhere needs to go on with the search."""
+        if self._mirror.used:
+            self._mirror.push(snapshot(self._folder))
+
     def _close(self, trial: Trial) -> None:
+        self._mirror.pull(self._folder.trial_file(trial.config["number"]))
         record = self._folder.trial(trial.config["number"]) or TrialRecord(
             number=trial.config["number"],
             plan=trial.config["plan"],
@@ -59,9 +72,11 @@ class StudyCallback(tune.Callback):
         )
         failed = {"state": "failed", "reason": failure(trial)}
         self._folder.write_trial(record.model_copy(update=failed))
+        self._mirror.push(self._folder.trial_file(record.number))
 
     def _changed(self, trial: Trial) -> None:
         number = trial.config["number"]
+        self._mirror.pull(self._folder.trial_file(number))
         record = self._folder.trial(number)
         if record is not None:
             self._progress.trial_changed(record)

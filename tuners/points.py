@@ -7,6 +7,7 @@ from pathlib import Path
 from prune_search import experiment_file
 from prune_search.errors import UserError, unknown
 from prune_search.experiment import Experiment
+from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, is_name, storage_path
 from prune_search.trust import pickles
 
@@ -43,7 +44,7 @@ def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolde
     return folder, experiment.trusting() if trust or asked else experiment
 
 
-def checkpoint(folder: StudyFolder, name: str) -> Path:
+def checkpoint(folder: StudyFolder, experiment: Experiment, name: str) -> Path:
     """The RLlib checkpoint of a point, `t03/2`, or of the `baseline`.
 
     Raises:
@@ -53,11 +54,17 @@ def checkpoint(folder: StudyFolder, name: str) -> Path:
         study = folder.study()
         if study is None or study.baseline is None:
             raise UserError(f"point: study {folder.name!r} has no baseline yet")
-        return Path(study.baseline.checkpoint)
+        return _here(Path(study.baseline.checkpoint), folder, experiment)
     points = {point.name: point for trial in folder.trials() for point in trial.points}
     if name not in points:
         raise unknown("point", name, ["baseline", *points])
     path = (folder.path / points[name].checkpoint / "algorithm").resolve()
     if not path.is_relative_to(folder.path):
         raise UserError(f"point: the checkpoint of {name} lies outside of {folder.path}: {path}")
-    return path
+    return _here(path, folder, experiment)
+
+
+def _here(algorithm: Path, folder: StudyFolder, experiment: Experiment) -> Path:
+    """The checkpoint, fetched from the mirror where it is on another node."""
+    Mirror(folder.path.parent, experiment.mirror).fetch(algorithm.parent, algorithm.name)
+    return algorithm

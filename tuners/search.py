@@ -8,7 +8,10 @@ has as running, with the parameters they had, then asks for new ones.
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -20,6 +23,8 @@ from prune_search.errors import UserError
 from prune_search.experiment import Experiment, Search
 from prune_search.record import StudyFolder
 from tuners.space import parameters, suggest
+
+SNAPSHOT = "optuna-snapshot.db"
 
 
 def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
@@ -117,6 +122,18 @@ def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
         raise UserError(
             f"{folder.path / 'optuna.db'}: not a readable database of Optuna: {error.orig}"
         ) from None
+
+
+def snapshot(folder: StudyFolder) -> Path:
+    """Optuna's database as it stands, whole, in a file beside it: `optuna-snapshot.db`."""
+    path = folder.path / SNAPSHOT
+    path.unlink(missing_ok=True)
+    with (
+        closing(sqlite3.connect(folder.path / "optuna.db")) as source,
+        closing(sqlite3.connect(path)) as copy,
+    ):
+        source.backup(copy)
+    return path
 
 
 def states(folder: StudyFolder) -> dict[int, TrialState]:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -237,10 +238,41 @@ def experiment_id(uri: str, name: str) -> str:
     try:
         found = _mlflow().MlflowClient(uri).get_experiment_by_name(name)
     except Exception as error:  # MLflow's, requests' or SQLAlchemy's
-        raise UserError(f"tracking.uri: MLflow at {uri}: {one_line(error)}") from None
+        raise UserError(f"tracking.uri: MLflow at {uri}: {described(error)}") from None
     if found is None:
         raise UserError(f"tracking.experiment: MLflow at {uri} has no experiment {name!r} yet")
     return str(found.experiment_id)
+
+
+def check_user(uri: str) -> None:
+    """Asks a tracking server whether it lets the user in; one that is away is caught up later.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not uri.startswith("http"):
+        return
+    try:
+        _mlflow().MlflowClient(uri).search_experiments(max_results=1)
+    except Exception as error:
+        if _status(error) == HTTPStatus.UNAUTHORIZED:
+            raise UserError(f"tracking.uri: MLflow at {uri}: {described(error)}") from None
+
+
+def described(error: Exception) -> str:
+    """What a store has answered, in one line."""
+    if _status(error) == HTTPStatus.UNAUTHORIZED:
+        return (
+            "it asks for a user and password that it knows; set MLFLOW_TRACKING_USERNAME and"
+            " MLFLOW_TRACKING_PASSWORD"
+        )
+    return one_line(error, 200)
+
+
+def _status(error: Exception) -> int | None:
+    """HTTP's status where MLflow's error stands for one."""
+    status: int | None = getattr(error, "get_http_status_code", lambda: None)()
+    return status
 
 
 def _view(key: str, search: str) -> dict[str, str]:

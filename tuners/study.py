@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from prune_search import experiment_file
-from prune_search.errors import UserError
+from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
+from prune_search.mirror import Mirror
 from prune_search.pareto import front
 from prune_search.record import (
+    BASELINE_FILE,
     BaselineRecord,
     FinalRecord,
     Return,
@@ -35,8 +38,9 @@ from prune_search.trust import pickles, require_trust
 from tuners.callback import StudyCallback
 from tuners.connection import connection, reachable
 from tuners.progress import Progress
-from tuners.search import StudySearch
+from tuners.search import SNAPSHOT, StudySearch
 from tuners.stopping import Budget
+from tuners.store import check_user
 from tuners.tracking import Tracker, TrackerReport, default_uri
 
 
@@ -49,14 +53,18 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
         stem: the preset's name or the file's stem.
 
     Raises:
-        UserError: the name is taken, the storage cannot be written, the experiment cannot work, or
-            names pickles that nobody said are to be trusted.
+        UserError: the name is taken, the storage cannot be written, the tracking server refuses
+            the user, the experiment cannot work, or names pickles that nobody said are to be
+            trusted.
     """
     storage = storage_path(experiment.storage)
     _writable(storage)
     StudyFolder(storage, stem if name is None else name)  # refuses what is no name, first of all
+    mirror = Mirror(storage, experiment.mirror)
+    mirror.check()
     if experiment.resources.address:
         reachable(experiment.resources.address)
+    check_user(experiment.tracking.uri or "")
     check(experiment)
     if name is None:
         taken = {path.name for path in storage.iterdir()}
@@ -73,6 +81,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     folder.experiment_file.write_text(experiment_file.dump(experiment), encoding="utf-8")
     record = StudyRecord(name=name, started=time.time(), trusted=pickles(experiment))
     folder.write_study(record)
+    mirror.push(folder.experiment_file)
     return folder
 
 
@@ -95,6 +104,7 @@ def run(
     require_trust(experiment)
     began = time.monotonic() if began is None else began
     record = folder.study() or StudyRecord(name=folder.name, started=time.time())
+    mirror = Mirror(folder.path.parent, experiment.mirror)
     tracker = Tracker(
         folder, experiment, experiment.tracking.uri or default_uri(folder.path.parent)
     )
@@ -104,18 +114,23 @@ def run(
             record = record.model_copy(update=_baseline(folder, experiment, record, progress))
             baseline, request = record.baseline, trial_resources(experiment)
             assert baseline is not None
+            dense = Path(baseline.checkpoint).parent
+            mirror.fetch(dense, BASELINE_FILE)  # another node trained it
+            mirror.offer(dense, BASELINE_FILE)  # or this one, before there was a mirror
             check_baseline(experiment, baseline)
             at_a_time = concurrency(experiment, request)
             record = record.model_copy(update={"concurrent_trials": at_a_time})
             folder.write_study(record)
+            mirror.push(folder.path / "study.json")
             progress.begin_search(baseline)
-            _search(folder, experiment, baseline, progress, tracker, request, at_a_time)
+            _search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
             progress.begin_final()
             _final(folder, experiment, baseline)
             record = record.model_copy(update={"ended": time.time()})
         finally:
             spent = record.wall_s + time.monotonic() - began
             folder.write_study(record.model_copy(update={"wall_s": spent}))
+            _push_results(folder, mirror)
             progress.end()
             report = tracker.finish(timeout_s=60)
     return report
@@ -161,6 +176,7 @@ def _search(
     baseline: BaselineRecord,
     progress: Progress,
     tracker: Tracker,
+    mirror: Mirror,
     request: Any,
     at_a_time: int,
 ) -> None:
@@ -184,7 +200,7 @@ def _search(
         ),
         request,
     )
-    callback = StudyCallback(folder, progress, tracker)
+    callback = StudyCallback(folder, progress, tracker, mirror)
     shutil.rmtree(folder.path / "tune", ignore_errors=True)
     tuner = tune.Tuner(
         trainable,
@@ -213,6 +229,7 @@ def _search(
             if trial.state == "running":
                 stopped = trial.model_copy(update={"state": "complete", "reason": budget.reason})
                 folder.write_trial(stopped)
+                mirror.push(folder.trial_file(trial.number))
                 tracker.trial_changed(trial.number)
     if not budget.stop_all() and searcher.finished < experiment.search.trials:
         raise KeyboardInterrupt
@@ -259,7 +276,10 @@ def _final(folder: StudyFolder, experiment: Experiment, baseline: BaselineRecord
         return
     seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
     workers = max(1, min(len(points) + 1, int(ray.cluster_resources().get("CPU", 1)), 8))
-    pool = ActorPool([ray.remote(CheckpointMeter).remote(experiment) for _ in range(workers)])
+    storage = folder.path.parent
+    pool = ActorPool(
+        [ray.remote(CheckpointMeter).remote(experiment, storage) for _ in range(workers)]
+    )
     paths = [
         Path(baseline.checkpoint),
         *(folder.path / point.checkpoint / "algorithm" for point in points),
@@ -275,6 +295,37 @@ def _final(folder: StudyFolder, experiment: Experiment, baseline: BaselineRecord
             points={point.name: value for point, value in zip(points, returns[1:], strict=True)},
         )
     )
+
+
+def _push_results(folder: StudyFolder, mirror: Mirror) -> None:
+    """What the study ended with; a store that is away by then keeps no study from ending."""
+    with suppress(OSError):
+        for name in ("study.json", "final.json"):
+            if (folder.path / name).is_file():
+                mirror.push(folder.path / name)
+
+
+def fetch_study(storage: str, name: str, uri: str) -> None:
+    """Brings a study that another machine drove into a storage folder, so that it can go on here.
+
+    Raises:
+        UserError: no such store, or no such study in it.
+    """
+    folder, mirror = StudyFolder(storage, name), Mirror(storage, uri)
+    try:
+        mirror.pull_records(folder.path)
+    except OSError as error:
+        raise UserError(f"mirror: {uri!r} cannot be read: {one_line(error)}") from None
+    if not folder.experiment_file.is_file():
+        raise UserError(f"name: no study {name!r} in {uri!r}")
+    # Its records name the dense policy by where it lay.
+    lay = experiment_file.parse(experiment_file.read(folder.experiment_file)).storage
+    if storage_path(lay) != folder.path.parent:
+        shutil.rmtree(folder.path)
+        raise UserError(f"storage: the study's is {lay!r} on every node; give --storage {lay}")
+    snapshot = folder.path / SNAPSHOT
+    if snapshot.is_file():
+        snapshot.replace(folder.path / "optuna.db")
 
 
 def _writable(storage: Path) -> None:

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from prune_search.errors import one_line
 from prune_search.experiment import Experiment
 from prune_search.pareto import front
 from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
 from tuners.plots import front_figure, front_html, study_figure, study_html
 from tuners.report import StudyReport, report
 from tuners.runs import SUMMARY, study_id, summary_run, table_json, trial_run
-from tuners.store import TABLE, VIEW, Artifacts, Store
+from tuners.store import TABLE, VIEW, Artifacts, Store, described
 
 _TRAINING = "workflowType=machine_learning"  # else the UI opens its pages about language models
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -145,12 +144,12 @@ class Tracker:
                 try:
                     self._store.connect()
                 except Exception as error:  # a study does not end for MLflow's sake
-                    problem = f"MLflow at {self._store.uri}: {one_line(error, 200)}"
+                    problem = f"MLflow at {self._store.uri}: {described(error)}"
                     break
                 try:
                     self._project(key)
                 except Exception as error:
-                    problem = f"MLflow at {self._store.uri}: {key}: {one_line(error, 200)}"
+                    problem = f"MLflow at {self._store.uri}: {key}: {described(error)}"
                     self._store.disconnect()
                     continue
                 with self._wake:

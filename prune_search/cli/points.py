@@ -36,12 +36,12 @@ def evaluate(
     from tuners.points import checkpoint
 
     folder, settings = opened(storage, name, trust)
-    path = checkpoint(folder, point)
+    path = checkpoint(folder, settings, point)
     from prune_search.training.checkpoints import CheckpointMeter
 
     episodes = episodes or settings.evaluation.episodes
     seed = settings.evaluation.seed if seed is None else seed
-    measured = CheckpointMeter(settings).measure(path, seed, episodes)
+    measured = CheckpointMeter(settings, folder.path.parent).measure(path, seed, episodes)
     size, returned = measured.size, measured.returned
     baseline = getattr(folder.study(), "baseline", None)
     # Units that were taken out count as zeros of the baseline's network.
@@ -88,8 +88,8 @@ def restore(
     """Write the dense baseline, or a point, as an RLlib checkpoint of its own."""
     from tuners.points import checkpoint
 
-    folder, _ = opened(storage, name)
-    path = checkpoint(folder, point)
+    folder, settings = opened(storage, name)
+    path = checkpoint(folder, settings, point)
     target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
     if not dense:
         with _writing(target):
@@ -100,7 +100,7 @@ def restore(
         raise UserError("--dense: the baseline is dense; give a point, such as t03/2")
     from prune_search.training.export import laid_back, save
 
-    modules = laid_back(path, checkpoint(folder, "baseline"))
+    modules = laid_back(path, checkpoint(folder, settings, "baseline"))
     with _writing(target):
         save(modules, target)
     _say_where(point, target, list(modules))
@@ -120,8 +120,8 @@ def compact(
     from prune_search.training.export import compacted, save
     from tuners.points import checkpoint
 
-    folder, _ = opened(storage, name)
-    found = compacted(checkpoint(folder, point))
+    folder, settings = opened(storage, name)
+    found = compacted(checkpoint(folder, settings, point))
     target = _target(to, f"{name}-{point}-compact")
     with _writing(target):
         save({module_id: result.module for module_id, result in found.items()}, target)

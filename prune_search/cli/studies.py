@@ -72,9 +72,21 @@ def resume(
     address: Address = None,
     trust: Trust = False,
     storage: Storage = "studies",
+    mirror: Annotated[
+        str | None, typer.Option(help="Fetch it from this mirror first, if it is not here.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a study that was stopped or killed; repeats at most the round in progress."""
+    if mirror and not (Path(storage).expanduser() / name).exists():
+        if not trust:
+            raise UserError(
+                "--mirror: the checkpoints there are pickles, which run code of whoever made them;"
+                " if you trust them, say so by --trust-checkpoint"
+            )
+        from tuners.study import fetch_study
+
+        fetch_study(storage, name, mirror)
     folder, settings = opened(storage, name, trust)
     if address:
         if "@" in address:

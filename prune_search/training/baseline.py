@@ -14,8 +14,9 @@ import torch
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
+from prune_search.mirror import Mirror
 from prune_search.pareto import well_posed
-from prune_search.record import BaselineRecord, Return
+from prune_search.record import BASELINE_FILE, BaselineRecord, Return
 from prune_search.sparsity.measure import size
 from prune_search.training import learner
 from prune_search.training.algorithm import (
@@ -69,7 +70,9 @@ def baseline_path(storage: Path, experiment: Experiment) -> Path:
 
 def cached_baseline(storage: Path, experiment: Experiment) -> BaselineRecord | None:
     """The baseline, if an earlier study has it already."""
-    return BaselineRecord.read(baseline_path(storage, experiment) / "baseline.json")
+    path = baseline_path(storage, experiment)
+    Mirror(storage, experiment.mirror).fetch(path, BASELINE_FILE)
+    return BaselineRecord.read(path / BASELINE_FILE)
 
 
 class BaselineTrainer:
@@ -80,6 +83,7 @@ class BaselineTrainer:
         self._experiment = experiment
         self._path = baseline_path(storage, experiment)
         self._path.mkdir(parents=True, exist_ok=True)
+        self._mirror = Mirror(storage, experiment.mirror)
         seed = experiment.baseline.seed % TRAINING_SEEDS
         config = algorithm_config(experiment, seed)
         self._algorithm = config.build_algo()
@@ -171,8 +175,9 @@ class BaselineTrainer:
                 f" actions, {record.random.iqm:.1f}; train it longer (baseline.env_steps) or"
                 " change algorithm.training"
             )
-        record.write(self._path / "baseline.json")
+        record.write(self._path / BASELINE_FILE)
         shutil.rmtree(self._partial, ignore_errors=True)
+        self._mirror.push(self._path)
         return record
 
     def _measure(self) -> Return:

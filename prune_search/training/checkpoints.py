@@ -12,6 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
+from prune_search.mirror import Mirror
 from prune_search.record import Return
 from prune_search.sparsity.measure import Size, size
 from prune_search.training.algorithm import MODULES_PATH, algorithm_config, process_settings
@@ -31,10 +32,15 @@ class CheckpointMeter:
     """Measures checkpoints of one experiment, one after another, in this process.
 
     Needs no cluster: it loads the networks alone.
+
+    Args:
+        experiment: whose checkpoints they are.
+        storage: where they lie, or come to from the experiment's mirror; its `storage` if None.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, storage: Path | None = None) -> None:
         process_settings(experiment.resources.threads)
+        self._mirror = Mirror(storage or experiment.storage, experiment.mirror)
         config = shrinkable(algorithm_config(experiment, seed=0))
         self._evaluator = Evaluator(config, experiment.evaluation)
 
@@ -49,6 +55,7 @@ class CheckpointMeter:
         Raises:
             UserError: the checkpoint cannot be read.
         """
+        self._mirror.fetch(algorithm.parent, algorithm.name)
         try:
             states: dict[str, dict[str, Any]] = {
                 name: RLModule.from_checkpoint(algorithm / MODULES_PATH / name).get_state(

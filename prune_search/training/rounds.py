@@ -25,8 +25,16 @@ from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
 
 from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation, Experiment
+from prune_search.mirror import Mirror
 from prune_search.pruning import Plan
-from prune_search.record import BaselineRecord, Point, Return, StudyFolder, TrialRecord
+from prune_search.record import (
+    BASELINE_FILE,
+    BaselineRecord,
+    Point,
+    Return,
+    StudyFolder,
+    TrialRecord,
+)
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.training import learner
@@ -70,6 +78,8 @@ class TrialRounds:
         plan: Plan,
     ) -> None:
         self._experiment, self._folder, self._baseline = experiment, folder, baseline
+        self._mirror = Mirror(folder.path.parent, experiment.mirror)
+        self._mirror.pull(folder.trial_file(number))
         self.record = folder.trial(number) or TrialRecord(
             number=number, plan=plan, state="running", started=time.time()
         )
@@ -78,6 +88,7 @@ class TrialRounds:
         if self.record.state == "complete":
             return
         self._write(state="running", reason="")
+        self._mirror.fetch(Path(baseline.checkpoint).parent, BASELINE_FILE)
         seed = self._seed(0)
         config = algorithm_config(experiment, seed, self._plan.lr_scale)
         if self._plan.structured:
@@ -101,7 +112,9 @@ class TrialRounds:
         self._recovery = Recovery(self._algorithm, experiment, baseline, self._plan, seed)
         self._start = env_steps(self._algorithm)
         if self.record.points:
-            self._restore(self._folder.path / self.record.points[-1].checkpoint)
+            checkpoint = self._folder.path / self.record.points[-1].checkpoint
+            self._mirror.pull(checkpoint)
+            self._restore(checkpoint)
         self._evaluator = Evaluator(config, experiment.evaluation)
         learner.set_lr(self._algorithm)
         sync_weights(self._algorithm)
@@ -267,6 +280,7 @@ class TrialRounds:
     def _write(self, **changes: Any) -> None:
         self.record = self.record.model_copy(update=changes)
         self._folder.write_trial(self.record)
+        self._mirror.push(self._folder.trial_file(self.record.number))
 
     def _save(self, path: Path) -> None:
         """The round's checkpoint, complete before it has its name."""
@@ -282,6 +296,7 @@ class TrialRounds:
         torch.save(state, partial / "masks.pt")
         save_replay(self._algorithm, partial / REPLAY)
         partial.rename(path)
+        self._mirror.push(path)
 
     def _restore(self, path: Path) -> None:
         assert self._algorithm is not None
