@@ -73,6 +73,16 @@ class Baseline(Section):
     """Seed of the training."""
 
 
+class Stopping(Section):
+    """When a trial is given up because it can no longer improve the study's front."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """How sure that is: at most 1 - confidence of such decisions are wrong, as long as trials are
+    alike; nothing is stopped before confidence / (1 - confidence) trials have ended."""
+    gain: Share = 0.001
+    """The least improvement that counts, as a share of the front's hypervolume."""
+
+
 class Search(Section):
     """The search over what `pruning` leaves open."""
 
@@ -95,6 +105,8 @@ class Search(Section):
     first: list[dict[str, Any]] = []
     """Trials to begin with: for each what it takes of what `pruning` leaves open, by field; fields
     that are absent are the sampler's."""
+    stopping: Stopping | None = Stopping()
+    """Gives up trials that can no longer improve the study's front; null for never."""
     retries: NaturalInt = 2
     """How often a trial that fails goes on from its last finished round."""
 

@@ -152,9 +152,10 @@ class TrialRecord(Record):
 
     number: int
     plan: Plan
-    state: Literal["running", "complete", "failed"]
+    state: Literal["running", "complete", "stopped", "failed"]
+    """Stopped: given up by the search before its end, and not taken up again."""
     reason: str = ""
-    """Why it ended: progress, floor, or what failed."""
+    """Why it ended: progress, floor, why it was stopped, or what failed."""
     started: float
     """Seconds since the epoch."""
     points: list[Point] = []
@@ -162,6 +163,11 @@ class TrialRecord(Record):
     @property
     def name(self) -> str:
         return trial_name(self.number)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to an end of its own or by the search's decision."""
+        return self.state in ("complete", "stopped")
 
     @property
     def env_steps(self) -> int:

@@ -32,6 +32,9 @@ POINT_KEYS = {
     "weight_sparsity",
     "compression",
     "nonzero",
+    "physical",
+    "compact",
+    "macs",
     "return_iqm",
     "return_low",
     "return_high",
@@ -68,6 +71,8 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
         "baseline",
         "random_return",
         "hypervolume",
+        "env_steps",
+        "env_steps_saved",
         "trials",
         "front",
     ]
@@ -92,6 +97,18 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
     assert [set(point) for point in failed["points"]] == [POINT_KEYS] * 2
 
 
+def test_what_stopping_saved_is_told(tmp_path: Path) -> None:
+    folder = make_study(tmp_path)
+    stopped = make_trial(3, rounds=2, state="stopped", reason="no longer improves the front")
+    folder.write_trial(stopped)
+    found = report(folder, make_experiment())
+    assert found.env_steps_saved == 40_000 - stopped.env_steps
+    assert found.env_steps == sum(trial.env_steps for trial in folder.trials())
+    text = shown(folder)
+    assert f"{found.env_steps_saved:,} saved by stopping 1 trials early" in text
+    assert "stopped: no longer improves" in " ".join(text.split())
+
+
 def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "young")
     folder.write_study(StudyRecord(name="young", started=STARTED))
@@ -101,6 +118,8 @@ def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "baseline": None,
         "random_return": None,
         "hypervolume": 0.0,
+        "env_steps": 0,
+        "env_steps_saved": 0,
         "trials": [],
         "front": [],
     }

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from prune_search.pruning import Pruning
 from prune_search.record import StudyFolder
+from tests.studies import make_trial
 from tuners.search import StudySearch, sampler, states
 from tuners.space import suggest
 
@@ -112,6 +113,26 @@ def test_no_optuna_trial_is_left_running(
     searcher.suggest("a")
     searcher.on_trial_complete("a", result, error)
     assert states(folder) == {0: optuna.trial.TrialState.FAIL}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("running", "PRUNED"), ("stopped", "PRUNED"), ("complete", "COMPLETE")]
+)
+def test_what_a_trial_had_when_it_was_stopped_is_no_result(
+    tiny: Any, tmp_path: Path, state: str, expected: str
+) -> None:
+    """Not even where a killed driver's stopped trial is issued again."""
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    StudySearch(tiny(), folder).suggest("a")
+    folder.write_trial(make_trial(0, rounds=2, state=state))
+    again = StudySearch(tiny(), folder)
+    again.suggest("b")
+    again.on_trial_complete("b", {"retention": 0.2, "compression": 1.1})
+    (told,) = optuna.load_study(study_name="study", storage=folder.optuna_url).trials
+    assert told.state.name == expected
+    assert told.values == ([0.2, 1.1] if expected == "COMPLETE" else None)
+    assert again.suggest("c") is not None  # the sampler bears it
 
 
 def test_samplers_differ_by_trial() -> None:

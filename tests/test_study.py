@@ -21,8 +21,11 @@ from prune_search.experiment import Experiment
 from prune_search.pareto import front
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
+from prune_search.training.rounds import TrialRounds
+from tests.studies import BASELINE
 from tuners.benchmark import wall_overhead
 from tuners.progress import Progress
+from tuners.report import report
 from tuners.search import states
 from tuners.study import create, run
 
@@ -182,6 +185,32 @@ def test_a_budget_of_env_steps_ends_the_search(tiny: Any, shared_storage: Path) 
     assert all(trial.state == "complete" for trial in trials)
     assert "search.env_steps used" in {trial.reason for trial in trials}
     assert folder.final() is not None
+
+
+@pytest.mark.slow
+def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
+    tiny: Any, shared_storage: Path, tmp_path: Path
+) -> None:
+    """Where only a doubled front counts, every trial after the first is stopped."""
+    experiment = tiny(
+        "search.trials=2", "search.stopping={confidence: 0.4, gain: 1.0}", storage=shared_storage
+    )
+    with (tmp_path / "progress.txt").open("w") as stream:
+        folder = complete(experiment, "stopped", Console(file=stream, width=200))
+    first, second = folder.trials()
+    assert (first.state, len(first.points)) == ("complete", 2)
+    assert (second.state, len(second.points)) == ("stopped", 1)
+    assert second.reason.startswith("no longer improves the front: needs retention")
+    assert f"t01 stopped: {second.reason}" in (tmp_path / "progress.txt").read_text()
+    told = optuna.load_study(study_name="stopped", storage=folder.optuna_url).trials[1]
+    assert told.state is optuna.trial.TrialState.PRUNED and told.values is None
+    found = report(folder, experiment)
+    assert found.env_steps_saved == second.plan.env_steps - second.env_steps > 0
+    assert second.points[0] in found.points
+    run(folder, experiment, Progress(experiment, "stopped", folder.trials(), Console(quiet=True)))
+    assert folder.trials() == [first, second]
+    rounds = TrialRounds(experiment, folder, BASELINE, 1, second.plan)
+    assert rounds.done and rounds.step() == second.points[-1]  # nothing is built or trained
 
 
 def test_a_trial_that_fails_does_not_end_the_study(

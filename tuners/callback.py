@@ -39,6 +39,9 @@ class StudyCallback(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         self._changed(trial)
+        record = self._folder.trial(trial.config["number"])
+        if record is not None and record.state == "stopped":
+            self._progress.note(f"{record.name} stopped: {record.reason}")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         number = trial.config["number"]

@@ -60,6 +60,20 @@ class StudyReport:
         return [point for trial in self.trials for point in trial.points]
 
     @property
+    def env_steps(self) -> int:
+        """Env steps of all trials; the baseline's are not among them."""
+        return sum(trial.env_steps for trial in self.trials)
+
+    @property
+    def env_steps_saved(self) -> int:
+        """Env steps that stopped trials did not use of their budgets."""
+        return sum(
+            trial.plan.env_steps - trial.env_steps
+            for trial in self.trials
+            if trial.state == "stopped"
+        )
+
+    @property
     def finals(self) -> dict[str, Return]:
         """Re-evaluated returns by the point's name; empty before the re-evaluation."""
         return self.final.points if self.final else {}
@@ -96,7 +110,8 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
 def to_json(study: StudyReport) -> dict[str, Any]:
     """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
 
-    `{name, environment, baseline, random_return, hypervolume, trials, front}`, where
+    `{name, environment, baseline, random_return, hypervolume, env_steps, env_steps_saved, trials,
+    front}`, where
 
     - baseline is null or `{return_iqm, return_low, return_high, final_return_iqm,
       final_return_low, final_return_high, parameters, weights, env_steps, train_s, checkpoint}`;
@@ -104,7 +119,8 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       points being all of the trial's, like the front's but without strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
       physical, compact, macs, compression, return_iqm, return_low, return_high, retention,
-      env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high}`, by rising sparsity.
+      env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high}`, by rising
+      sparsity.
 
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
@@ -118,6 +134,8 @@ def to_json(study: StudyReport) -> dict[str, Any]:
         "baseline": _baseline(baseline, study.final) if baseline else None,
         "random_return": _finite(baseline.random.iqm) if baseline else None,
         "hypervolume": _finite(study.hypervolume),
+        "env_steps": study.env_steps,
+        "env_steps_saved": study.env_steps_saved,
         "trials": [
             {
                 "trial": trial.name,

@@ -22,7 +22,12 @@ from tuners.report import StudyReport, interval, point_json, strategy
 SUMMARY = "summary"
 INTERRUPTED = "interrupted; goes on when the study is resumed"
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
-_STATUS = {"running": "RUNNING", "complete": "FINISHED", "failed": "FAILED"}
+_STATUS = {
+    "running": "RUNNING",
+    "complete": "FINISHED",
+    "stopped": "FINISHED",
+    "failed": "FAILED",
+}
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,10 @@ def summary_run(
         }
     scalars |= {
         "study_trials_complete": states.count("complete"),
+        "study_trials_stopped": states.count("stopped"),
         "study_trials_failed": states.count("failed"),
-        "study_env_steps": sum(trial.env_steps for trial in found.trials),
+        "study_env_steps": found.env_steps,
+        "study_env_steps_saved": found.env_steps_saved,
         "study_wall_s": study.wall_s,
     }
     # MLflow forgets no metric: a point that later falls off the front would stay in its chart.

@@ -48,7 +48,7 @@ class StudySearch(OptunaSearch):
     def __init__(
         self, experiment: Experiment, folder: StudyFolder, layers: Sequence[str] = ()
     ) -> None:
-        self._experiment = experiment
+        self._experiment, self._folder = experiment, folder
         self._layers = layers
         objectives = list(experiment.search.objectives)
         super().__init__(
@@ -94,9 +94,13 @@ class StudySearch(OptunaSearch):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         values = [(result or {}).get(name, math.nan) for name in self.metric]
+        record = self._folder.trial(self._ot_trials[trial_id].number)
         if error or not all(math.isfinite(value) for value in values):
             # OptunaSearch would leave the trial running for ever.
             result, error = None, True
+        elif record is not None and record.state != "complete":
+            # Stopped before its end: what it has so far is no result to learn from.
+            result = None
         super().on_trial_complete(trial_id, result=result, error=error)
 
 

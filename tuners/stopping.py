@@ -1,4 +1,4 @@
-"""When the search ends before all its trials have run."""
+"""When a trial or the whole search ends before its time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from ray.tune import Stopper
 
-from prune_search.experiment import Search
+from prune_search.experiment import Search, Stopping
 from prune_search.record import StudyFolder
+from tuners.front_stopping import FrontStopping
 
 
 class Budget(Stopper):
@@ -37,3 +38,28 @@ class Budget(Stopper):
         if self._env_steps is not None and sum(self._steps.values()) >= self._env_steps:
             return "search.env_steps used"
         return ""
+
+
+class EarlyStopping(Stopper):
+    """Asks `FrontStopping` after each round, and writes what it decides into the trial's record.
+
+    The record is written before Tune stops the trial: a driver that is killed in between finds it.
+    """
+
+    def __init__(self, settings: Stopping, folder: StudyFolder) -> None:
+        self._folder = folder
+        self._rule = FrontStopping(settings.confidence, settings.gain)
+        self._rule.add(folder.trials())
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        record = self._folder.trial(result["number"])
+        if record is None:
+            return False
+        decision = self._rule.on_trial_result(record)
+        if decision.stop:
+            stopped = {"state": "stopped", "reason": decision.reason}
+            self._folder.write_trial(record.model_copy(update=stopped))
+        return decision.stop
+
+    def stop_all(self) -> bool:
+        return False

@@ -34,7 +34,7 @@ from tuners.callback import StudyCallback
 from tuners.connection import connection, reachable
 from tuners.progress import Progress
 from tuners.search import StudySearch
-from tuners.stopping import Budget
+from tuners.stopping import Budget, EarlyStopping
 from tuners.tracking import Tracker, TrackerReport, default_uri
 
 
@@ -179,6 +179,10 @@ def _search(
         ),
         request,
     )
+    stop: tune.Stopper = budget
+    if experiment.search.stopping:
+        early = EarlyStopping(experiment.search.stopping, folder)
+        stop = tune.stopper.CombinedStopper(budget, early)
     callback = StudyCallback(folder, progress, tracker)
     shutil.rmtree(folder.path / "tune", ignore_errors=True)
     tuner = tune.Tuner(
@@ -198,7 +202,7 @@ def _search(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=experiment.search.retries),
             callbacks=[callback],
-            stop=budget,
+            stop=stop,
             verbose=0,
         ),
     )

@@ -51,6 +51,7 @@ def _summary(study: StudyReport) -> RenderableType:
     )
     grid.add_row("random actions", f"return {interval(baseline.random)}")
     grid.add_row("hypervolume", f"{study.hypervolume:.4f}")
+    grid.add_row("env steps", _env_steps(study))
     for level in dict.fromkeys((study.retention, 0.99)):
         best = sparsest(study.points, level)
         found = (
@@ -60,6 +61,14 @@ def _summary(study: StudyReport) -> RenderableType:
         )
         grid.add_row(f"retention ≥ {level:.0%}", found)
     return grid
+
+
+def _env_steps(study: StudyReport) -> str:
+    stopped = sum(trial.state == "stopped" for trial in study.trials)
+    saved = (
+        f"; {study.env_steps_saved:,} saved by stopping {stopped} trials early" if stopped else ""
+    )
+    return f"{study.env_steps:,} in {len(study.trials)} trials{saved}"
 
 
 def _trial_table(study: StudyReport, wide: bool) -> RenderableType:

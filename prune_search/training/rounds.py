@@ -75,7 +75,7 @@ class TrialRounds:
         )
         self._plan = self.record.plan
         self._algorithm: Algorithm | None = None
-        if self.record.state == "complete":
+        if self.record.ended:
             return
         self._write(state="running", reason="")
         seed = self._seed(0)
@@ -109,7 +109,7 @@ class TrialRounds:
     @property
     def done(self) -> bool:
         """Whether the trial has ended."""
-        return self.record.state == "complete"
+        return self.record.ended
 
     def step(self) -> Point:
         """Runs one round: its point, which is on disk, with its checkpoint, when this returns.

@@ -1,0 +1,161 @@
+"""The rule that stops trials, with made-up results: what it needs, who speaks, when it dares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prune_search.pareto import front, hypervolume
+from prune_search.record import Point, TrialRecord
+from tests.plans import plan
+from tests.studies import BASELINE, make_point
+from tuners.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
+
+
+def trial(
+    number: int,
+    *rounds: tuple[float, float],
+    state: str = "complete",
+    ratio: float | None = 0.9,
+    **fields: object,
+) -> TrialRecord:
+    """A trial of six rounds, with (sparsity, retention) of those it has run."""
+    points = [
+        make_point(number, at, sparsity, BASELINE.return_at(retention))
+        for at, (sparsity, retention) in enumerate(rounds, start=1)
+    ]
+    return TrialRecord(
+        number=number,
+        plan=plan(ratio=ratio, rounds=6, **fields),
+        state=state,  # type: ignore[arg-type]
+        started=0.0,
+        points=points,
+    )
+
+
+def running(number: int, *rounds: tuple[float, float], **fields: object) -> TrialRecord:
+    return trial(number, *rounds, state="running", **fields)  # type: ignore[arg-type]
+
+
+def rule(finished: Sequence[TrialRecord], confidence: float = 0.8) -> FrontStopping:
+    made = FrontStopping(confidence, gain=0.001)
+    made.add(finished)
+    return made
+
+
+GOOD = [trial(number, (0.5, 0.99), (0.9, 0.95), (0.9, 0.97)) for number in range(9)]
+
+
+def test_a_collapsed_trial_is_stopped_once_enough_have_finished() -> None:
+    """Nine trials gained 0.02 after their second round; this one would need 0.9."""
+    collapsed = running(20, (0.5, 0.9), (0.9, 0.05))
+    assert rule(GOOD[:3]).on_trial_result(collapsed) == CONTINUE
+    decision = rule(GOOD[:4]).on_trial_result(collapsed)
+    assert decision.stop
+    assert "needs retention 0.97" in decision.reason and "0 of 4" in decision.reason
+    assert rule(GOOD[:8], 0.9).on_trial_result(collapsed) == CONTINUE
+    assert rule(GOOD, 0.9).on_trial_result(collapsed).stop
+
+
+def test_collapses_that_others_recovered_from_are_waited_for() -> None:
+    recovered = [
+        trial(number, (0.5, 0.9), (0.9, 0.05), (0.9, 0.98)) if number < 2 else GOOD[number]
+        for number in range(9)
+    ]
+    again = running(20, (0.5, 0.9), (0.9, 0.05), ratio=0.91)  # there 0.09 would do
+    assert rule(recovered).on_trial_result(again) == CONTINUE  # 2 of 9: (2 + 1) / 10 > 0.2
+    assert rule(recovered, 0.7).on_trial_result(again).stop
+
+
+def test_a_trial_whose_aim_the_front_has_is_stopped_though_it_is_good() -> None:
+    """No trial was ever better than 0.99, and the front has 0.99 at more sparsity than this."""
+    sparse = [*GOOD, trial(10, (0.95, 0.99), ratio=0.95)]
+    assert rule(sparse).on_trial_result(running(20, (0.6, 0.99), ratio=0.8)).stop
+    assert rule(sparse).on_trial_result(running(20, (0.6, 0.99), ratio=0.97)) == CONTINUE
+
+
+def test_trials_that_had_more_to_remove_prove_nothing() -> None:
+    """They lost more than this one would; only that they once held the return counts."""
+    harder = [trial(n, (0.5, 0.99), (0.99, 0.2), (0.99, 0.3), ratio=0.99) for n in range(20)]
+    assert rule(harder).on_trial_result(running(30, (0.4, 0.9), ratio=0.8)) == CONTINUE
+    as_hard = running(30, (0.5, 0.9), (0.99, 0.1), ratio=0.995)
+    assert rule(harder).on_trial_result(as_hard) == CONTINUE  # beyond all: any return would do
+    assert rule(harder).on_trial_result(running(30, (0.5, 0.9), (0.99, 0.1), ratio=0.99)).stop
+
+
+def test_a_trial_is_compared_at_its_own_progress() -> None:
+    """What others gained early on says nothing about its last rounds."""
+    rising = [trial(n, (0.9, 0.1), (0.9, 0.96), (0.9, 0.97)) for n in range(9)]
+    first, second = ((0.9, 0.05),), ((0.9, 0.05), (0.9, 0.05))
+    assert rule(rising).on_trial_result(running(20, *first, ratio=0.91)) == CONTINUE
+    assert rule(rising).on_trial_result(running(20, *second, ratio=0.91)).stop
+    # The same as all others, it would add nothing.
+    assert rule(rising).on_trial_result(running(20, (0.9, 0.1), ratio=0.9)).stop
+
+
+def test_stopped_trials_are_not_asked_but_their_points_count() -> None:
+    made = rule(GOOD)
+    front_of = trial(11, (0.95, 0.99), state="stopped", ratio=0.97)
+    made.add([front_of])
+    assert "of 9" in made.on_trial_result(running(20, (0.9, 0.1))).reason
+    decision = made.on_trial_result(running(21, (0.6, 0.99), ratio=0.9))
+    assert decision.stop and "needs retention 0.991" in decision.reason
+
+
+def test_ended_trials_are_left_alone() -> None:
+    made = rule(GOOD)
+    for state in ("complete", "stopped", "failed"):
+        assert made.on_trial_result(trial(20, (0.9, 0.0), state=state)) == CONTINUE
+    assert made.on_trial_result(running(21)) == CONTINUE
+
+
+def test_a_driver_that_goes_on_decides_as_the_old_one() -> None:
+    whole, parts = rule([]), rule([])
+    for number, known in enumerate(GOOD):
+        for rounds in range(1, 4):
+            state = "complete" if rounds == 3 else "running"
+            update = {"points": known.points[:rounds], "state": state}
+            whole.on_trial_result(known.model_copy(update=update))
+        parts = rule(GOOD[: number + 1])
+        probe = running(20, (0.5, 0.9), (0.9, 0.05))
+        assert whole.on_trial_result(probe) == parts.on_trial_result(probe)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (running(0, (0.3, 1.0), ratio=0.9), 0.9),
+        (running(0, (0.93, 1.0), ratio=0.9), 0.93),  # units go whole
+        (running(0, (0.0, 1.0), ratio=0.9, scope="critic"), 0.0),
+        (running(0, (0.3, 1.0), ratio=None, schedule="cubic", end=0.5), 1.0),
+        (running(0, *[(0.3, 1.0)] * 3, ratio=None, schedule="cubic", end=0.5), 0.3),
+        (running(0, (0.3, 1.0), ratio=None, schedule="one_shot", end=None), 0.3),
+        (running(0, *[(0.3, 1.0)] * 5, ratio=None, schedule="gated", end=None, start=None), 1.0),
+    ],
+)
+def test_reach(record: TrialRecord, expected: float) -> None:
+    assert reach(record) == pytest.approx(expected, abs=1e-3)  # whole parameters
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 0.999), st.floats(-0.5, 1.2)), max_size=8),
+    st.floats(0.01, 1),
+    st.floats(1e-6, 0.5),
+)
+def test_what_is_needed_adds_just_that_area(
+    placed: list[tuple[float, float]], sparsity: float, area: float
+) -> None:
+    def at(sparsity: float, retention: float) -> Point:
+        made = make_point(0, 1, 0.5, 1.0)
+        iqm = made.returned.model_copy(update={"iqm": BASELINE.return_at(retention)})
+        update = {"sparsity": sparsity, "retention": retention, "returned": iqm}
+        return made.model_copy(update=update)
+
+    best = front(at(*each) for each in placed)
+    needed = needed_retention(best, sparsity, area)
+    added = hypervolume([*best, at(sparsity, needed)]) - hypervolume(best)
+    assert added == pytest.approx(area, abs=1e-9)
