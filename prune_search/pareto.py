@@ -39,6 +39,29 @@ def hypervolume(points: Sequence[Point]) -> float:
     return float(moocore.hypervolume(axes, ref=[0.0, 0.0], maximise=True))
 
 
+def hypervolume_curve(trials: Iterable[TrialRecord]) -> list[tuple[int, float]]:
+    """How the front of all trials grew: (env steps of all trials, hypervolume), by rising steps.
+
+    One item for each point that improved the front, and one at the end.
+    """
+    points = [point for trial in trials for point in trial.points]
+    best: list[Point] = []
+    curve: list[tuple[int, float]] = []
+    spent: dict[int, int] = {}
+    total, value = 0, 0.0
+    for point in sorted(points, key=lambda p: (p.time, p.trial, p.round)):
+        total += point.env_steps - spent.get(point.trial, 0)
+        spent[point.trial] = point.env_steps
+        if any(p.sparsity >= point.sparsity and p.retention >= point.retention for p in best):
+            continue
+        best = front([*best, point])
+        grown = hypervolume(best)
+        if grown > value:
+            value = grown
+            curve.append((total, value))
+    return curve if not points or (curve and curve[-1][0] == total) else [*curve, (total, value)]
+
+
 def sparsest(points: Iterable[Point], retention: float) -> Point | None:
     """The sparsest point that keeps at least this retention."""
     held = [point for point in points if point.retention >= retention]

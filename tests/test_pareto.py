@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.pareto import best_returns, delivered, front, hypervolume, sparsest
+from prune_search.pareto import (
+    best_returns,
+    delivered,
+    front,
+    hypervolume,
+    hypervolume_curve,
+    sparsest,
+)
 from prune_search.record import Point, Return
+from tests.studies import BASELINE, make_point, make_trial
 
 axis = st.integers(0, 20).map(lambda step: step / 20)
 
@@ -89,3 +97,20 @@ def test_what_a_trial_delivers() -> None:
         0.5: 0.5,
         0.85: 0.9,
     }
+
+
+def test_the_curve_counts_the_steps_of_all_trials_as_they_come() -> None:
+    """Two trials side by side; a point that improves nothing adds steps alone."""
+
+    def at(trial: int, round: int, time: float, sparsity: float, retention: float) -> Point:
+        made = make_point(trial, round, sparsity, BASELINE.return_at(retention))
+        return made.model_copy(
+            update={"time": time, "env_steps": 100 * round, "sparsity": sparsity}
+        )
+
+    first = make_trial(0, points=[at(0, 1, 1.0, 0.5, 1.0), at(0, 2, 3.0, 0.8, 0.5)])
+    second = make_trial(1, points=[at(1, 1, 2.0, 0.4, 0.9), at(1, 2, 4.0, 0.2, 0.1)])
+    curve = hypervolume_curve([first, second])
+    assert [steps for steps, _ in curve] == [100, 300, 400]
+    assert [value for _, value in curve] == pytest.approx([0.5, 0.65, 0.65])
+    assert hypervolume_curve([]) == []

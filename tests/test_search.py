@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from prune_search.pruning import Pruning
 from prune_search.record import StudyFolder
 from tests.studies import make_trial
-from tuners.search import StudySearch, sampler, states
+from tuners.optuna_study import states
+from tuners.search import StudySearch, sampler
 from tuners.space import suggest
 
 EVERYTHING = Pruning(

@@ -24,9 +24,9 @@ from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.rounds import TrialRounds
 from tests.studies import BASELINE
 from tuners.benchmark import wall_overhead
+from tuners.optuna_study import states
 from tuners.progress import Progress
 from tuners.report import report
-from tuners.search import states
 from tuners.study import create, run
 
 pytestmark = pytest.mark.timeout(400)

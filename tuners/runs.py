@@ -132,6 +132,9 @@ def summary_run(
     }
     # MLflow forgets no metric: a point that later falls off the front would stay in its chart.
     curve = [_curve(item.point) for item in found.front] if over or study.ended else []
+    # The rounds of several trials may still be read out of turn while they run.
+    grown = study.ended or over
+    curve += [Metric("study_hypervolume", v, s, _ms(ended)) for s, v in found.curve if grown]
     running = "KILLED" if over else "RUNNING"
     tags = _tags(study, "summary")
     tags["mlflow.note.content"] = _summary_note(found, experiment)
@@ -296,6 +299,12 @@ def _table(points: Sequence[Point], finals: Mapping[str, Return]) -> list[str]:
     if len(points) > _NOTE_ROWS:
         lines += ["", f"The {_NOTE_ROWS} sparsest of {len(points)}; all are in front.json."]
     return lines
+
+
+def importances_json(importances: Mapping[str, float]) -> str:
+    """Which fields mattered, as the table that `mlflow.load_table` reads."""
+    data = [[field, round(share, 6)] for field, share in importances.items()]
+    return json.dumps({"columns": ["field", "importance"], "data": data})
 
 
 def _plain(value: Any) -> str:

@@ -17,6 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment import Experiment, Search
 from prune_search.record import StudyFolder
+from tuners.optuna_study import storage
 from tuners.space import parameters, suggest
 
 
@@ -102,17 +103,3 @@ class StudySearch(OptunaSearch):
             # Stopped before its end: what it has so far is no result to learn from.
             result = None
         super().on_trial_complete(trial_id, result=result, error=error)
-
-
-def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
-    """Optuna's storage of a study."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.storages.RDBStorage(
-        folder.optuna_url, engine_kwargs={"connect_args": {"timeout": 60}}
-    )
-
-
-def states(folder: StudyFolder) -> dict[int, TrialState]:
-    """The state of each Optuna trial, by number."""
-    study = optuna.load_study(study_name=folder.name, storage=storage(folder))
-    return {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
