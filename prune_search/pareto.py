@@ -33,10 +33,15 @@ def hypervolume(points: Sequence[Point]) -> float:
 
     0 for no points. Retention may exceed 1, and so may the area, where pruning improved a policy.
     """
-    axes = np.array([[p.sparsity, p.retention] for p in points if p.retention > 0])
-    if not len(axes):
+    return area([(point.sparsity, point.retention) for point in points])
+
+
+def area(axes: Iterable[tuple[float, float]]) -> float:
+    """The hypervolume of (sparsity, retention), which may come from elsewhere than a point."""
+    above = np.array([pair for pair in axes if pair[1] > 0])
+    if not len(above):
         return 0.0
-    return float(moocore.hypervolume(axes, ref=[0.0, 0.0], maximise=True))
+    return float(moocore.hypervolume(above, ref=[0.0, 0.0], maximise=True))
 
 
 def hypervolume_curve(trials: Iterable[TrialRecord]) -> list[tuple[int, float]]:

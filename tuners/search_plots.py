@@ -56,6 +56,37 @@ def importances_figure(importances: Mapping[str, float], title: str = "") -> Fig
     return figure
 
 
+def benchmark_figure(
+    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]], env_steps: int
+) -> Figure:
+    """Hypervolume over env steps of several searches: the median over seeds, and the quartiles.
+
+    Args:
+        curves: by the search's name, a curve for each seed; may be empty.
+        env_steps: up to which it is drawn.
+    """
+    import numpy as np
+
+    figure = _figure(4.5)
+    axes = figure.add_subplot()
+    at = np.linspace(0, env_steps, 400)
+    for (name, each), color in zip(curves.items(), (_LINE, "#0f766e", _BAR), strict=False):
+        values = np.array(
+            [[max((v for s, v in curve if s <= x), default=0.0) for x in at] for curve in each]
+        )
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+        axes.plot(at, middle, color=color, lw=2, label=f"{name} ({len(each)} seeds)")
+        axes.fill_between(at, low, high, color=color, alpha=0.15, lw=0)
+    axes.set_xlim(0, env_steps)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("env steps of all trials")
+    axes.set_ylabel("hypervolume of the front")
+    axes.grid(color="#e5e7eb", lw=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
 def _figure(height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
