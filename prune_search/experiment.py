@@ -23,8 +23,21 @@ from prune_search.searchable import (
 )
 
 Objective = Literal[
-    "return", "retention", "sparsity", "compression", "hypervolume", "sparsity_95", "sparsity_99"
+    "return",
+    "return_low",
+    "retention",
+    "sparsity",
+    "compression",
+    "macs",
+    "bytes",
+    "latency_us",
+    "hypervolume",
+    "sparsity_at_retention",
+    "sparsity_95",
+    "sparsity_99",
 ]
+MINIMISED = frozenset({"macs", "bytes", "latency_us"})
+"""Objectives of which less is better; of the others more is."""
 
 # Evaluation seeds become blocks of 100,000 environment seeds above 2**30; see evaluation_seeds.
 EvaluationSeed = Annotated[int, Field(ge=0, lt=10_000)]
@@ -83,6 +96,22 @@ class Stopping(Section):
     """The least improvement that counts, as a share of the front's hypervolume."""
 
 
+class Constraints(Section):
+    """What the policy that a trial delivers must keep to; null for no limit.
+
+    Other policies are measured and shown as well, but the sampler takes them for bad ones.
+    """
+
+    min_return: float | None = None
+    """Its return."""
+    max_parameters: PositiveInt | None = None
+    """Non-zero parameters of its inference network."""
+    max_macs: PositiveInt | None = None
+    """Multiply-accumulates of one action, zeros multiplied as well."""
+    max_latency_us: PositiveFloat | None = None
+    """Microseconds of one action; see objectives."""
+
+
 class Search(Section):
     """The search over what `pruning` leaves open."""
 
@@ -97,9 +126,15 @@ class Search(Section):
     seed: NaturalInt = 0
     """Seed of the sampler and of every trial."""
     objectives: Annotated[list[Objective], Field(min_length=1)] = ["retention", "compression"]
-    """All maximised. Return, retention, sparsity and compression are those of the trial's sparsest
-    point at `retention` or above (its best return where there is none); hypervolume, sparsity_95
-    and sparsity_99 are of its front."""
+    """One or several. Of what the trial delivers, its sparsest point at `retention` or above (its
+    best return where there is none): return, return_low (lower end of its interval), retention,
+    sparsity, compression are maximised, macs, bytes (of the inference network as it is stored,
+    zeros counted) and latency_us minimised. Of the trial's front, maximised: hypervolume,
+    sparsity_at_retention, sparsity_95 and sparsity_99 (the most sparsity at `retention`, 95, 99 %).
+    latency_us is one action of the inference network in torch, one thread, on the trial's host, as
+    busy as that is."""
+    constraints: Constraints = Constraints()
+    """Limits for what a trial delivers."""
     retention: Share = 0.95
     """The retention that a trial's point must hold to count for the objectives."""
     first: list[dict[str, Any]] = []
@@ -109,6 +144,19 @@ class Search(Section):
     """Gives up trials that can no longer improve the study's front; null for never."""
     retries: NaturalInt = 2
     """How often a trial that fails goes on from its last finished round."""
+
+    @model_validator(mode="after")
+    def _objectives_differ(self) -> Search:
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(
+                f"search.objectives: each must be named once, got {', '.join(self.objectives)}"
+            )
+        return self
+
+    @property
+    def timed(self) -> bool:
+        """Whether the latency of policies is asked for."""
+        return "latency_us" in self.objectives or self.constraints.max_latency_us is not None
 
 
 class Evaluation(Section):

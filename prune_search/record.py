@@ -120,6 +120,10 @@ class Point(Record):
     """Parameters that the inference network in the checkpoint has, zeros among them."""
     macs: int = 0
     """Multiply-accumulates of one action with that network, zeros multiplied as well."""
+    bytes: int = 0
+    """Storage of that network's parameters, zeros among them."""
+    latency_us: float | None = None
+    """Microseconds of one action with it, one thread; None where the search does not ask."""
     compact: int = 0
     """Parameters after lossless compaction, which takes out units that no longer matter."""
     compact_nonzero: int = 0

@@ -188,6 +188,25 @@ def test_a_budget_of_env_steps_ends_the_search(tiny: Any, shared_storage: Path) 
 
 
 @pytest.mark.slow
+def test_what_a_policy_costs_can_be_the_objective(tiny: Any, shared_storage: Path) -> None:
+    experiment = tiny(
+        "search.trials=1",
+        "search.objectives=[return_low, macs, bytes, latency_us]",
+        "search.constraints={min_return: 1000, max_parameters: 10, max_latency_us: 1e6}",
+        "pruning={granularity: neuron, criterion: magnitude, rounds: 1, env_steps: 1000}",
+        storage=shared_storage,
+    )
+    folder = complete(experiment, "costs")
+    (point,) = folder.trials()[0].points
+    (told,) = optuna.load_study(study_name="costs", storage=folder.optuna_url).trials
+    assert told.values == [point.returned.low, point.macs, point.bytes, point.latency_us]
+    assert point.bytes == 4 * point.physical < 4 * point.parameters
+    assert point.latency_us is not None and 1 < point.latency_us < 1e5
+    assert told.constraints["min_return"] > 0 and told.constraints["max_latency_us"] < 0
+    assert told.constraints["max_parameters"] == pytest.approx(point.nonzero / 10 - 1)
+
+
+@pytest.mark.slow
 def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
     tiny: Any, shared_storage: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from prune_search.experiment import Experiment, Search
+from prune_search.experiment import MINIMISED, Experiment, Search
 from prune_search.record import StudyFolder
 from tuners.optuna_study import storage
 from tuners.space import parameters, suggest
@@ -55,7 +55,7 @@ class StudySearch(OptunaSearch):
         super().__init__(
             space=self._define,
             metric=objectives,
-            mode=["max"] * len(objectives),
+            mode=["min" if name in MINIMISED else "max" for name in objectives],
             sampler=sampler(experiment.search, 0),
             study_name=folder.name,
             storage=storage(folder),
@@ -94,12 +94,21 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        values = [(result or {}).get(name, math.nan) for name in self.metric]
+        result = result or {}
+        # Tune has flattened it.
+        limits = {
+            key.removeprefix("constraints/"): float(value)
+            for key, value in result.items()
+            if key.startswith("constraints/")
+        }
+        values = [*(result.get(name, math.nan) for name in self.metric), *limits.values()]
         record = self._folder.trial(self._ot_trials[trial_id].number)
         if error or not all(math.isfinite(value) for value in values):
             # OptunaSearch would leave the trial running for ever.
-            result, error = None, True
+            result, error, limits = None, True, {}
         elif record is not None and record.state != "complete":
             # Stopped before its end: what it has so far is no result to learn from.
-            result = None
+            result, limits = None, {}
+        for name, violation in limits.items():
+            self._ot_trials[trial_id].set_constraint(name, violation)
         super().on_trial_complete(trial_id, result=result, error=error)

@@ -40,7 +40,7 @@ from prune_search.training.algorithm import (
     save_replay,
     sync_weights,
 )
-from prune_search.training.cost import policy_cost
+from prune_search.training.cost import policy_cost, policy_latency
 from prune_search.training.evaluation import Evaluator
 from prune_search.training.pruner import Pruner
 from prune_search.training.recovery import Recovery
@@ -148,6 +148,9 @@ class TrialRounds:
         clock = time.monotonic()
         returned = self._measure()
         cost = policy_cost(self._evaluator.modules())
+        latency = None
+        if self._experiment.search.timed:
+            latency = policy_latency(self._evaluator.modules())
         eval_s += time.monotonic() - clock
         if not math.isfinite(returned.iqm):
             raise TrialError(f"the evaluated return is {returned.iqm}")
@@ -167,6 +170,8 @@ class TrialRounds:
             layers=acting.layers,
             physical=physical,
             macs=cost.macs,
+            bytes=cost.bytes,
+            latency_us=latency,
             compact=cost.compact,
             compact_nonzero=cost.compact_nonzero,
             returned=returned,
