@@ -121,8 +121,11 @@ class Search(Section):
     """Stop the search after this many seconds."""
     env_steps: PositiveInt | None = None
     """Stop the search once its trials have sampled this many env steps."""
-    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
-    """Optuna's sampler: tpe (grouped, multivariate), nsga2 or random."""
+    sampler: Literal["tpe", "nsga2", "random", "grid"] = "tpe"
+    """Optuna's sampler: tpe (grouped, multivariate), nsga2 or random; or a grid, which runs every
+    combination of `pruning`'s lists once, as many as there are trials."""
+    sampler_options: dict[str, Any] = {}
+    """Arguments of Optuna's TPESampler, NSGAIISampler or RandomSampler."""
     seed: NaturalInt = 0
     """Seed of the sampler and of every trial."""
     objectives: Annotated[list[Objective], Field(min_length=1)] = ["retention", "compression"]
@@ -140,6 +143,13 @@ class Search(Section):
     first: list[dict[str, Any]] = []
     """Trials to begin with: for each what it takes of what `pruning` leaves open, by field; fields
     that are absent are the sampler's."""
+    screening: NaturalInt = 0
+    """Trials to begin with after those, chosen by a screening that trains nothing: every criterion
+    and granularity prunes each layer of the baseline alone, and those that cost the least return
+    come first."""
+    warm_start: list[str] = []
+    """Earlier studies in the same storage, of the same baseline and evaluation: the sampler learns
+    from those of their complete trials that this study could have had itself."""
     stopping: Stopping | None = Stopping()
     """Gives up trials that can no longer improve the study's front; null for never."""
     retries: NaturalInt = 2
@@ -151,6 +161,12 @@ class Search(Section):
             raise ValueError(
                 f"search.objectives: each must be named once, got {', '.join(self.objectives)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _options_have_a_sampler(self) -> Search:
+        if self.sampler == "grid" and self.sampler_options:
+            raise ValueError(f"search.sampler_options: a grid has none, got {self.sampler_options}")
         return self
 
     @property
@@ -235,6 +251,20 @@ class Experiment(Section):
     def _first_possible(self) -> Experiment:
         for given in self.search.first:
             _check_given(given, self.pruning)
+        return self
+
+    @model_validator(mode="after")
+    def _grid_possible(self) -> Experiment:
+        if self.search.sampler != "grid":
+            return self
+        for name in Pruning.model_fields:
+            value = getattr(self.pruning, name)
+            if isinstance(value, Range) or (
+                name == "allocation" and "searched" in as_choices(value)
+            ):
+                raise ValueError(
+                    f"search.sampler: a grid takes lists, and pruning.{name} is {plain(value)}"
+                )
         return self
 
     @model_validator(mode="after")

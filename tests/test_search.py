@@ -15,7 +15,8 @@ from prune_search.pruning import Pruning
 from prune_search.record import StudyFolder
 from tests.studies import make_trial
 from tuners.optuna_study import states
-from tuners.search import StudySearch, sampler
+from tuners.samplers import sampler
+from tuners.search import StudySearch
 from tuners.space import suggest
 
 EVERYTHING = Pruning(

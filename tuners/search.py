@@ -9,32 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
-import optuna
 from optuna.trial import Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from prune_search.experiment import MINIMISED, Experiment, Search
+from prune_search.experiment import MINIMISED, Experiment
 from prune_search.record import StudyFolder
+from tuners.beginnings import FROM, grid, observed
 from tuners.optuna_study import storage
+from tuners.samplers import sampler
 from tuners.space import parameters, suggest
-
-
-def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial of this number.
-
-    Each trial has random numbers of its own, so that a suggestion depends on the seed, its number
-    and the results before it, and not on how often the driver was started.
-    """
-    seed = (search.seed * 1_000_003 + number) % 2**32
-    if search.sampler == "tpe":
-        return optuna.samplers.TPESampler(
-            multivariate=True, group=True, constant_liar=True, seed=seed, n_startup_trials=8
-        )
-    if search.sampler == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
 
 
 class StudySearch(OptunaSearch):
@@ -44,10 +30,15 @@ class StudySearch(OptunaSearch):
         experiment: the study's experiment.
         folder: its folder, where Optuna's database is.
         layers: names of the prunable kernels, where their densities may be searched.
+        screened: trials to begin with after `search.first`, as that gives them.
     """
 
     def __init__(
-        self, experiment: Experiment, folder: StudyFolder, layers: Sequence[str] = ()
+        self,
+        experiment: Experiment,
+        folder: StudyFolder,
+        layers: Sequence[str] = (),
+        screened: Sequence[dict[str, Any]] = (),
     ) -> None:
         self._experiment, self._folder = experiment, folder
         self._layers = layers
@@ -60,9 +51,8 @@ class StudySearch(OptunaSearch):
             study_name=folder.name,
             storage=storage(folder),
         )
-        if not self._ot_study.get_trials(deepcopy=False):
-            for given in experiment.search.first:
-                self._ot_study.enqueue_trial(parameters(given, experiment.pruning))
+        self.trials = self._begin([*experiment.search.first, *screened])
+        """That the study has in all: as many as asked for, or as the grid has."""
         self._left = [
             trial._trial_id
             for trial in self._ot_study.get_trials(deepcopy=False)
@@ -71,9 +61,27 @@ class StudySearch(OptunaSearch):
 
     @property
     def finished(self) -> int:
-        """Trials that have ended, complete or failed."""
+        """Trials of this study that have ended, in whatever way."""
         trials = self._ot_study.get_trials(deepcopy=False)
-        return sum(trial.state.is_finished() for trial in trials)
+        return sum(trial.state.is_finished() and FROM not in trial.user_attrs for trial in trials)
+
+    def _begin(self, first: Sequence[dict[str, Any]]) -> int:
+        """Adds what a study begins with, unless an earlier driver has; how many trials it has."""
+        search, pruning = self._experiment.search, self._experiment.pruning
+        trials = self._ot_study.get_trials(deepcopy=False)
+        known = {trial.user_attrs.get(FROM) for trial in trials}
+        storage = self._folder.path.parent
+        if len(trials) == len(known - {None}):  # no trial of its own yet
+            for earlier in observed(self._experiment, storage, self._layers):
+                if earlier.user_attrs[FROM] not in known:
+                    self._ot_study.add_trial(earlier)
+        planned = [parameters(given, pruning) for given in first]
+        if search.sampler == "grid":
+            planned += islice(grid(pruning), max(0, search.trials - len(planned)))
+        own = sum(FROM not in trial.user_attrs for trial in trials)
+        for chosen in planned[own:]:
+            self._ot_study.enqueue_trial(chosen)
+        return max(own, len(planned)) if search.sampler == "grid" else search.trials
 
     def _define(self, trial: Any) -> dict[str, Any]:
         plan = suggest(trial, self._experiment.pruning, self._layers)

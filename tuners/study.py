@@ -30,9 +30,11 @@ from prune_search.training.baseline import BaselineTrainer, baseline_key, cached
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.trial import PruningTrial
 from prune_search.training.validate import check, check_baseline, prunable_layers
+from tuners.beginnings import check_warm_start, screened
 from tuners.callback import StudyCallback
 from tuners.connection import connection, reachable
 from tuners.progress import Progress
+from tuners.samplers import check_sampler
 from tuners.search import StudySearch
 from tuners.stopping import Budget, EarlyStopping
 from tuners.tracking import Tracker, TrackerReport, default_uri
@@ -55,7 +57,9 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
         StudyFolder(storage, name)  # refuses what is no name, before the slower checks
     if experiment.resources.address:
         reachable(experiment.resources.address)
+    check_sampler(experiment)
     check(experiment)
+    check_warm_start(experiment)
     if name is None:
         taken = {path.name for path in storage.iterdir()}
         names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
@@ -164,8 +168,12 @@ def _search(
     layers: tuple[str, ...] = ()
     if "searched" in as_choices(experiment.pruning.allocation):
         layers = prunable_layers(experiment)
-    searcher = StudySearch(experiment, folder, layers)
-    left = experiment.search.trials - searcher.finished
+    first: list[dict[str, Any]] = []
+    if experiment.search.screening and not folder.trials():
+        progress.note("screening: pruning each layer of the baseline alone")
+        first = screened(experiment, folder, baseline)
+    searcher = StudySearch(experiment, folder, layers, first)
+    left = searcher.trials - searcher.finished
     budget = Budget(experiment.search, folder)
     if left <= 0 or budget.stop_all():
         return
@@ -213,7 +221,7 @@ def _search(
                 stopped = trial.model_copy(update={"state": "complete", "reason": budget.reason})
                 folder.write_trial(stopped)
                 tracker.trial_changed(trial.number)
-    if not budget.stop_all() and searcher.finished < experiment.search.trials:
+    if not budget.stop_all() and searcher.finished < searcher.trials:
         raise KeyboardInterrupt
 
 
