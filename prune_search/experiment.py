@@ -96,6 +96,16 @@ class Stopping(Section):
     """The least improvement that counts, as a share of the front's hypervolume."""
 
 
+class Scheduler(Section):
+    """One of Tune's schedulers, which stop trials by one objective."""
+
+    name: Literal["asha", "median_stopping"]
+    """Asynchronous successive halving (Li et al. 2018), or the median stopping rule (Golovin et al.
+    2017)."""
+    options: dict[str, Any] = {}
+    """Arguments of Tune's ASHAScheduler or MedianStoppingRule; times are env steps of a trial."""
+
+
 class Constraints(Section):
     """What the policy that a trial delivers must keep to; null for no limit.
 
@@ -152,6 +162,8 @@ class Search(Section):
     from those of their complete trials that this study could have had itself."""
     stopping: Stopping | None = Stopping()
     """Gives up trials that can no longer improve the study's front; null for never."""
+    scheduler: Scheduler | None = None
+    """Tune's scheduler, for one objective; takes the place of `stopping`."""
     retries: NaturalInt = 2
     """How often a trial that fails goes on from its last finished round."""
 
@@ -167,6 +179,15 @@ class Search(Section):
     def _options_have_a_sampler(self) -> Search:
         if self.sampler == "grid" and self.sampler_options:
             raise ValueError(f"search.sampler_options: a grid has none, got {self.sampler_options}")
+        return self
+
+    @model_validator(mode="after")
+    def _scheduler_has_one_objective(self) -> Search:
+        if self.scheduler and len(self.objectives) > 1:
+            raise ValueError(
+                f"search.scheduler: {self.scheduler.name} goes by one objective, and"
+                f" search.objectives names {', '.join(self.objectives)}"
+            )
         return self
 
     @property
@@ -251,20 +272,6 @@ class Experiment(Section):
     def _first_possible(self) -> Experiment:
         for given in self.search.first:
             _check_given(given, self.pruning)
-        return self
-
-    @model_validator(mode="after")
-    def _grid_possible(self) -> Experiment:
-        if self.search.sampler != "grid":
-            return self
-        for name in Pruning.model_fields:
-            value = getattr(self.pruning, name)
-            if isinstance(value, Range) or (
-                name == "allocation" and "searched" in as_choices(value)
-            ):
-                raise ValueError(
-                    f"search.sampler: a grid takes lists, and pruning.{name} is {plain(value)}"
-                )
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from tests.studies import BASELINE, STARTED, make_point, returned
 from tuners.beginnings import FROM, check_warm_start, grid, ranked, screened
 from tuners.samplers import check_sampler, sampler
+from tuners.schedulers import scheduler
 from tuners.search import StudySearch
 from tuners.study import create
 
@@ -65,13 +66,14 @@ def test_a_grid_study_runs_its_combinations_in_order_and_no_more(tiny: Any, tmp_
     ("changes", "message"),
     [
         (["pruning.ratio={low: 0.5, high: 0.9}"], "a grid takes lists, and pruning.ratio is"),
-        (["pruning.allocation=searched"], "a grid takes lists, and pruning.allocation is"),
+        (["pruning.ratio={low: 0.5, high: 0.9, log: true}"], "lists, and pruning.ratio is a range"),
+        (["pruning.allocation=searched"], "a grid takes lists, and the density of layers"),
         (["search.sampler_options={seed: 1}"], "search.sampler_options: a grid has none"),
     ],
 )
 def test_what_a_grid_cannot_do(tiny: Any, changes: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        tiny(*LISTS, *changes)
+        check_sampler(tiny(*LISTS, *changes))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,29 @@ def test_options_reach_the_sampler(tiny: Any) -> None:
     experiment = tiny("search.sampler=nsga2", "search.sampler_options={population_size: 6}")
     check_sampler(experiment)
     assert sampler(experiment.search, 3)._population_size == 6  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{name: asha, options: {max_time: 3}}", "of asha: unknown 'max_time'; known are:"),
+        ("{name: asha, options: {metric: return}}", "unknown 'metric'; known are:"),
+        ("{name: asha, options: {reduction_factor: 1}}", "Reduction Factor not valid!"),
+        ("{name: median_stopping, options: {hard_stop: false}}", "unknown 'hard_stop'"),
+    ],
+)
+def test_options_that_a_scheduler_lacks(tiny: Any, given: str, message: str) -> None:
+    experiment = tiny("search.objectives=[macs]", f"search.scheduler={given}")
+    with pytest.raises(UserError, match=message) as caught:
+        scheduler(experiment)
+    assert str(caught.value).startswith("search.scheduler.options")
+
+
+def test_a_scheduler_counts_env_steps_in_the_objectives_direction(tiny: Any) -> None:
+    made = scheduler(tiny("search.objectives=[macs]", "search.scheduler={name: median_stopping}"))
+    assert made is not None and (made._time_attr, made._metric) == ("env_steps", "macs")
+    assert made._compare_op is min and made._grace_period == 1_000
+    assert scheduler(tiny()) is None
 
 
 def earlier(tiny: Any, storage: Path, *changes: str) -> StudyFolder:

@@ -114,6 +114,11 @@ def test_overrides() -> None:
         ("search.constraints.max_macs=0", "search.constraints.max_macs: input should be greater"),
         ("search.constraints.max_mac=9", "search.constraints.max_mac: unknown key; known are:"),
         ("search.stopping.confidence=1", "search.stopping.confidence: input should be less than 1"),
+        (
+            "search.scheduler={name: asha}",
+            "search.scheduler: asha goes by one objective, and search.objectives names",
+        ),
+        ("search.scheduler={name: hyperband}", "search.scheduler.name: input should be 'asha' or"),
         ("environment=5", "environment: input should be a valid dictionary"),
         ("environment.id.x=5", "--set environment.id.x: 'id' is not a section"),
         ("environment", "--set: must be key.path=value, got 'environment'"),

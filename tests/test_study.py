@@ -184,6 +184,10 @@ def test_a_budget_of_env_steps_ends_the_search(tiny: Any, shared_storage: Path) 
     assert 1 <= len(trials) < 5
     assert all(trial.state == "complete" for trial in trials)
     assert "search.env_steps used" in {trial.reason for trial in trials}
+    assert set(states(folder).values()) <= {
+        optuna.trial.TrialState.COMPLETE,
+        optuna.trial.TrialState.PRUNED,
+    }
     assert folder.final() is not None
 
 
@@ -204,6 +208,26 @@ def test_what_a_policy_costs_can_be_the_objective(tiny: Any, shared_storage: Pat
     assert point.latency_us is not None and 1 < point.latency_us < 1e5
     assert told.constraints["min_return"] > 0 and told.constraints["max_latency_us"] < 0
     assert told.constraints["max_parameters"] == pytest.approx(point.nonzero / 10 - 1)
+
+
+@pytest.mark.slow
+def test_tunes_own_scheduler_stops_trials_of_one_objective(tiny: Any, shared_storage: Path) -> None:
+    """The second trial is worse than the first at its first rung."""
+    experiment = tiny(
+        "search.objectives=[sparsity]",
+        "search.scheduler={name: asha, options: {reduction_factor: 2}}",
+        "search.sampler=grid",
+        "pruning={criterion: magnitude, allocation: uniform, schedule: one_shot,"
+        " ratio: [0.9, 0.5], rounds: 2, env_steps: 2000, floor: 0.0}",
+        "search.retention=0.0",
+        storage=shared_storage,
+    )
+    folder = complete(experiment, "asha")
+    first, second = folder.trials()
+    assert (first.state, len(first.points)) == ("complete", 2)
+    assert (second.state, len(second.points)) == ("stopped", 1)
+    assert second.reason == "stopped by asha"
+    assert [state.name for state in states(folder).values()] == ["COMPLETE", "PRUNED"]
 
 
 @pytest.mark.slow

@@ -28,11 +28,15 @@ FROM = "from"
 
 
 def grid(pruning: Pruning) -> Iterator[dict[str, Any]]:
-    """Optuna's parameters of every combination of lists, the last field's values in turn."""
+    """Optuna's parameters of every combination of lists, the last field's values in turn.
+
+    Raises:
+        ValueError: a field that applies to one of them is a range.
+    """
     path: list[int] = []
     while True:
         walk = _Walk(path)
-        suggest(walk, pruning)
+        suggest(walk, pruning, ("of layers",))
         yield walk.params
         path += [0] * (len(walk.widths) - len(path))
         while path and path[-1] + 1 == walk.widths[len(path) - 1]:
@@ -130,6 +134,12 @@ def _is_measurable(granularity: str, criterion: str) -> bool:
     return True
 
 
+def _field(parameter: str) -> str:
+    if parameter.startswith("density "):
+        return "the density of layers, which allocation searched leaves open,"
+    return f"pruning.{parameter.removesuffix('_density')}"
+
+
 class _Walk:
     """Stands in for Optuna's trial: takes the choices of a path, and the first ones beyond it."""
 
@@ -145,10 +155,10 @@ class _Walk:
         return self.params[name]
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        raise ValueError(f"a grid takes lists, and {name} is a range")
+        raise ValueError(f"a grid takes lists, and {_field(name)} is a range")
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        raise ValueError(f"a grid takes lists, and {name} is a range")
+        raise ValueError(f"a grid takes lists, and {_field(name)} is a range")
 
 
 class _Answers:

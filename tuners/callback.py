@@ -17,11 +17,14 @@ class StudyCallback(tune.Callback):
     """Follows the trials' folders as Tune reports on them.
 
     A trial writes its own record while it lives; the driver closes that of one that failed for
-    good.
+    good, and of one that a scheduler of Tune's has stopped.
     """
 
-    def __init__(self, folder: StudyFolder, progress: Progress, tracker: Tracker) -> None:
+    def __init__(
+        self, folder: StudyFolder, progress: Progress, tracker: Tracker, scheduler: str = ""
+    ) -> None:
         self._folder, self._progress, self._tracker = folder, progress, tracker
+        self._scheduler = scheduler
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to restore them later; a resumed study makes its own.
@@ -38,8 +41,12 @@ class StudyCallback(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
-        self._changed(trial)
         record = self._folder.trial(trial.config["number"])
+        if record is not None and record.state == "running":
+            reason = {"state": "stopped", "reason": f"stopped by {self._scheduler}"}
+            record = record.model_copy(update=reason)
+            self._folder.write_trial(record)
+        self._changed(trial)
         if record is not None and record.state == "stopped":
             self._progress.note(f"{record.name} stopped: {record.reason}")
 

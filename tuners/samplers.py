@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from prune_search.errors import UserError, one_line, unknown
 from prune_search.experiment import Experiment, Search
+from tuners.beginnings import grid
 from tuners.space import suggest
 
 _SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
@@ -43,9 +45,15 @@ def check_sampler(experiment: Experiment) -> None:
     """Tries the sampler's options out, on trials that are nowhere kept.
 
     Raises:
-        UserError: the sampler has no such option, or can't work with its value.
+        UserError: the sampler has no such option, or can't work with its value; a grid is asked
+            for what is a range.
     """
     search = experiment.search
+    if search.sampler == "grid":
+        try:
+            list(islice(grid(experiment.pruning), search.trials))
+        except ValueError as error:
+            raise UserError(f"search.sampler: {error}") from None
     kind, _ = _SAMPLERS[search.sampler]
     known = [name for name in inspect.signature(kind.__init__).parameters if name not in _OURS]
     for name in search.sampler_options:

@@ -65,6 +65,14 @@ class StudySearch(OptunaSearch):
         trials = self._ot_study.get_trials(deepcopy=False)
         return sum(trial.state.is_finished() and FROM not in trial.user_attrs for trial in trials)
 
+    def end(self) -> None:
+        """Tells Optuna of the trials that the end of the whole search has cut short.
+
+        Tune doesn't: they would be running for ever.
+        """
+        for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._ot_study.tell(trial.number, state=TrialState.PRUNED)
+
     def _begin(self, first: Sequence[dict[str, Any]]) -> int:
         """Adds what a study begins with, unless an earlier driver has; how many trials it has."""
         search, pruning = self._experiment.search, self._experiment.pruning

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import TrialState
+
 from prune_search import experiment_file
 from prune_search.errors import UserError
 from prune_search.experiment import Experiment
@@ -33,8 +35,10 @@ from prune_search.training.validate import check, check_baseline, prunable_layer
 from tuners.beginnings import check_warm_start, screened
 from tuners.callback import StudyCallback
 from tuners.connection import connection, reachable
+from tuners.optuna_study import states
 from tuners.progress import Progress
 from tuners.samplers import check_sampler
+from tuners.schedulers import scheduler
 from tuners.search import StudySearch
 from tuners.stopping import Budget, EarlyStopping
 from tuners.tracking import Tracker, TrackerReport, default_uri
@@ -58,6 +62,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     if experiment.resources.address:
         reachable(experiment.resources.address)
     check_sampler(experiment)
+    scheduler(experiment)  # refuses what it has no option for
     check(experiment)
     check_warm_start(experiment)
     if name is None:
@@ -176,6 +181,7 @@ def _search(
     left = searcher.trials - searcher.finished
     budget = Budget(experiment.search, folder)
     if left <= 0 or budget.stop_all():
+        _close(folder, searcher, budget, tracker)
         return
     trainable = tune.with_resources(
         tune.with_parameters(
@@ -188,15 +194,17 @@ def _search(
         request,
     )
     stop: tune.Stopper = budget
-    if experiment.search.stopping:
+    settings = experiment.search.scheduler
+    if experiment.search.stopping and not settings:
         early = EarlyStopping(experiment.search.stopping, folder)
         stop = tune.stopper.CombinedStopper(budget, early)
-    callback = StudyCallback(folder, progress, tracker)
+    callback = StudyCallback(folder, progress, tracker, settings.name if settings else "")
     shutil.rmtree(folder.path / "tune", ignore_errors=True)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=scheduler(experiment),
             num_samples=left,
             max_concurrent_trials=at_a_time,
             reuse_actors=True,
@@ -215,14 +223,23 @@ def _search(
         ),
     )
     tuner.fit()
-    if budget.reason:
-        for trial in folder.trials():
-            if trial.state == "running":
-                stopped = trial.model_copy(update={"state": "complete", "reason": budget.reason})
-                folder.write_trial(stopped)
-                tracker.trial_changed(trial.number)
+    _close(folder, searcher, budget, tracker)
     if not budget.stop_all() and searcher.finished < searcher.trials:
         raise KeyboardInterrupt
+
+
+def _close(folder: StudyFolder, searcher: StudySearch, budget: Budget, tracker: Tracker) -> None:
+    """Closes the trials that the search has ended; a driver killed meanwhile may have left some."""
+    if budget.reason:
+        searcher.end()
+        closed = {"state": "complete", "reason": budget.reason}
+    else:
+        closed = {"state": "stopped", "reason": "stopped by the search"}
+    known = states(folder)
+    for trial in folder.trials():
+        if trial.state == "running" and known.get(trial.number) is TrialState.PRUNED:
+            folder.write_trial(trial.model_copy(update=closed))
+            tracker.trial_changed(trial.number)
 
 
 def trial_resources(experiment: Experiment) -> Any:
