@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -96,6 +97,14 @@ def test_a_trial_is_compared_at_its_own_progress() -> None:
     assert rule(rising).on_trial_result(running(20, (0.9, 0.1), ratio=0.9)).stop
 
 
+def test_trials_from_scratch_are_not_judged_by_those_from_the_baseline() -> None:
+    """A policy that has yet to learn the task gains what one that has learned it never does."""
+    unlearned = running(20, (0.5, 0.0), (0.9, 0.1), origin="scratch")
+    assert rule(GOOD).on_trial_result(unlearned) == CONTINUE
+    never = [trial(n, (0.5, 0.0), (0.9, 0.1), (0.9, 0.1), origin="scratch") for n in range(30, 35)]
+    assert rule([*GOOD, *never]).on_trial_result(unlearned).stop
+
+
 def test_stopped_trials_are_not_asked_but_their_points_count() -> None:
     made = rule(GOOD)
     front_of = trial(11, (0.95, 0.99), state="stopped", ratio=0.97)
@@ -159,3 +168,44 @@ def test_what_is_needed_adds_just_that_area(
     needed = needed_retention(best, sparsity, area)
     added = hypervolume([*best, at(sparsity, needed)]) - hypervolume(best)
     assert added == pytest.approx(area, abs=1e-9)
+
+
+def made_up(rng: random.Random, number: int) -> TrialRecord:
+    """A whole trial: pruned at once or step by step, recovering, as far as its method bears."""
+    ratio, bears = 1 - 0.3 * 0.02 ** rng.random(), rng.choice([0.97, 0.985, 0.993, 0.996])
+    at_once, harm = rng.random() < 0.4, rng.random() * 0.6
+    rounds = []
+    for at in range(1, 7):
+        sparsity = ratio if at_once else ratio * min(1, at / 4) ** 0.3
+        kept = 1 / (1 + ((1 - bears) / (1 - sparsity)) ** 3)
+        hurt = harm * (0.5**at if at_once else 0.3 * 0.6**at)
+        rounds.append((sparsity, min(1.05, kept * (1 - hurt) + rng.gauss(0, 0.02))))
+    return trial(number, *rounds, ratio=ratio)
+
+
+@pytest.mark.parametrize("confidence", [0.7, 0.8, 0.9])
+def test_as_few_decisions_are_wrong_as_stated(confidence: float) -> None:
+    """What stopped trials would still have measured is looked up: would the front have grown?"""
+    decisions = stopped = wrong = used = 0
+    kept = []
+    for seed in range(10):
+        rng, made, seen, all_of_it = random.Random(seed), rule([], confidence), [], []
+        for number in range(40):
+            whole = made_up(rng, number)
+            all_of_it += whole.points
+            for rounds in range(1, 7):
+                so_far = {"points": whole.points[:rounds], "state": "running"}
+                record = whole.model_copy(update=so_far if rounds < 6 else {})
+                seen.append(whole.points[rounds - 1])
+                used += 1
+                decisions += rounds < 6
+                if made.on_trial_result(record).stop:
+                    area = hypervolume(front(seen))
+                    stopped += 1
+                    wrong += hypervolume(front([*seen, *whole.points[rounds:]])) > 1.001 * area
+                    break
+        kept.append(hypervolume(seen) / hypervolume(all_of_it))
+    assert stopped > 200
+    assert wrong / decisions < wrong / stopped <= 1 - confidence
+    assert used < 0.6 * 10 * 40 * 6  # of all rounds
+    assert min(kept) > 0.9 and sum(kept) / len(kept) > 0.98  # of the front of all of them

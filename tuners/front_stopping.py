@@ -4,7 +4,8 @@ A decision needs three things. How far the trial still goes: its reach, the spar
 aims at. What it needs there: the least retention at which a point at its reach would still add
 something to the front's hypervolume. Whether that may come: the finished trials tell.
 
-A finished trial speaks for going on if it shows that what is needed can happen: it held that
+Asked are those that start from the same weights: from scratch, a policy gains far more than the
+baseline recovers. A finished trial speaks for going on if it shows that what is needed can happen: it held that
 retention at some time and, unless it reached further than this trial does, it gained as much after
 the same progress. A trial is stopped when at most a share of 1 - confidence of the finished trials
 and itself, (votes + 1) / (trials + 1), speak for it: a conformal p-value (Vovk, Gammerman & Shafer
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from prune_search.pareto import front, hypervolume
+from prune_search.pruning import Plan
 from prune_search.record import Point, TrialRecord
 
 _LATEST = 100  # finished trials that are asked, so that a decision takes the same time in any study
@@ -71,7 +73,11 @@ class FrontStopping:
         now = trial.points[-1]
         aim = reach(trial)
         needed = needed_retention(self._front, aim, self.gain * hypervolume(self._front))
-        asked = [other for other in self._finished if other.points[0].progress <= now.progress]
+        asked = [
+            other
+            for other in self._finished
+            if _learns_alike(other.plan, trial.plan) and other.points[0].progress <= now.progress
+        ]
         votes = sum(_shows(other, now, aim, needed) for other in asked)
         share = (votes + 1) / (len(asked) + 1)
         if share > 1 - self.confidence + 1e-9:
@@ -122,6 +128,10 @@ def needed_retention(best: Sequence[Point], sparsity: float, area: float) -> flo
             return level + area / (sparsity - end)
         area, level = area - step, height
     return level + area / sparsity if sparsity > 0 else inf
+
+
+def _learns_alike(one: Plan, other: Plan) -> bool:
+    return (one.origin, one.rewind) == (other.origin, other.rewind)
 
 
 def _shows(other: TrialRecord, now: Point, aim: float, needed: float) -> bool:
