@@ -5,13 +5,14 @@ aims at. What it needs there: the least retention at which a point at its reach 
 something to the front's hypervolume. Whether that may come: the finished trials tell.
 
 Asked are those that start from the same weights: from scratch, a policy gains far more than the
-baseline recovers. A finished trial speaks for going on if it shows that what is needed can happen: it held that
-retention at some time and, unless it reached further than this trial does, it gained as much after
-the same progress. A trial is stopped when at most a share of 1 - confidence of the finished trials
-and itself, (votes + 1) / (trials + 1), speak for it: a conformal p-value (Vovk, Gammerman & Shafer
-2005, Algorithmic learning in a random world). If what trials still gain is exchangeable between
-them, at most that share of decisions stops a trial that would have improved the front. The sampler
-bends this a little, since later trials are better ones, so only the latest are asked.
+baseline recovers. A finished trial speaks for going on if it shows that what is needed can happen:
+it held that retention at some time and, unless it reached further than this trial does, it gained
+as much after the same progress. A trial is stopped when at most a share of 1 - confidence of the
+finished trials and itself, (votes + 1) / (trials + 1), speak for it: a conformal p-value (Vovk,
+Gammerman & Shafer 2005, Algorithmic learning in a random world). If what trials still gain is
+exchangeable between them, at most that share of decisions stops a trial that would have improved
+the front. The sampler bends this a little, since later trials are better ones, so only the latest
+are asked.
 
 Predicting the end of a learning curve from its beginning, and stopping where it is unlikely to
 beat the best, is from Domhan, Springenberg & Hutter 2015; here without a model of the curve, and
