@@ -113,6 +113,7 @@ def test_overrides() -> None:
         ("search.objectives=[sparsity, sparsity]", "search.objectives: each must be named once"),
         ("search.constraints.max_macs=0", "search.constraints.max_macs: input should be greater"),
         ("search.constraints.max_mac=9", "search.constraints.max_mac: unknown key; known are:"),
+        ("search.stopping.confidenc=1", "unknown key; known are: confidence, gain"),
         ("search.stopping.confidence=1", "search.stopping.confidence: input should be less than 1"),
         (
             "search.scheduler={name: asha}",

@@ -90,7 +90,10 @@ def check_warm_start(experiment: Experiment) -> None:
         UserError: one is not.
     """
     for name in experiment.search.warm_start:
-        _, earlier = open_study(experiment.storage, name)
+        try:
+            _, earlier = open_study(experiment.storage, name)
+        except UserError as error:
+            raise UserError(f"search.warm_start: {error}") from None
         if baseline_key(earlier) != baseline_key(experiment):
             raise UserError(
                 f"search.warm_start: study {name!r} has another environment, algorithm, baseline,"
