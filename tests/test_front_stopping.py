@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prune_search.experiment import Stopping
 from prune_search.pareto import front, hypervolume
-from prune_search.record import Point, TrialRecord
+from prune_search.record import Point, StudyFolder, TrialRecord
 from tests.plans import plan
 from tests.studies import BASELINE, make_point
 from tuners.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
+from tuners.stopping import EarlyStopping
 
 
 def trial(
@@ -131,6 +134,23 @@ def test_a_driver_that_goes_on_decides_as_the_old_one() -> None:
         parts = rule(GOOD[: number + 1])
         probe = running(20, (0.5, 0.9), (0.9, 0.05))
         assert whole.on_trial_result(probe) == parts.on_trial_result(probe)
+
+
+def test_a_record_that_is_behind_is_not_decided_on(tmp_path: Path) -> None:
+    """Else it would lose the round that it lacks."""
+    folder = StudyFolder(tmp_path, "study")
+    for known in GOOD:
+        folder.write_trial(known)
+    collapsed = running(20, (0.5, 0.9), (0.9, 0.05))
+    folder.write_trial(collapsed)
+    stopper = EarlyStopping(Stopping(), folder)
+    assert not stopper("a", {"number": 20, "round": 3})
+    assert not stopper("a", {"number": 21, "round": 0})
+    assert folder.trial(20) == collapsed
+    assert stopper("a", {"number": 20, "round": 2})
+    stopped = folder.trial(20)
+    assert stopped is not None and stopped.state == "stopped"
+    assert stopped.points == collapsed.points and "no longer improves" in stopped.reason
 
 
 @pytest.mark.parametrize(

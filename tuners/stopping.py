@@ -53,8 +53,8 @@ class EarlyStopping(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         record = self._folder.trial(result["number"])
-        if record is None:
-            return False
+        if record is None or not record.points or record.points[-1].round != result["round"]:
+            return False  # the round is not in this machine's folder yet
         decision = self._rule.on_trial_result(record)
         if decision.stop:
             stopped = {"state": "stopped", "reason": decision.reason}
