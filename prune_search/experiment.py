@@ -31,8 +31,21 @@ from prune_search.searchable import (
 )
 
 Objective = Literal[
-    "return", "retention", "sparsity", "compression", "hypervolume", "sparsity_95", "sparsity_99"
+    "return",
+    "return_low",
+    "retention",
+    "sparsity",
+    "compression",
+    "macs",
+    "bytes",
+    "latency_us",
+    "hypervolume",
+    "sparsity_at_retention",
+    "sparsity_95",
+    "sparsity_99",
 ]
+MINIMISED = frozenset({"macs", "bytes", "latency_us"})
+"""Objectives of which less is better; of the others more is."""
 
 # Evaluation seeds become blocks of 100,000 environment seeds above 2**30; see evaluation_seeds.
 EvaluationSeed = Annotated[int, Field(ge=0, lt=10_000)]
@@ -83,6 +96,42 @@ class Baseline(Section):
     """Seed of the training."""
 
 
+class Stopping(Section):
+    """When a trial is given up because it can no longer improve the study's front."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """How sure that is: at most 1 - confidence of such decisions are wrong, as long as trials are
+    alike; nothing is stopped before confidence / (1 - confidence) trials have ended."""
+    gain: Share = 0.001
+    """The least improvement that counts, as a share of the front's hypervolume."""
+
+
+class Scheduler(Section):
+    """One of Tune's schedulers, which stop trials by one objective."""
+
+    name: Literal["asha", "median_stopping"]
+    """Asynchronous successive halving (Li et al. 2018), or the median stopping rule (Golovin et al.
+    2017)."""
+    options: dict[str, Any] = {}
+    """Arguments of Tune's ASHAScheduler or MedianStoppingRule; times are env steps of a trial."""
+
+
+class Constraints(Section):
+    """What the policy that a trial delivers must keep to; null for no limit.
+
+    Other policies are measured and shown as well, but the sampler takes them for bad ones.
+    """
+
+    min_return: float | None = None
+    """Its return."""
+    max_parameters: PositiveInt | None = None
+    """Non-zero parameters of its inference network."""
+    max_macs: PositiveInt | None = None
+    """Multiply-accumulates of one action, zeros multiplied as well."""
+    max_latency_us: PositiveFloat | None = None
+    """Microseconds of one action; see objectives."""
+
+
 class Search(Section):
     """The search over what `pruning` leaves open."""
 
@@ -92,21 +141,69 @@ class Search(Section):
     """Stop the search after this many seconds."""
     env_steps: PositiveInt | None = None
     """Stop the search once its trials have sampled this many env steps."""
-    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
-    """Optuna's sampler: tpe (grouped, multivariate), nsga2 or random."""
+    sampler: Literal["tpe", "nsga2", "random", "grid"] = "tpe"
+    """Optuna's sampler: tpe (grouped, multivariate), nsga2 or random; or a grid, which runs every
+    combination of `pruning`'s lists once, as many as there are trials."""
+    sampler_options: dict[str, Any] = {}
+    """Arguments of Optuna's TPESampler, NSGAIISampler or RandomSampler."""
     seed: NaturalInt = 0
     """Seed of the sampler and of every trial."""
     objectives: Annotated[list[Objective], Field(min_length=1)] = ["retention", "compression"]
-    """All maximised. Return, retention, sparsity and compression are those of the trial's sparsest
-    point at `retention` or above (its best return where there is none); hypervolume, sparsity_95
-    and sparsity_99 are of its front."""
+    """One or several. Of what the trial delivers, its sparsest point at `retention` or above (its
+    best return where there is none): return, return_low (lower end of its interval), retention,
+    sparsity, compression are maximised, macs, bytes (of the inference network as it is stored,
+    zeros counted) and latency_us minimised. Of the trial's front, maximised: hypervolume,
+    sparsity_at_retention, sparsity_95 and sparsity_99 (the most sparsity at `retention`, 95, 99 %).
+    latency_us is one action of the inference network in torch, one thread, on the trial's host, as
+    busy as that is."""
+    constraints: Constraints = Constraints()
+    """Limits for what a trial delivers."""
     retention: Share = 0.95
     """The retention that a trial's point must hold to count for the objectives."""
     first: list[dict[str, Any]] = []
     """Trials to begin with: for each what it takes of what `pruning` leaves open, by field; fields
     that are absent are the sampler's."""
+    screening: NaturalInt = 0
+    """Trials to begin with after those, chosen by a screening that trains nothing: every criterion
+    and granularity prunes each layer of the baseline alone, and those that cost the least return
+    come first."""
+    warm_start: list[str] = []
+    """Earlier studies in the same storage, of the same baseline and evaluation: the sampler learns
+    from those of their complete trials that this study could have had itself."""
+    stopping: Stopping | None = Stopping()
+    """Gives up trials that can no longer improve the study's front; null for never."""
+    scheduler: Scheduler | None = None
+    """Tune's scheduler, for one objective; takes the place of `stopping`."""
     retries: NaturalInt = 2
     """How often a trial that fails goes on from its last finished round."""
+
+    @model_validator(mode="after")
+    def _objectives_differ(self) -> Search:
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(
+                f"search.objectives: each must be named once, got {', '.join(self.objectives)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _options_have_a_sampler(self) -> Search:
+        if self.sampler == "grid" and self.sampler_options:
+            raise ValueError(f"search.sampler_options: a grid has none, got {self.sampler_options}")
+        return self
+
+    @model_validator(mode="after")
+    def _scheduler_has_one_objective(self) -> Search:
+        if self.scheduler and len(self.objectives) > 1:
+            raise ValueError(
+                f"search.scheduler: {self.scheduler.name} goes by one objective, and"
+                f" search.objectives names {', '.join(self.objectives)}"
+            )
+        return self
+
+    @property
+    def timed(self) -> bool:
+        """Whether the latency of policies is asked for."""
+        return "latency_us" in self.objectives or self.constraints.max_latency_us is not None
 
 
 class Evaluation(Section):

@@ -131,8 +131,15 @@ def _section(path: Iterable[int | str]) -> type[BaseModel] | None:
         if part in _FORMS:
             continue
         info = getattr(model, "model_fields", {}).get(part)
-        model = info.annotation if info is not None else None
+        model = _model(info.annotation) if info is not None else None
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _model(annotation: Any) -> Any:
+    """The section that a field holds, also one that may be null; else the annotation."""
+    models = [item for item in get_args(annotation) if isinstance(item, type)]
+    sections = [item for item in models if issubclass(item, BaseModel)]
+    return sections[0] if sections else annotation
 
 
 def _yaml(text: str, where: str) -> Any:
@@ -200,7 +207,18 @@ def _documented(name: str, field: Any, indent: str) -> list[str]:
     if alias is Choice or alias is Searchable:
         note = "; a list is searched" if alias is Choice else "; a list or a range is searched"
     kind = _type_name(field.annotation) + note
-    return [f"{indent}# {help_text} ({kind})", f"{indent}{name}: {default}"]
+    lines = [f"{indent}# {help_text} ({kind})"]
+    model = _model(field.annotation)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return [*lines, f"{indent}{name}: {default}"]
+    inner = [
+        line
+        for key, item in model.model_fields.items()
+        for line in _documented(key, item, f"{indent}  ")
+    ]
+    if field.default is None:  # what it may hold, as a comment
+        return [*lines, f"{indent}{name}: null", *(f"{indent}  # {line.strip()}" for line in inner)]
+    return [*lines, f"{indent}{name}:", *inner]
 
 
 def _type_name(annotation: Any) -> str:

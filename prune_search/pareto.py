@@ -7,10 +7,12 @@ maximised: sparsity, and return or retention.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import nan
 
 import moocore
 import numpy as np
 
+from prune_search.experiment import Search
 from prune_search.record import BaselineRecord, Point, TrialRecord
 
 
@@ -33,10 +35,38 @@ def hypervolume(points: Sequence[Point]) -> float:
 
     0 for no points. Retention may exceed 1, and so may the area, where pruning improved a policy.
     """
-    axes = np.array([[p.sparsity, p.retention] for p in points if p.retention > 0])
-    if not len(axes):
+    return area([(point.sparsity, point.retention) for point in points])
+
+
+def area(axes: Iterable[tuple[float, float]]) -> float:
+    """The hypervolume of (sparsity, retention), which may come from elsewhere than a point."""
+    above = np.array([pair for pair in axes if pair[1] > 0])
+    if not len(above):
         return 0.0
-    return float(moocore.hypervolume(axes, ref=[0.0, 0.0], maximise=True))
+    return float(moocore.hypervolume(above, ref=[0.0, 0.0], maximise=True))
+
+
+def hypervolume_curve(trials: Iterable[TrialRecord]) -> list[tuple[int, float]]:
+    """How the front of all trials grew: (env steps of all trials, hypervolume), by rising steps.
+
+    One item for each point that improved the front, and one at the end.
+    """
+    points = [point for trial in trials for point in trial.points]
+    best: list[Point] = []
+    curve: list[tuple[int, float]] = []
+    spent: dict[int, int] = {}
+    total, value = 0, 0.0
+    for point in sorted(points, key=lambda p: (p.time, p.trial, p.round)):
+        total += point.env_steps - spent.get(point.trial, 0)
+        spent[point.trial] = point.env_steps
+        if any(p.sparsity >= point.sparsity and p.retention >= point.retention for p in best):
+            continue
+        best = front([*best, point])
+        grown = hypervolume(best)
+        if grown > value:
+            value = grown
+            curve.append((total, value))
+    return curve if not points or (curve and curve[-1][0] == total) else [*curve, (total, value)]
 
 
 def sparsest(points: Iterable[Point], retention: float) -> Point | None:
@@ -55,8 +85,41 @@ def delivered(points: Sequence[Point], retention: float) -> Point:
     return point or max(points, key=lambda p: (p.retention, p.sparsity))
 
 
+def objectives(trial: TrialRecord, retention: float) -> dict[str, float]:
+    """The values of all of `Search.objectives`; NaN for a latency that was not measured."""
+    best, held = delivered(trial.points, retention), sparsest(trial.points, retention)
+    return {
+        **summary(trial, retention),
+        "return_low": best.returned.low,
+        "macs": best.macs,
+        "bytes": best.bytes,
+        "latency_us": nan if best.latency_us is None else best.latency_us,
+        "sparsity_at_retention": held.sparsity if held else 0.0,
+    }
+
+
+def violations(trial: TrialRecord, search: Search, baseline: BaselineRecord) -> dict[str, float]:
+    """By each constraint that is set, how far what the trial delivers is from keeping to it.
+
+    0 or less where it does. Returns as a share of the baseline's gain over random actions, all else
+    as a share of the limit, so that one doesn't outweigh the other.
+    """
+    best, limits = delivered(trial.points, search.retention), search.constraints
+    found = {}
+    if limits.min_return is not None:
+        found["min_return"] = baseline.retention(limits.min_return) - best.retention
+    for name, value, limit in (
+        ("max_parameters", best.nonzero, limits.max_parameters),
+        ("max_macs", best.macs, limits.max_macs),
+        ("max_latency_us", best.latency_us, limits.max_latency_us),
+    ):
+        if limit is not None:
+            found[name] = nan if value is None else value / limit - 1
+    return found
+
+
 def summary(trial: TrialRecord, retention: float) -> dict[str, float]:
-    """The scalars that tell trials apart, those of `Search.objectives` among them."""
+    """The scalars that tell trials apart."""
     best = delivered(trial.points, retention)
     at_95, at_99 = sparsest(trial.points, 0.95), sparsest(trial.points, 0.99)
     return {

@@ -132,6 +132,10 @@ class Point(Record):
     """Parameters that the inference network in the checkpoint has, zeros among them."""
     macs: int = 0
     """Multiply-accumulates of one action with that network, zeros multiplied as well."""
+    bytes: int = 0
+    """Storage of that network's parameters, zeros among them."""
+    latency_us: float | None = None
+    """Microseconds of one action with it, one thread; None where the search does not ask."""
     compact: int = 0
     """Parameters after lossless compaction, which takes out units that no longer matter."""
     compact_nonzero: int = 0
@@ -164,9 +168,10 @@ class TrialRecord(Record):
 
     number: int
     plan: Plan
-    state: Literal["running", "complete", "failed"]
+    state: Literal["running", "complete", "stopped", "failed"]
+    """Stopped: given up by the search before its end, and not taken up again."""
     reason: str = ""
-    """Why it ended: progress, floor, or what failed."""
+    """Why it ended: progress, floor, why it was stopped, or what failed."""
     started: float
     """Seconds since the epoch."""
     points: list[Point] = []
@@ -174,6 +179,11 @@ class TrialRecord(Record):
     @property
     def name(self) -> str:
         return trial_name(self.number)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to an end of its own or by the search's decision."""
+        return self.state in ("complete", "stopped")
 
     @property
     def env_steps(self) -> int:

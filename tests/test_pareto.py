@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.pareto import best_returns, delivered, front, hypervolume, sparsest
+from prune_search.experiment import Objective, Search
+from prune_search.pareto import (
+    best_returns,
+    delivered,
+    front,
+    hypervolume,
+    hypervolume_curve,
+    objectives,
+    sparsest,
+    violations,
+)
 from prune_search.record import Point, Return
+from tests.studies import BASELINE, make_point, make_trial
 
 axis = st.integers(0, 20).map(lambda step: step / 20)
 
@@ -89,3 +102,42 @@ def test_what_a_trial_delivers() -> None:
         0.5: 0.5,
         0.85: 0.9,
     }
+
+
+def test_violations_are_shares_of_what_is_allowed() -> None:
+    held = make_point(0, 1, 0.8, BASELINE.return_at(0.96))
+    held = held.model_copy(update={"macs": 300, "nonzero": 50, "latency_us": 20.0})
+    trial = make_trial(0, points=[held, make_point(0, 2, 0.9, BASELINE.return_at(0.2))])
+    limits = {
+        "min_return": BASELINE.return_at(0.9),
+        "max_parameters": 100,
+        "max_macs": 200,
+        "max_latency_us": 20.0,
+    }
+    search = Search(constraints=limits)  # type: ignore[arg-type]
+    assert violations(trial, search, BASELINE) == pytest.approx(
+        {"min_return": -0.06, "max_parameters": -0.5, "max_macs": 0.5, "max_latency_us": 0.0}
+    )
+    assert violations(trial, Search(), BASELINE) == {}
+    values = objectives(trial, 0.95)
+    assert values["sparsity_at_retention"] == held.sparsity
+    assert (values["macs"], values["latency_us"]) == (300, 20.0)
+    assert objectives(trial, 0.97)["sparsity_at_retention"] == 0
+    assert set(get_args(Objective)) <= set(values)
+
+
+def test_the_curve_counts_the_steps_of_all_trials_as_they_come() -> None:
+    """Two trials side by side; a point that improves nothing adds steps alone."""
+
+    def at(trial: int, round: int, time: float, sparsity: float, retention: float) -> Point:
+        made = make_point(trial, round, sparsity, BASELINE.return_at(retention))
+        return made.model_copy(
+            update={"time": time, "env_steps": 100 * round, "sparsity": sparsity}
+        )
+
+    first = make_trial(0, points=[at(0, 1, 1.0, 0.5, 1.0), at(0, 2, 3.0, 0.8, 0.5)])
+    second = make_trial(1, points=[at(1, 1, 2.0, 0.4, 0.9), at(1, 2, 4.0, 0.2, 0.1)])
+    curve = hypervolume_curve([first, second])
+    assert [steps for steps, _ in curve] == [100, 300, 400]
+    assert [value for _, value in curve] == pytest.approx([0.5, 0.65, 0.65])
+    assert hypervolume_curve([]) == []

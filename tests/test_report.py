@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import optuna
 import pytest
 from rich.console import Console
 
@@ -20,8 +21,10 @@ from tests.studies import (
     make_study,
     make_trial,
 )
+from tuners.optuna_study import storage
 from tuners.plots import front_figure, front_html, position, ticks
 from tuners.report import report, to_json
+from tuners.search_plots import curve_figure, importances_figure
 from tuners.terminal import show
 
 POINT_KEYS = {
@@ -71,6 +74,10 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
         "baseline",
         "random_return",
         "hypervolume",
+        "env_steps",
+        "env_steps_saved",
+        "curve",
+        "importances",
         "trials",
         "front",
     ]
@@ -95,6 +102,59 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
     assert [set(point) for point in failed["points"]] == [POINT_KEYS] * 2
 
 
+def test_the_curve_and_what_mattered_are_shown(tmp_path: Path) -> None:
+    """One field decides: it leads, wherever it is split over several of Optuna's parameters."""
+    folder = make_study(tmp_path)
+    study = optuna.create_study(
+        study_name=folder.name,
+        storage=storage(folder),
+        directions=["maximize", "maximize"],
+        sampler=optuna.samplers.RandomSampler(seed=0),
+    )
+    for number in range(20):
+        trial = study.ask()
+        trial.suggest_float("ratio_density", 0.01, 0.3, log=True)
+        name = "criterion" if number % 3 else "criterion of magnitude, random"
+        good = trial.suggest_categorical(name, ["magnitude", "random"]) == "magnitude"
+        if number == 7:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, [1.0 * good + 1e-3 * (7 * number % 20), 5.0 * good])
+    found = report(folder, make_experiment())
+    assert list(found.importances) == ["criterion", "ratio"]
+    assert found.importances["criterion"] > 0.6
+    assert sum(found.importances.values()) == pytest.approx(1)
+    assert found.curve[-1] == (found.env_steps, pytest.approx(found.hypervolume))
+    text = shown(folder)
+    assert "Which choices mattered" in text and "hypervolume of the front over env steps" in text
+    for picture in (curve_figure(found.curve), importances_figure(found.importances)):
+        picture.savefig(tmp_path / "picture.png")
+        assert (tmp_path / "picture.png").stat().st_size > 5_000
+
+
+def test_few_trials_say_nothing_about_what_mattered(tmp_path: Path) -> None:
+    folder = make_study(tmp_path)
+    assert report(folder, make_experiment()).importances == {}
+    assert not (tmp_path / "cartpole" / "optuna.db").exists()  # looking makes nothing
+    study = optuna.create_study(study_name=folder.name, storage=storage(folder))
+    for _ in range(7):
+        study.tell(study.ask({"ratio": optuna.distributions.FloatDistribution(0, 1)}), 1.0)
+    assert report(folder, make_experiment()).importances == {}
+    assert "mattered" not in shown(folder)
+
+
+def test_what_stopping_saved_is_told(tmp_path: Path) -> None:
+    folder = make_study(tmp_path)
+    stopped = make_trial(3, rounds=2, state="stopped", reason="no longer improves the front")
+    folder.write_trial(stopped)
+    found = report(folder, make_experiment())
+    assert found.env_steps_saved == 40_000 - stopped.env_steps
+    assert found.env_steps == sum(trial.env_steps for trial in folder.trials())
+    text = shown(folder)
+    assert f"{found.env_steps_saved:,} saved by stopping 1 trials early" in text
+    assert "stopped: no longer improves" in " ".join(text.split())
+
+
 def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "young")
     folder.write_study(StudyRecord(name="young", started=STARTED))
@@ -104,6 +164,10 @@ def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "baseline": None,
         "random_return": None,
         "hypervolume": 0.0,
+        "env_steps": 0,
+        "env_steps_saved": 0,
+        "curve": [],
+        "importances": {},
         "trials": [],
         "front": [],
     }

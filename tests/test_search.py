@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from prune_search.pruning import Pruning
 from prune_search.record import StudyFolder
-from tuners.search import StudySearch, sampler, states
+from tests.studies import make_trial
+from tuners.optuna_study import states
+from tuners.samplers import sampler
+from tuners.search import StudySearch
 from tuners.space import suggest
 
 EVERYTHING = Pruning(
@@ -99,6 +102,7 @@ def test_running_trials_are_issued_again_first(tiny: Any, tmp_path: Path) -> Non
         ({"retention": math.nan, "compression": 2.0}, False),
         ({"compression": 2.0}, False),
         ({"retention": 1.0, "compression": math.inf}, False),
+        ({"retention": 1.0, "compression": 2.0, "constraints/max_macs": math.nan}, False),
         (None, False),
         (None, True),
     ],
@@ -112,6 +116,62 @@ def test_no_optuna_trial_is_left_running(
     searcher.suggest("a")
     searcher.on_trial_complete("a", result, error)
     assert states(folder) == {0: optuna.trial.TrialState.FAIL}
+
+
+def test_less_is_better_where_it_is(tiny: Any, tmp_path: Path) -> None:
+    experiment = tiny("search.objectives=[return_low, macs, bytes, latency_us, hypervolume]")
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    StudySearch(experiment, folder)
+    study = optuna.load_study(study_name="study", storage=folder.optuna_url)
+    named = [direction.name for direction in study.directions]
+    assert named == ["MAXIMIZE", "MINIMIZE", "MINIMIZE", "MINIMIZE", "MAXIMIZE"]
+
+
+def test_the_sampler_heeds_constraints(tiny: Any, tmp_path: Path) -> None:
+    """The better the compression, the more it breaks the limit: the best there is lies at it."""
+    experiment = tiny(
+        "pruning.criterion=magnitude", "pruning.scope=actor",
+        "pruning.schedule=cubic", "pruning.allocation=uniform",
+        "pruning.ratio={low: 0.1, high: 0.9}",
+    )  # fmt: skip
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    searcher, ratios = StudySearch(experiment, folder), []
+    for number in range(45):
+        config = searcher.suggest(f"a{number}")
+        assert config is not None
+        ratios.append(config["plan"]["ratio"])
+        figures = {"retention": 1.0, "compression": ratios[-1]}
+        searcher.on_trial_complete(
+            f"a{number}", {**figures, "constraints/max_macs": ratios[-1] - 0.4}
+        )
+    off = [abs(ratio - 0.4) for ratio in ratios]
+    assert sum(off[-15:]) < 0.8 * sum(off[:15])
+    study = optuna.load_study(study_name="study", storage=folder.optuna_url)
+    best = [trial.params["ratio"] for trial in study.best_trials]
+    assert best == [max(ratio for ratio in ratios if ratio <= 0.4)]
+    assert study.trials[3].constraints == {"max_macs": pytest.approx(ratios[3] - 0.4)}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("running", "PRUNED"), ("stopped", "PRUNED"), ("complete", "COMPLETE")]
+)
+def test_what_a_trial_had_when_it_was_stopped_is_no_result(
+    tiny: Any, tmp_path: Path, state: str, expected: str
+) -> None:
+    """Not even where a killed driver's stopped trial is issued again."""
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    StudySearch(tiny(), folder).suggest("a")
+    folder.write_trial(make_trial(0, rounds=2, state=state))
+    again = StudySearch(tiny(), folder)
+    again.suggest("b")
+    again.on_trial_complete("b", {"retention": 0.2, "compression": 1.1})
+    (told,) = optuna.load_study(study_name="study", storage=folder.optuna_url).trials
+    assert told.state.name == expected
+    assert told.values == ([0.2, 1.1] if expected == "COMPLETE" else None)
+    assert again.suggest("c") is not None  # the sampler bears it
 
 
 def test_samplers_differ_by_trial() -> None:

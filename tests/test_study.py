@@ -21,9 +21,12 @@ from prune_search.experiment import Experiment
 from prune_search.pareto import front
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
+from prune_search.training.rounds import TrialRounds
+from tests.studies import BASELINE
 from tuners.benchmark import wall_overhead
+from tuners.optuna_study import states
 from tuners.progress import Progress
-from tuners.search import states
+from tuners.report import report
 from tuners.study import create, run
 
 pytestmark = pytest.mark.timeout(400)
@@ -181,7 +184,76 @@ def test_a_budget_of_env_steps_ends_the_search(tiny: Any, shared_storage: Path) 
     assert 1 <= len(trials) < 5
     assert all(trial.state == "complete" for trial in trials)
     assert "search.env_steps used" in {trial.reason for trial in trials}
+    assert set(states(folder).values()) <= {
+        optuna.trial.TrialState.COMPLETE,
+        optuna.trial.TrialState.PRUNED,
+    }
     assert folder.final() is not None
+
+
+@pytest.mark.slow
+def test_what_a_policy_costs_can_be_the_objective(tiny: Any, shared_storage: Path) -> None:
+    experiment = tiny(
+        "search.trials=1",
+        "search.objectives=[return_low, macs, bytes, latency_us]",
+        "search.constraints={min_return: 1000, max_parameters: 10, max_latency_us: 1e6}",
+        "pruning={granularity: neuron, criterion: magnitude, rounds: 1, env_steps: 1000}",
+        storage=shared_storage,
+    )
+    folder = complete(experiment, "costs")
+    (point,) = folder.trials()[0].points
+    (told,) = optuna.load_study(study_name="costs", storage=folder.optuna_url).trials
+    assert told.values == [point.returned.low, point.macs, point.bytes, point.latency_us]
+    assert point.bytes == 4 * point.physical < 4 * point.parameters
+    assert point.latency_us is not None and 1 < point.latency_us < 1e5
+    assert told.constraints["min_return"] > 0 and told.constraints["max_latency_us"] < 0
+    assert told.constraints["max_parameters"] == pytest.approx(point.nonzero / 10 - 1)
+
+
+@pytest.mark.slow
+def test_tunes_own_scheduler_stops_trials_of_one_objective(tiny: Any, shared_storage: Path) -> None:
+    """The second trial is worse than the first at its first rung."""
+    experiment = tiny(
+        "search.objectives=[sparsity]",
+        "search.scheduler={name: asha, options: {reduction_factor: 2}}",
+        "search.sampler=grid",
+        "pruning={criterion: magnitude, allocation: uniform, schedule: one_shot,"
+        " ratio: [0.9, 0.5], rounds: 2, env_steps: 2000, floor: 0.0}",
+        "search.retention=0.0",
+        storage=shared_storage,
+    )
+    folder = complete(experiment, "asha")
+    first, second = folder.trials()
+    assert (first.state, len(first.points)) == ("complete", 2)
+    assert (second.state, len(second.points)) == ("stopped", 1)
+    assert second.reason == "stopped by asha"
+    assert [state.name for state in states(folder).values()] == ["COMPLETE", "PRUNED"]
+
+
+@pytest.mark.slow
+def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
+    tiny: Any, shared_storage: Path, tmp_path: Path
+) -> None:
+    """Where only a doubled front counts, every trial after the first is stopped."""
+    experiment = tiny(
+        "search.trials=2", "search.stopping={confidence: 0.4, gain: 1.0}", storage=shared_storage
+    )
+    with (tmp_path / "progress.txt").open("w") as stream:
+        folder = complete(experiment, "stopped", Console(file=stream, width=200))
+    first, second = folder.trials()
+    assert (first.state, len(first.points)) == ("complete", 2)
+    assert (second.state, len(second.points)) == ("stopped", 1)
+    assert second.reason.startswith("no longer improves the front: needs retention")
+    assert f"t01 stopped: {second.reason}" in (tmp_path / "progress.txt").read_text()
+    told = optuna.load_study(study_name="stopped", storage=folder.optuna_url).trials[1]
+    assert told.state is optuna.trial.TrialState.PRUNED and told.values is None
+    found = report(folder, experiment)
+    assert found.env_steps_saved == second.plan.env_steps - second.env_steps > 0
+    assert second.points[0] in found.points
+    run(folder, experiment, Progress(experiment, "stopped", folder.trials(), Console(quiet=True)))
+    assert folder.trials() == [first, second]
+    rounds = TrialRounds(experiment, folder, BASELINE, 1, second.plan)
+    assert rounds.done and rounds.step() == second.points[-1]  # nothing is built or trained
 
 
 def test_a_trial_that_fails_does_not_end_the_study(

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from prune_search.errors import UserError
-from prune_search.pareto import front, hypervolume, summary
+from prune_search.pareto import front, hypervolume, hypervolume_curve, summary
 from prune_search.record import Point, StudyFolder, StudyRecord
 from tests.studies import BASELINE, STARTED, end_study, make_experiment, make_study, make_trial
 from tuners.server import ui
@@ -191,7 +191,17 @@ def test_the_summary_run_holds_the_study(finished: Finished) -> None:
     for point in best:
         assert f"| {point.name} |" in note
     assert "return on final seeds" in note and "prune-search evaluate cartpole t0" in note
-    assert finished.files("summary") == ["experiment.yaml", "front.html", "front.json", "front.png"]
+    assert finished.files("summary") == [
+        "experiment.yaml",
+        "front.html",
+        "front.json",
+        "front.png",
+        "hypervolume.png",
+    ]
+    grown = finished.history("summary", "study_hypervolume")
+    assert sorted((item.step, item.value) for item in grown) == [
+        (steps, short(value)) for steps, value in hypervolume_curve(finished.folder.trials())
+    ]
 
 
 def test_artifacts_lie_beside_a_sqlite_file(finished: Finished) -> None:

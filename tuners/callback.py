@@ -20,14 +20,19 @@ class StudyCallback(tune.Callback):
     """Follows the trials' folders as Tune reports on them.
 
     A trial writes its own record while it lives; the driver closes that of one that failed for
-    good.
+    good, and of one that a scheduler of Tune's has stopped.
     """
 
     def __init__(
-        self, folder: StudyFolder, progress: Progress, tracker: Tracker, mirror: Mirror
+        self,
+        folder: StudyFolder,
+        progress: Progress,
+        tracker: Tracker,
+        mirror: Mirror,
+        scheduler: str = "",
     ) -> None:
         self._folder, self._progress, self._tracker = folder, progress, tracker
-        self._mirror = mirror
+        self._mirror, self._scheduler = mirror, scheduler
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to restore them later; a resumed study makes its own.
@@ -45,8 +50,18 @@ class StudyCallback(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
+        number = trial.config["number"]
+        self._mirror.pull(self._folder.trial_file(number))
+        record = self._folder.trial(number)
+        if record is not None and record.state == "running":
+            reason = {"state": "stopped", "reason": f"stopped by {self._scheduler}"}
+            record = record.model_copy(update=reason)
+            self._folder.write_trial(record)
+            self._mirror.push(self._folder.trial_file(number))
         self._changed(trial)
         self._push_search()
+        if record is not None and record.state == "stopped":
+            self._progress.note(f"{record.name} stopped: {record.reason}")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         number = trial.config["number"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from prune_search.experiment import Experiment
-from prune_search.pareto import front, hypervolume
+from prune_search.pareto import front, hypervolume, hypervolume_curve
 from prune_search.pruning import Plan
 from prune_search.record import (
     BaselineRecord,
@@ -59,6 +60,32 @@ class StudyReport:
         """Of all trials."""
         return [point for trial in self.trials for point in trial.points]
 
+    @cached_property
+    def curve(self) -> list[tuple[int, float]]:
+        """Hypervolume of the front over the env steps of all trials."""
+        return hypervolume_curve(self.trials)
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """How much each searched field mattered, the most first; empty for few trials."""
+        from tuners.optuna_study import importances
+
+        return importances(StudyFolder(self.folder.parent, self.name))
+
+    @property
+    def env_steps(self) -> int:
+        """Env steps of all trials; the baseline's are not among them."""
+        return sum(trial.env_steps for trial in self.trials)
+
+    @property
+    def env_steps_saved(self) -> int:
+        """Env steps that stopped trials did not use of their budgets."""
+        return sum(
+            trial.plan.env_steps - trial.env_steps
+            for trial in self.trials
+            if trial.state == "stopped"
+        )
+
     @property
     def finals(self) -> dict[str, Return]:
         """Re-evaluated returns by the point's name; empty before the re-evaluation."""
@@ -96,7 +123,8 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
 def to_json(study: StudyReport) -> dict[str, Any]:
     """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
 
-    `{name, environment, baseline, random_return, hypervolume, trials, front}`, where
+    `{name, environment, baseline, random_return, hypervolume, env_steps, env_steps_saved, curve,
+    importances, trials, front}`, where
 
     - baseline is null or `{return_iqm, return_low, return_high, final_return_iqm,
       final_return_low, final_return_high, parameters, weights, env_steps, train_s, checkpoint}`;
@@ -107,6 +135,8 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high}`, by rising
       sparsity.
 
+    Curve is the hypervolume over the env steps of all trials, `[[env_steps, hypervolume], ...]`;
+    importances are shares by field of `pruning`, empty for few trials.
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
     seeds that the search never saw, null until they are measured. A number that is not finite is
@@ -119,6 +149,10 @@ def to_json(study: StudyReport) -> dict[str, Any]:
         "baseline": _baseline(baseline, study.final) if baseline else None,
         "random_return": _finite(baseline.random.iqm) if baseline else None,
         "hypervolume": _finite(study.hypervolume),
+        "env_steps": study.env_steps,
+        "env_steps_saved": study.env_steps_saved,
+        "curve": [list(item) for item in study.curve],
+        "importances": study.importances,
         "trials": [
             {
                 "trial": trial.name,

@@ -22,7 +22,12 @@ from tuners.report import StudyReport, interval, point_json, strategy
 SUMMARY = "summary"
 INTERRUPTED = "interrupted; goes on when the study is resumed"
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
-_STATUS = {"running": "RUNNING", "complete": "FINISHED", "failed": "FAILED"}
+_STATUS = {
+    "running": "RUNNING",
+    "complete": "FINISHED",
+    "stopped": "FINISHED",
+    "failed": "FAILED",
+}
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,17 @@ def summary_run(
         }
     scalars |= {
         "study_trials_complete": states.count("complete"),
+        "study_trials_stopped": states.count("stopped"),
         "study_trials_failed": states.count("failed"),
-        "study_env_steps": sum(trial.env_steps for trial in found.trials),
+        "study_env_steps": found.env_steps,
+        "study_env_steps_saved": found.env_steps_saved,
         "study_wall_s": study.wall_s,
     }
     # MLflow forgets no metric: a point that later falls off the front would stay in its chart.
     curve = [_curve(item.point) for item in found.front] if over or study.ended else []
+    # The rounds of several trials may still be read out of turn while they run.
+    grown = study.ended or over
+    curve += [Metric("study_hypervolume", v, s, _ms(ended)) for s, v in found.curve if grown]
     running = "KILLED" if over else "RUNNING"
     tags = _tags(study, "summary")
     tags["mlflow.note.content"] = _summary_note(found, experiment)
@@ -289,6 +299,12 @@ def _table(points: Sequence[Point], finals: Mapping[str, Return]) -> list[str]:
     if len(points) > _NOTE_ROWS:
         lines += ["", f"The {_NOTE_ROWS} sparsest of {len(points)}; all are in front.json."]
     return lines
+
+
+def importances_json(importances: Mapping[str, float]) -> str:
+    """Which fields mattered, as the table that `mlflow.load_table` reads."""
+    data = [[field, round(share, 6)] for field, share in importances.items()]
+    return json.dumps({"columns": ["field", "importance"], "data": data})
 
 
 def _plain(value: Any) -> str:

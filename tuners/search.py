@@ -11,36 +11,22 @@ import math
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.trial import Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
-from sqlalchemy.exc import DatabaseError
 
-from prune_search.errors import UserError
-from prune_search.experiment import Experiment, Search
+from prune_search.experiment import MINIMISED, Experiment
+from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
+from tuners.beginnings import FROM, grid, observed
+from tuners.optuna_study import storage
+from tuners.samplers import sampler
 from tuners.space import parameters, suggest
 
 SNAPSHOT = "optuna-snapshot.db"
-
-
-def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial of this number.
-
-    Each trial has random numbers of its own, so that a suggestion depends on the seed, its number
-    and the results before it, and not on how often the driver was started.
-    """
-    seed = (search.seed * 1_000_003 + number) % 2**32
-    if search.sampler == "tpe":
-        return optuna.samplers.TPESampler(
-            multivariate=True, group=True, constant_liar=True, seed=seed, n_startup_trials=8
-        )
-    if search.sampler == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
 
 
 class StudySearch(OptunaSearch):
@@ -50,25 +36,30 @@ class StudySearch(OptunaSearch):
         experiment: the study's experiment.
         folder: its folder, where Optuna's database is.
         layers: names of the prunable kernels, where their densities may be searched.
+        screened: trials to begin with after `search.first`, as that gives them.
     """
 
     def __init__(
-        self, experiment: Experiment, folder: StudyFolder, layers: Sequence[str] = ()
+        self,
+        experiment: Experiment,
+        folder: StudyFolder,
+        layers: Sequence[str] = (),
+        screened: Sequence[dict[str, Any]] = (),
     ) -> None:
-        self._experiment = experiment
+        self._experiment, self._folder = experiment, folder
+        self._mirror = Mirror(folder.path.parent, experiment.mirror)
         self._layers = layers
         objectives = list(experiment.search.objectives)
         super().__init__(
             space=self._define,
             metric=objectives,
-            mode=["max"] * len(objectives),
+            mode=["min" if name in MINIMISED else "max" for name in objectives],
             sampler=sampler(experiment.search, 0),
             study_name=folder.name,
             storage=storage(folder),
         )
-        if not self._ot_study.get_trials(deepcopy=False):
-            for given in experiment.search.first:
-                self._ot_study.enqueue_trial(parameters(given, experiment.pruning))
+        self.trials = self._begin([*experiment.search.first, *screened])
+        """That the study has in all: as many as asked for, or as the grid has."""
         self._left = [
             trial._trial_id
             for trial in self._ot_study.get_trials(deepcopy=False)
@@ -77,9 +68,35 @@ class StudySearch(OptunaSearch):
 
     @property
     def finished(self) -> int:
-        """Trials that have ended, complete or failed."""
+        """Trials of this study that have ended, in whatever way."""
         trials = self._ot_study.get_trials(deepcopy=False)
-        return sum(trial.state.is_finished() for trial in trials)
+        return sum(trial.state.is_finished() and FROM not in trial.user_attrs for trial in trials)
+
+    def end(self) -> None:
+        """Tells Optuna of the trials that the end of the whole search has cut short.
+
+        Tune doesn't: they would be running for ever.
+        """
+        for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._ot_study.tell(trial.number, state=TrialState.PRUNED)
+
+    def _begin(self, first: Sequence[dict[str, Any]]) -> int:
+        """Adds what a study begins with, unless an earlier driver has; how many trials it has."""
+        search, pruning = self._experiment.search, self._experiment.pruning
+        trials = self._ot_study.get_trials(deepcopy=False)
+        known = {trial.user_attrs.get(FROM) for trial in trials}
+        storage = self._folder.path.parent
+        if len(trials) == len(known - {None}):  # no trial of its own yet
+            for earlier in observed(self._experiment, storage, self._layers):
+                if earlier.user_attrs[FROM] not in known:
+                    self._ot_study.add_trial(earlier)
+        planned = [parameters(given, pruning) for given in first]
+        if search.sampler == "grid":
+            planned += islice(grid(pruning), max(0, search.trials - len(planned)))
+        own = sum(FROM not in trial.user_attrs for trial in trials)
+        for chosen in planned[own:]:
+            self._ot_study.enqueue_trial(chosen)
+        return max(own, len(planned)) if search.sampler == "grid" else search.trials
 
     def _define(self, trial: Any) -> dict[str, Any]:
         plan = suggest(trial, self._experiment.pruning, self._layers)
@@ -100,28 +117,26 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        values = [(result or {}).get(name, math.nan) for name in self.metric]
+        result = result or {}
+        # Tune has flattened it.
+        limits = {
+            key.removeprefix("constraints/"): float(value)
+            for key, value in result.items()
+            if key.startswith("constraints/")
+        }
+        values = [*(result.get(name, math.nan) for name in self.metric), *limits.values()]
+        number = self._ot_trials[trial_id].number
+        self._mirror.pull(self._folder.trial_file(number))
+        record = self._folder.trial(number)
         if error or not all(math.isfinite(value) for value in values):
             # OptunaSearch would leave the trial running for ever.
-            result, error = None, True
+            result, error, limits = None, True, {}
+        elif record is not None and record.state != "complete":
+            # Stopped before its end: what it has so far is no result to learn from.
+            result, limits = None, {}
+        for name, violation in limits.items():
+            self._ot_trials[trial_id].set_constraint(name, violation)
         super().on_trial_complete(trial_id, result=result, error=error)
-
-
-def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
-    """Optuna's storage of a study.
-
-    Raises:
-        UserError: the file is not Optuna's, or can't be opened.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        return optuna.storages.RDBStorage(
-            folder.optuna_url, engine_kwargs={"connect_args": {"timeout": 60}}
-        )
-    except DatabaseError as error:
-        raise UserError(
-            f"{folder.path / 'optuna.db'}: not a readable database of Optuna: {error.orig}"
-        ) from None
 
 
 def snapshot(folder: StudyFolder) -> Path:
@@ -134,9 +149,3 @@ def snapshot(folder: StudyFolder) -> Path:
     ):
         source.backup(copy)
     return path
-
-
-def states(folder: StudyFolder) -> dict[int, TrialState]:
-    """The state of each Optuna trial, by number."""
-    study = optuna.load_study(study_name=folder.name, storage=storage(folder))
-    return {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}

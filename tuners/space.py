@@ -9,9 +9,7 @@ Fields with one value are not parameters of the study.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import optuna
+from typing import Any, Protocol
 
 from prune_search.pruning import AXES, RATIOS, Plan, Pruning, conflict, options
 from prune_search.searchable import Range, as_choices
@@ -19,7 +17,17 @@ from prune_search.searchable import Range, as_choices
 _SMALLEST_DENSITY = 0.05  # of a layer, relative to the densest, where densities are searched
 
 
-def suggest(trial: optuna.Trial, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
+class Asked(Protocol):
+    """What is asked for values: Optuna's trial, or what stands in for one."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
+
+
+def suggest(trial: Asked, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
     """One trial's plan. A ratio's log range is searched as `<name>_density`, 1 - ratio.
 
     Args:
@@ -120,7 +128,7 @@ def parameters(given: Mapping[str, Any], pruning: Pruning) -> dict[str, Any]:
     return result
 
 
-def _pick(trial: optuna.Trial, parameter: str, values: list[Any]) -> Any:
+def _pick(trial: Asked, parameter: str, values: list[Any]) -> Any:
     return trial.suggest_categorical(parameter, values) if len(values) > 1 else values[0]
 
 

@@ -1,4 +1,4 @@
-"""When the search ends before all its trials have run."""
+"""When a trial or the whole search ends before its time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from ray.tune import Stopper
 
-from prune_search.experiment import Search
+from prune_search.experiment import Search, Stopping
+from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
+from tuners.front_stopping import FrontStopping
 
 
 class Budget(Stopper):
@@ -37,3 +39,31 @@ class Budget(Stopper):
         if self._env_steps is not None and sum(self._steps.values()) >= self._env_steps:
             return "search.env_steps used"
         return ""
+
+
+class EarlyStopping(Stopper):
+    """Asks `FrontStopping` after each round, and writes what it decides into the trial's record.
+
+    The record is written before Tune stops the trial: a driver that is killed in between finds it.
+    """
+
+    def __init__(self, settings: Stopping, folder: StudyFolder, mirror: Mirror) -> None:
+        self._folder, self._mirror = folder, mirror
+        self._rule = FrontStopping(settings.confidence, settings.gain)
+        self._rule.add(folder.trials())
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        file = self._folder.trial_file(result["number"])
+        self._mirror.pull(file)
+        record = self._folder.trial(result["number"])
+        if record is None or not record.points or record.points[-1].round != result["round"]:
+            return False  # the round has not arrived in this machine's folder yet
+        decision = self._rule.on_trial_result(record)
+        if decision.stop:
+            stopped = {"state": "stopped", "reason": decision.reason}
+            self._folder.write_trial(record.model_copy(update=stopped))
+            self._mirror.push(file)
+        return decision.stop
+
+    def stop_all(self) -> bool:
+        return False

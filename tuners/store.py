@@ -31,7 +31,7 @@ _ENVIRONMENT = {
     # A new SQLite store reports every migration, a locked one prints a traceback.
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
 }
-TABLE = "front.json"
+TABLE, IMPORTANCES = "front.json", "importances.json"
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
 
 
@@ -189,10 +189,11 @@ class Store:
                 self._client.log_text(run_id, content, name)
             else:
                 self._client.log_figure(run_id, content, name, save_kwargs={"dpi": 130})
-        if TABLE in files:
+        tables = [name for name in (TABLE, IMPORTANCES) if name in files]
+        if tables:
             # What log_table would have done; but log_table appends to a table that is there.
-            table = json.dumps([{"path": TABLE, "type": "table"}])
-            self._client.set_tag(run_id, "mlflow.loggedArtifacts", table)
+            logged = json.dumps([{"path": name, "type": "table"} for name in tables])
+            self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
         self._digests[run.key] = digest
         self._remember()
 

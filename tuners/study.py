@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import TrialState
+
 from prune_search import experiment_file
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
@@ -35,11 +37,15 @@ from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.trial import PruningTrial
 from prune_search.training.validate import check, check_baseline, prunable_layers
 from prune_search.trust import pickles, require_trust
+from tuners.beginnings import check_warm_start, screened
 from tuners.callback import StudyCallback
 from tuners.connection import connection, reachable
+from tuners.optuna_study import states
 from tuners.progress import Progress
+from tuners.samplers import check_sampler
+from tuners.schedulers import scheduler
 from tuners.search import SNAPSHOT, StudySearch
-from tuners.stopping import Budget
+from tuners.stopping import Budget, EarlyStopping
 from tuners.store import check_user
 from tuners.tracking import Tracker, TrackerReport, default_uri
 
@@ -65,7 +71,10 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     if experiment.resources.address:
         reachable(experiment.resources.address)
     check_user(experiment.tracking.uri or "")
+    check_sampler(experiment)
+    scheduler(experiment)  # refuses what it has no option for
     check(experiment)
+    check_warm_start(experiment)
     if name is None:
         taken = {path.name for path in storage.iterdir()}
         names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
@@ -185,10 +194,15 @@ def _search(
     layers: tuple[str, ...] = ()
     if "searched" in as_choices(experiment.pruning.allocation):
         layers = prunable_layers(experiment)
-    searcher = StudySearch(experiment, folder, layers)
-    left = experiment.search.trials - searcher.finished
+    first: list[dict[str, Any]] = []
+    if experiment.search.screening and not folder.trials():
+        progress.note("screening: pruning each layer of the baseline alone")
+        first = screened(experiment, folder, baseline)
+    searcher = StudySearch(experiment, folder, layers, first)
+    left = searcher.trials - searcher.finished
     budget = Budget(experiment.search, folder)
     if left <= 0 or budget.stop_all():
+        _close(folder, searcher, budget, tracker, mirror)
         return
     trainable = tune.with_resources(
         tune.with_parameters(
@@ -200,12 +214,18 @@ def _search(
         ),
         request,
     )
-    callback = StudyCallback(folder, progress, tracker, mirror)
+    stop: tune.Stopper = budget
+    settings = experiment.search.scheduler
+    if experiment.search.stopping and not settings:
+        early = EarlyStopping(experiment.search.stopping, folder, mirror)
+        stop = tune.stopper.CombinedStopper(budget, early)
+    callback = StudyCallback(folder, progress, tracker, mirror, settings.name if settings else "")
     shutil.rmtree(folder.path / "tune", ignore_errors=True)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=scheduler(experiment),
             num_samples=left,
             max_concurrent_trials=at_a_time,
             reuse_actors=True,
@@ -219,20 +239,31 @@ def _search(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=experiment.search.retries),
             callbacks=[callback],
-            stop=budget,
+            stop=stop,
             verbose=0,
         ),
     )
     tuner.fit()
-    if budget.reason:
-        for trial in folder.trials():
-            if trial.state == "running":
-                stopped = trial.model_copy(update={"state": "complete", "reason": budget.reason})
-                folder.write_trial(stopped)
-                mirror.push(folder.trial_file(trial.number))
-                tracker.trial_changed(trial.number)
-    if not budget.stop_all() and searcher.finished < experiment.search.trials:
+    _close(folder, searcher, budget, tracker, mirror)
+    if not budget.stop_all() and searcher.finished < searcher.trials:
         raise KeyboardInterrupt
+
+
+def _close(
+    folder: StudyFolder, searcher: StudySearch, budget: Budget, tracker: Tracker, mirror: Mirror
+) -> None:
+    """Closes the trials that the search has ended; a driver killed meanwhile may have left some."""
+    if budget.reason:
+        searcher.end()
+        closed = {"state": "complete", "reason": budget.reason}
+    else:
+        closed = {"state": "stopped", "reason": "stopped by the search"}
+    known = states(folder)
+    for trial in folder.trials():
+        if trial.state == "running" and known.get(trial.number) is TrialState.PRUNED:
+            folder.write_trial(trial.model_copy(update=closed))
+            mirror.push(folder.trial_file(trial.number))
+            tracker.trial_changed(trial.number)
 
 
 def trial_resources(experiment: Experiment) -> Any:

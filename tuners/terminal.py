@@ -30,6 +30,9 @@ def renderables(study: StudyReport, width: int = 100) -> list[RenderableType]:
         parts += ["", _front_table(study, wide), ""]
         if study.baseline:
             parts.append(_plot(study, study.baseline, width))
+        parts += ["", _curve(study, width)]
+    if study.importances:
+        parts += ["", _importance_table(study)]
     return parts
 
 
@@ -51,6 +54,7 @@ def _summary(study: StudyReport) -> RenderableType:
     )
     grid.add_row("random actions", f"return {interval(baseline.random)}")
     grid.add_row("hypervolume", f"{study.hypervolume:.4f}")
+    grid.add_row("env steps", _env_steps(study))
     for level in dict.fromkeys((study.retention, 0.99)):
         best = sparsest(study.points, level)
         found = (
@@ -60,6 +64,14 @@ def _summary(study: StudyReport) -> RenderableType:
         )
         grid.add_row(f"retention ≥ {level:.0%}", found)
     return grid
+
+
+def _env_steps(study: StudyReport) -> str:
+    stopped = sum(trial.state == "stopped" for trial in study.trials)
+    saved = (
+        f"; {study.env_steps_saved:,} saved by stopping {stopped} trials early" if stopped else ""
+    )
+    return f"{study.env_steps:,} in {len(study.trials)} trials{saved}"
 
 
 def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
@@ -160,6 +172,34 @@ def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> Renderabl
     )
     text.append(legend, "dim")
     return text
+
+
+def _curve(study: StudyReport, width: int) -> RenderableType:
+    """A plot in characters: the front's hypervolume over the env steps of all trials."""
+    import plotext
+    from rich.text import Text
+
+    figure = plotext.figure.clear().theme("colorless")
+    figure.plot_size(min(width, 100), 10)
+    last = study.curve[-1][0]
+    columns = [last * column / width for column in range(width + 1)]
+    values = [max((v for at, v in study.curve if at <= column), default=0.0) for column in columns]
+    figure.draw(figure.signal(columns, values, marker="·"))
+    marks = [last * quarter // 4 for quarter in range(5)]
+    figure.ruler("x", "lower").ticks(marks, [f"{mark:,}" for mark in marks])
+    text = Text.from_ansi(str(figure.build()))
+    text.append("\nhypervolume of the front over env steps of all trials", "dim")
+    return text
+
+
+def _importance_table(study: StudyReport) -> RenderableType:
+    table = _table("Which choices mattered", "field")
+    table.add_column("importance", justify="right", no_wrap=True)
+    table.add_column()
+    for field, share in study.importances.items():
+        table.add_row(_safe(field), f"{share:.0%}", "█" * round(30 * share))
+    table.caption = "PED-ANOVA: what sets the best trials apart from all that ran to their end"
+    return table
 
 
 def _safe(text: str) -> str:

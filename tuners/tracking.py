@@ -19,8 +19,16 @@ from prune_search.pareto import front
 from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
 from tuners.plots import front_figure, front_html, study_figure, study_html
 from tuners.report import StudyReport, report
-from tuners.runs import SUMMARY, study_id, summary_run, table_json, trial_run
-from tuners.store import TABLE, VIEW, Artifacts, Store, described
+from tuners.runs import (
+    SUMMARY,
+    importances_json,
+    study_id,
+    summary_run,
+    table_json,
+    trial_run,
+)
+from tuners.search_plots import curve_figure, importances_figure
+from tuners.store import IMPORTANCES, TABLE, VIEW, Artifacts, Store, described
 
 _TRAINING = "workflowType=machine_learning"  # else the UI opens its pages about language models
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -230,8 +238,14 @@ def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
         files["experiment.yaml"] = folder.experiment_file.read_text(encoding="utf-8")
     if not found.front or not found.baseline:
         return files
+    if found.importances:
+        files[IMPORTANCES] = importances_json(found.importances)
+        files["importances.png"] = importances_figure(
+            found.importances, f"{found.name}: which choices mattered"
+        )
     return {
         **files,
+        "hypervolume.png": curve_figure(found.curve, f"{found.name}: {found.environment}"),
         TABLE: table_json([item.point for item in found.front], found.folder, found.finals),
         "front.png": study_figure(found),
         "front.html": study_html(found),

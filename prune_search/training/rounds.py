@@ -48,7 +48,7 @@ from prune_search.training.algorithm import (
     save_replay,
     sync_weights,
 )
-from prune_search.training.cost import policy_cost
+from prune_search.training.cost import policy_cost, policy_latency
 from prune_search.training.evaluation import Evaluator
 from prune_search.training.pruner import Pruner
 from prune_search.training.recovery import Recovery
@@ -85,7 +85,7 @@ class TrialRounds:
         )
         self._plan = self.record.plan
         self._algorithm: Algorithm | None = None
-        if self.record.state == "complete":
+        if self.record.ended:
             return
         self._write(state="running", reason="")
         self._mirror.fetch(Path(baseline.checkpoint).parent, BASELINE_FILE)
@@ -122,7 +122,7 @@ class TrialRounds:
     @property
     def done(self) -> bool:
         """Whether the trial has ended."""
-        return self.record.state == "complete"
+        return self.record.ended
 
     def step(self) -> Point:
         """Runs one round: its point, which is on disk, with its checkpoint, when this returns.
@@ -161,6 +161,9 @@ class TrialRounds:
         clock = time.monotonic()
         returned = self._measure()
         cost = policy_cost(self._evaluator.modules())
+        latency = None
+        if self._experiment.search.timed:
+            latency = policy_latency(self._evaluator.modules())
         eval_s += time.monotonic() - clock
         if not math.isfinite(returned.iqm):
             raise TrialError(f"the evaluated return is {returned.iqm}")
@@ -180,6 +183,8 @@ class TrialRounds:
             layers=acting.layers,
             physical=physical,
             macs=cost.macs,
+            bytes=cost.bytes,
+            latency_us=latency,
             compact=cost.compact,
             compact_nonzero=cost.compact_nonzero,
             returned=returned,

@@ -8,7 +8,7 @@ from ray import tune
 from ray.tune.result import DONE
 
 from prune_search.experiment import Experiment
-from prune_search.pareto import summary
+from prune_search.pareto import objectives, violations
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, StudyFolder
 from prune_search.training.algorithm import process_settings
@@ -49,11 +49,13 @@ class PruningTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         point = self._rounds.step()
+        record, search = self._rounds.record, self._experiment.search
         return {
             "number": point.trial,
             "round": point.round,
             "env_steps": point.env_steps,
-            **summary(self._rounds.record, self._experiment.search.retention),
+            **objectives(record, search.retention),
+            "constraints": violations(record, search, self._baseline),
             DONE: self._rounds.done,
         }
 

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from prune_search import experiment_file
 from prune_search.record import StudyFolder
-from tuners.search import states
+from tuners.optuna_study import states
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

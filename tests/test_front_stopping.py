@@ -1,0 +1,232 @@
+"""The rule that stops trials, with made-up results: what it needs, who speaks, when it dares."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prune_search.experiment import Stopping
+from prune_search.mirror import Mirror
+from prune_search.pareto import front, hypervolume
+from prune_search.record import Point, StudyFolder, TrialRecord
+from tests.plans import plan
+from tests.studies import BASELINE, make_point
+from tuners.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
+from tuners.stopping import EarlyStopping
+
+
+def trial(
+    number: int,
+    *rounds: tuple[float, float],
+    state: str = "complete",
+    ratio: float | None = 0.9,
+    **fields: object,
+) -> TrialRecord:
+    """A trial of six rounds, with (sparsity, retention) of those it has run."""
+    points = [
+        make_point(number, at, sparsity, BASELINE.return_at(retention))
+        for at, (sparsity, retention) in enumerate(rounds, start=1)
+    ]
+    return TrialRecord(
+        number=number,
+        plan=plan(ratio=ratio, rounds=6, **fields),
+        state=state,  # type: ignore[arg-type]
+        started=0.0,
+        points=points,
+    )
+
+
+def running(number: int, *rounds: tuple[float, float], **fields: object) -> TrialRecord:
+    return trial(number, *rounds, state="running", **fields)  # type: ignore[arg-type]
+
+
+def rule(finished: Sequence[TrialRecord], confidence: float = 0.8) -> FrontStopping:
+    made = FrontStopping(confidence, gain=0.001)
+    made.add(finished)
+    return made
+
+
+GOOD = [trial(number, (0.5, 0.99), (0.9, 0.95), (0.9, 0.97)) for number in range(9)]
+
+
+def test_a_collapsed_trial_is_stopped_once_enough_have_finished() -> None:
+    """Nine trials gained 0.02 after their second round; this one would need 0.9."""
+    collapsed = running(20, (0.5, 0.9), (0.9, 0.05))
+    assert rule(GOOD[:3]).on_trial_result(collapsed) == CONTINUE
+    decision = rule(GOOD[:4]).on_trial_result(collapsed)
+    assert decision.stop
+    assert "needs retention 0.97" in decision.reason and "0 of 4" in decision.reason
+    assert rule(GOOD[:8], 0.9).on_trial_result(collapsed) == CONTINUE
+    assert rule(GOOD, 0.9).on_trial_result(collapsed).stop
+
+
+def test_collapses_that_others_recovered_from_are_waited_for() -> None:
+    recovered = [
+        trial(number, (0.5, 0.9), (0.9, 0.05), (0.9, 0.98)) if number < 2 else GOOD[number]
+        for number in range(9)
+    ]
+    again = running(20, (0.5, 0.9), (0.9, 0.05), ratio=0.91)  # there 0.09 would do
+    assert rule(recovered).on_trial_result(again) == CONTINUE  # 2 of 9: (2 + 1) / 10 > 0.2
+    assert rule(recovered, 0.7).on_trial_result(again).stop
+
+
+def test_a_trial_whose_aim_the_front_has_is_stopped_though_it_is_good() -> None:
+    """No trial was ever better than 0.99, and the front has 0.99 at more sparsity than this."""
+    sparse = [*GOOD, trial(10, (0.95, 0.99), ratio=0.95)]
+    assert rule(sparse).on_trial_result(running(20, (0.6, 0.99), ratio=0.8)).stop
+    assert rule(sparse).on_trial_result(running(20, (0.6, 0.99), ratio=0.97)) == CONTINUE
+
+
+def test_trials_that_had_more_to_remove_prove_nothing() -> None:
+    """They lost more than this one would; only that they once held the return counts."""
+    harder = [trial(n, (0.5, 0.99), (0.99, 0.2), (0.99, 0.3), ratio=0.99) for n in range(20)]
+    assert rule(harder).on_trial_result(running(30, (0.4, 0.9), ratio=0.8)) == CONTINUE
+    as_hard = running(30, (0.5, 0.9), (0.99, 0.1), ratio=0.995)
+    assert rule(harder).on_trial_result(as_hard) == CONTINUE  # beyond all: any return would do
+    assert rule(harder).on_trial_result(running(30, (0.5, 0.9), (0.99, 0.1), ratio=0.99)).stop
+
+
+def test_a_trial_is_compared_at_its_own_progress() -> None:
+    """What others gained early on says nothing about its last rounds."""
+    rising = [trial(n, (0.9, 0.1), (0.9, 0.96), (0.9, 0.97)) for n in range(9)]
+    first, second = ((0.9, 0.05),), ((0.9, 0.05), (0.9, 0.05))
+    assert rule(rising).on_trial_result(running(20, *first, ratio=0.91)) == CONTINUE
+    assert rule(rising).on_trial_result(running(20, *second, ratio=0.91)).stop
+    # The same as all others, it would add nothing.
+    assert rule(rising).on_trial_result(running(20, (0.9, 0.1), ratio=0.9)).stop
+
+
+def test_trials_from_scratch_are_not_judged_by_those_from_the_baseline() -> None:
+    """A policy that has yet to learn the task gains what one that has learned it never does."""
+    unlearned = running(20, (0.5, 0.0), (0.9, 0.1), origin="scratch")
+    assert rule(GOOD).on_trial_result(unlearned) == CONTINUE
+    never = [trial(n, (0.5, 0.0), (0.9, 0.1), (0.9, 0.1), origin="scratch") for n in range(30, 35)]
+    assert rule([*GOOD, *never]).on_trial_result(unlearned).stop
+
+
+def test_stopped_trials_are_not_asked_but_their_points_count() -> None:
+    made = rule(GOOD)
+    front_of = trial(11, (0.95, 0.99), state="stopped", ratio=0.97)
+    made.add([front_of])
+    assert "of 9" in made.on_trial_result(running(20, (0.9, 0.1))).reason
+    decision = made.on_trial_result(running(21, (0.6, 0.99), ratio=0.9))
+    assert decision.stop and "needs retention 0.991" in decision.reason
+
+
+def test_ended_trials_are_left_alone() -> None:
+    made = rule(GOOD)
+    for state in ("complete", "stopped", "failed"):
+        assert made.on_trial_result(trial(20, (0.9, 0.0), state=state)) == CONTINUE
+    assert made.on_trial_result(running(21)) == CONTINUE
+
+
+def test_a_driver_that_goes_on_decides_as_the_old_one() -> None:
+    whole, parts = rule([]), rule([])
+    for number, known in enumerate(GOOD):
+        for rounds in range(1, 4):
+            state = "complete" if rounds == 3 else "running"
+            update = {"points": known.points[:rounds], "state": state}
+            whole.on_trial_result(known.model_copy(update=update))
+        parts = rule(GOOD[: number + 1])
+        probe = running(20, (0.5, 0.9), (0.9, 0.05))
+        assert whole.on_trial_result(probe) == parts.on_trial_result(probe)
+
+
+def test_a_record_that_is_behind_is_not_decided_on(tmp_path: Path) -> None:
+    """Else it would lose the round that it lacks."""
+    folder = StudyFolder(tmp_path, "study")
+    for known in GOOD:
+        folder.write_trial(known)
+    collapsed = running(20, (0.5, 0.9), (0.9, 0.05))
+    folder.write_trial(collapsed)
+    stopper = EarlyStopping(Stopping(), folder, Mirror(folder.path.parent, None))
+    assert not stopper("a", {"number": 20, "round": 3})
+    assert not stopper("a", {"number": 21, "round": 0})
+    assert folder.trial(20) == collapsed
+    assert stopper("a", {"number": 20, "round": 2})
+    stopped = folder.trial(20)
+    assert stopped is not None and stopped.state == "stopped"
+    assert stopped.points == collapsed.points and "no longer improves" in stopped.reason
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (running(0, (0.3, 1.0), ratio=0.9), 0.9),
+        (running(0, (0.93, 1.0), ratio=0.9), 0.93),  # units go whole
+        (running(0, (0.0, 1.0), ratio=0.9, scope="critic"), 0.0),
+        (running(0, (0.3, 1.0), ratio=None, schedule="cubic", end=0.5), 1.0),
+        (running(0, *[(0.3, 1.0)] * 3, ratio=None, schedule="cubic", end=0.5), 0.3),
+        (running(0, (0.3, 1.0), ratio=None, schedule="one_shot", end=None), 0.3),
+        (running(0, *[(0.3, 1.0)] * 5, ratio=None, schedule="gated", end=None, start=None), 1.0),
+    ],
+)
+def test_reach(record: TrialRecord, expected: float) -> None:
+    assert reach(record) == pytest.approx(expected, abs=1e-3)  # whole parameters
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 0.999), st.floats(-0.5, 1.2)), max_size=8),
+    st.floats(0.01, 1),
+    st.floats(1e-6, 0.5),
+)
+def test_what_is_needed_adds_just_that_area(
+    placed: list[tuple[float, float]], sparsity: float, area: float
+) -> None:
+    def at(sparsity: float, retention: float) -> Point:
+        made = make_point(0, 1, 0.5, 1.0)
+        iqm = made.returned.model_copy(update={"iqm": BASELINE.return_at(retention)})
+        update = {"sparsity": sparsity, "retention": retention, "returned": iqm}
+        return made.model_copy(update=update)
+
+    best = front(at(*each) for each in placed)
+    needed = needed_retention(best, sparsity, area)
+    added = hypervolume([*best, at(sparsity, needed)]) - hypervolume(best)
+    assert added == pytest.approx(area, abs=1e-9)
+
+
+def made_up(rng: random.Random, number: int) -> TrialRecord:
+    """A whole trial: pruned at once or step by step, recovering, as far as its method bears."""
+    ratio, bears = 1 - 0.3 * 0.02 ** rng.random(), rng.choice([0.97, 0.985, 0.993, 0.996])
+    at_once, harm = rng.random() < 0.4, rng.random() * 0.6
+    rounds = []
+    for at in range(1, 7):
+        sparsity = ratio if at_once else ratio * min(1, at / 4) ** 0.3
+        kept = 1 / (1 + ((1 - bears) / (1 - sparsity)) ** 3)
+        hurt = harm * (0.5**at if at_once else 0.3 * 0.6**at)
+        rounds.append((sparsity, min(1.05, kept * (1 - hurt) + rng.gauss(0, 0.02))))
+    return trial(number, *rounds, ratio=ratio)
+
+
+@pytest.mark.parametrize("confidence", [0.7, 0.8, 0.9])
+def test_as_few_decisions_are_wrong_as_stated(confidence: float) -> None:
+    """What stopped trials would still have measured is looked up: would the front have grown?"""
+    decisions = stopped = wrong = used = 0
+    kept = []
+    for seed in range(10):
+        rng, made, seen, all_of_it = random.Random(seed), rule([], confidence), [], []
+        for number in range(40):
+            whole = made_up(rng, number)
+            all_of_it += whole.points
+            for rounds in range(1, 7):
+                so_far = {"points": whole.points[:rounds], "state": "running"}
+                record = whole.model_copy(update=so_far if rounds < 6 else {})
+                seen.append(whole.points[rounds - 1])
+                used += 1
+                decisions += rounds < 6
+                if made.on_trial_result(record).stop:
+                    area = hypervolume(front(seen))
+                    stopped += 1
+                    wrong += hypervolume(front([*seen, *whole.points[rounds:]])) > 1.001 * area
+                    break
+        kept.append(hypervolume(seen) / hypervolume(all_of_it))
+    assert stopped > 200
+    assert wrong / decisions < wrong / stopped <= 1 - confidence
+    assert used < 0.6 * 10 * 40 * 6  # of all rounds
+    assert min(kept) > 0.9 and sum(kept) / len(kept) > 0.98  # of the front of all of them

@@ -1,0 +1,109 @@
+"""The benchmark of the search: what is compared, the ratio's arithmetic, and a tiny run of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prune_search import cli
+from prune_search.experiment import Experiment
+from prune_search.experiment_file import dump, load, parse, presets
+from prune_search.training.validate import check
+from tuners.search_benchmark import GRID, arms, speed, value_at
+
+
+def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
+    experiment = tiny("search.trials=7", "search.time_s=60")
+    found = arms(experiment, seed=3, env_steps=13_000)
+    assert list(found) == ["default", "random", "grid"]
+    for settings in found.values():
+        assert settings.baseline == experiment.baseline
+        assert settings.evaluation == experiment.evaluation
+        assert (settings.search.env_steps, settings.search.seed) == (13_000, 3)
+        assert settings.search.time_s is None
+        assert parse(dump(settings)) == settings  # as a study's folder keeps it
+    default, random, grid = found.values()
+    assert default.pruning == random.pruning == experiment.pruning
+    assert default.search.stopping and default.search.sampler == "tpe"
+    assert random.search.stopping is None and random.search.sampler == "random"
+    # Even if every trial were stopped after the first of its two rounds of 1,000 env steps.
+    assert default.search.trials == random.search.trials == 13
+    assert grid.search.trials == 3  # each takes the baseline's 6,000 env steps
+    assert [given["ratio"] for given in grid.search.first] == [0.5, 0.8, 0.9]
+    assert grid.pruning.origin == "scratch" and grid.pruning.ratio == list(GRID)
+
+
+@pytest.mark.parametrize("preset", [name for name in presets() if name != "lunarlander"])
+def test_every_preset_can_be_compared(preset: str) -> None:
+    for settings in arms(load(preset), seed=0, env_steps=500_000).values():
+        assert isinstance(settings, Experiment)
+        check(settings)
+
+
+def test_the_ratio_of_env_steps() -> None:
+    """The default reaches 0.8 at 200 or 400 of 1,000 env steps, 0.9 at 600 or never."""
+    curves = [[(100, 0.5), (200, 0.85), (600, 0.9)], [(400, 0.8), (1_000, 0.8)]]
+    found = speed(curves, [0.8, 0.8], env_steps=1_000)
+    assert (found.median, found.reached) == (0.4, 1.0)
+    assert found.quartiles == (0.2, 0.4) and found.interval == (0.2, 0.4)
+    found = speed(curves, [0.9], env_steps=1_000)
+    assert found.reached == 0.5 and found.median == math.inf
+    assert found.interval == (0.6, math.inf)
+    assert speed(curves[:1], [0.7], env_steps=400).median == 0.5
+
+
+def test_a_curve_holds_until_it_grows() -> None:
+    curve = [(100, 0.5), (200, 0.6)]
+    assert [value_at(curve, steps) for steps in (0, 99, 100, 150, 200, 900)] == [
+        *(0, 0),
+        *(0.5, 0.5),
+        *(0.6, 0.6),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
+    tiny: Any, shared_storage: Path, baseline: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    Path("tiny.yaml").write_text(dump(tiny("pruning.env_steps=1000", "pruning.rounds=1")))
+    arguments = ["--preset", "tiny.yaml", "--seeds", "1", "--env-steps", "1100"]
+    arguments += ["--storage", str(shared_storage)]
+
+    def run(*more: str) -> tuple[int, str]:
+        words = ["prune-search", "benchmark", "search", *arguments, *more]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        read = capsys.readouterr()
+        return int(ended.value.code or 0), read.out + read.err
+
+    code, text = run("--out", "found.json")
+    assert code == 0, text
+    assert "3/3 benchmark-tiny-grid-1100-0: hypervolume" in text
+    assert "reaches random's hypervolume" in text and "reaches grid's hypervolume" in text
+    found = json.loads(Path("found.json").read_text())
+    assert Path("found.png").stat().st_size > 5_000
+    assert [one["arm"] for one in found["studies"]] == ["default", "random", "grid"]
+    for one in found["studies"]:
+        folder = shared_storage / one["study"]
+        assert json.loads((folder / "study.json").read_text())["ended"]
+        assert one["env_steps"] >= 1_100
+        assert one["final_hypervolume"] >= 0
+    assert found["studies"][0]["curve"]  # the grid's one round lies beyond the env steps
+    assert set(found["ratios"]) == {"random", "grid"}
+    trials = sorted(shared_storage.glob("benchmark-*/trials/*/trial.json"))
+    before = [path.stat().st_mtime_ns for path in trials]
+    assert run("--out", "found.json")[0] == 0
+    assert json.loads(Path("found.json").read_text()) == found
+    assert [path.stat().st_mtime_ns for path in trials] == before
+    code, text = run("--set", "search.retention=0.5")
+    assert code == 2 and "was run with other settings; give another --storage" in text
+    assert run("--out", "found.png")[0] == 2

@@ -1,0 +1,75 @@
+"""A study in Optuna's database: opened, and asked which choices mattered.
+
+Imports no Ray, for commands that only look.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
+from sqlalchemy.exc import DatabaseError
+
+from prune_search.errors import UserError
+from prune_search.record import StudyFolder
+
+_FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
+
+
+def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
+    """Optuna's storage of a study.
+
+    Raises:
+        UserError: the file is not Optuna's, or can't be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.storages.RDBStorage(
+            folder.optuna_url, engine_kwargs={"connect_args": {"timeout": 60}}
+        )
+    except DatabaseError as error:
+        raise UserError(
+            f"{folder.path / 'optuna.db'}: not a readable database of Optuna: {error.orig}"
+        ) from None
+
+
+def states(folder: StudyFolder) -> dict[int, TrialState]:
+    """The state of each Optuna trial, by number."""
+    study = optuna.load_study(study_name=folder.name, storage=storage(folder))
+    return {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+
+
+def importances(folder: StudyFolder) -> dict[str, float]:
+    """How much each searched field of `pruning` mattered for good trials, the most first.
+
+    PED-ANOVA (Watanabe, Bansal & Hutter 2023) over complete trials: how far the best ones' choices
+    are from those of all. Shares that add up to 1.
+    Empty while fewer than eight trials are complete, and where nothing was searched.
+    """
+    if not folder.optuna_url.startswith("sqlite") or not (folder.path / "optuna.db").is_file():
+        return {}
+    try:
+        study = optuna.load_study(study_name=folder.name, storage=storage(folder))
+    except KeyError:  # killed before it had one
+        return {}
+    complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    if complete < _FEWEST:
+        return {}
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, _TOP / complete)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that values were rare among the conditional ones
+        found = get_param_importances(study, evaluator=evaluator)
+    return _by_field(found)
+
+
+def _by_field(found: Mapping[str, float]) -> dict[str, float]:
+    """Adds up what stands for one field: see `tuners.space` for the parameters' names."""
+    fields: dict[str, float] = {}
+    for parameter, share in found.items():
+        field = parameter.partition(" ")[0].removesuffix("_density")
+        field = "densities" if field == "density" else field
+        fields[field] = fields.get(field, 0.0) + share
+    return dict(sorted(fields.items(), key=lambda item: -item[1]))

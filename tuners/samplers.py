@@ -1,0 +1,72 @@
+"""Optuna's samplers by name, with the options that an experiment file gives them."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from itertools import islice
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+
+from prune_search.errors import UserError, one_line, unknown
+from prune_search.experiment import Experiment, Search
+from tuners.beginnings import grid
+from tuners.space import suggest
+
+_SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
+    "tpe": (
+        TPESampler,
+        {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8},
+    ),
+    "nsga2": (NSGAIISampler, {}),
+    "random": (RandomSampler, {}),
+    "grid": (RandomSampler, {}),  # its trials are enqueued, parameter by parameter
+}
+_TRIED = 12  # of TPE the first eight are random
+_OURS = ("self", "seed", "constraints_func")
+
+
+def sampler(search: Search, number: int) -> BaseSampler:
+    """The sampler for the trial of this number.
+
+    Each trial has random numbers of its own, so that a suggestion depends on the seed, its number
+    and the results before it, and not on how often the driver was started.
+    """
+    kind, usual = _SAMPLERS[search.sampler]
+    seed = (search.seed * 1_000_003 + number) % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return kind(seed=seed, **(usual | search.sampler_options))  # type: ignore[call-arg]
+
+
+def check_sampler(experiment: Experiment) -> None:
+    """Tries the sampler's options out, on trials that are nowhere kept.
+
+    Raises:
+        UserError: the sampler has no such option, or can't work with its value; a grid is asked
+            for what is a range.
+    """
+    search = experiment.search
+    if search.sampler == "grid":
+        try:
+            list(islice(grid(experiment.pruning), search.trials))
+        except ValueError as error:
+            raise UserError(f"search.sampler: {error}") from None
+    kind, _ = _SAMPLERS[search.sampler]
+    known = [name for name in inspect.signature(kind.__init__).parameters if name not in _OURS]
+    for name in search.sampler_options:
+        if name not in known:
+            raise unknown(f"search.sampler_options of {search.sampler}", name, known)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(directions=["maximize"] * len(search.objectives))
+        for number in range(_TRIED):
+            study.sampler = sampler(search, number)
+            trial = study.ask()
+            suggest(trial, experiment.pruning)
+            study.tell(trial, [float(number)] * len(search.objectives))
+    except Exception as error:  # whatever Optuna makes of a value
+        options = search.sampler_options
+        raise UserError(f"search.sampler_options: {options}: {one_line(error)}") from None
