@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from prune_search.credentials import redacted
 
 _MOST_OF_A_VALUE, _MOST_OF_A_MESSAGE = 120, 2_000
@@ -48,3 +50,15 @@ def unknown(what: str, given: object, known: object) -> UserError:
     """The error for a name that is not among those known, which it lists."""
     names = ", ".join(sorted(str(name) for name in known))  # type: ignore[attr-defined]
     return UserError(f"{what}: unknown {shown(given)}; known are: {names}")
+
+
+def lost(error: BaseException) -> str:
+    """What one of Ray's errors says of an actor, in one line: its own error, or that it died."""
+    cause = getattr(error, "cause", None)  # of an error in the actor's code
+    if cause is not None:
+        return f"{type(cause).__name__}: {one_line(cause)}"
+    text = str(error)
+    found = re.search(r"class_name: (\S+)", text)
+    actor = found.group(1) if found else "an actor"
+    reason = re.search(r"(The node|The actor is dead|Worker exit|.*died)[^\n.]*", text)
+    return f"{actor} is lost: {' '.join(reason.group(0).split()) if reason else one_line(error)}"

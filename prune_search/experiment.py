@@ -176,6 +176,8 @@ class Search(Section):
     """Tune's scheduler, for one objective; takes the place of `stopping`."""
     retries: NaturalInt = 2
     """How often a trial that fails goes on from its last finished round."""
+    round_s: PositiveFloat | None = None
+    """Seconds that a round may take; a trial that takes longer hangs: it fails, and is retried."""
 
     @model_validator(mode="after")
     def _objectives_differ(self) -> Search:
@@ -240,6 +242,9 @@ class Resources(Section):
     """GPUs of each learner, or of the trial's process when learners is 0; may be a fraction."""
     threads: Annotated[int, Field(ge=1, le=1_024)] = 1
     """Torch threads of each process."""
+    memory_gb: PositiveFloat | None = None
+    """Memory that a trial's process may hold; one that holds more leaks: it fails, and is retried
+    in a new process."""
     address: Line | None = None
     """Address of a running Ray cluster, or auto; when absent, Ray starts on this machine."""
 

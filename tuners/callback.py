@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,16 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from prune_search.credentials import redacted
+from prune_search.experiment import Search
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, TrialRecord, trial_name
+from prune_search.room import waiting, with_room
+from prune_search.training.watch import why_ended
 from tuners.progress import Progress
 from tuners.search import snapshot
 from tuners.tracking import Tracker
+
+_LOOK_S = 1.0  # between two looks for trials that wait for room
 
 
 class StudyCallback(tune.Callback):
@@ -29,14 +35,26 @@ class StudyCallback(tune.Callback):
         progress: Progress,
         tracker: Tracker,
         mirror: Mirror,
-        scheduler: str = "",
+        search: Search,
     ) -> None:
         self._folder, self._progress, self._tracker = folder, progress, tracker
-        self._mirror, self._scheduler = mirror, scheduler
+        self._search, self._mirror = search, mirror
+        self._scheduler = search.scheduler.name if search.scheduler else ""
+        self._looked = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to restore them later; a resumed study makes its own.
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        now = time.monotonic()
+        if now - self._looked > _LOOK_S:
+            self._looked = now
+            for name in waiting(self._folder.path):
+                self._tell_full(name)
+
+    def _tell_full(self, who: str = "the study") -> None:
+        self._progress.note(f"the disk is full: {who} waits for room in {self._folder.path}")
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._progress.trial_started(trial.config["number"])
@@ -56,7 +74,7 @@ class StudyCallback(tune.Callback):
         if record is not None and record.state == "running":
             reason = {"state": "stopped", "reason": f"stopped by {self._scheduler}"}
             record = record.model_copy(update=reason)
-            self._folder.write_trial(record)
+            self._write(record)
             self._mirror.push(self._folder.trial_file(number))
         self._changed(trial)
         self._push_search()
@@ -65,11 +83,12 @@ class StudyCallback(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         number = trial.config["number"]
-        self._progress.note(f"{trial_name(number)} failed and goes on: {failure(trial)}")
+        self._progress.note(f"{trial_name(number)} failed and goes on: {self._failure(trial)}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._close(trial)
-        self._progress.note(f"{trial_name(trial.config['number'])} failed: {failure(trial)}")
+        reason = self._failure(trial)
+        self._close(trial, reason)
+        self._progress.note(f"{trial_name(trial.config['number'])} failed: {reason}")
         self._changed(trial)
 
     def _push_search(self) -> None:
@@ -77,7 +96,14 @@ class StudyCallback(tune.Callback):
         if self._mirror.used:
             self._mirror.push(snapshot(self._folder))
 
-    def _close(self, trial: Trial) -> None:
+    def _failure(self, trial: Trial) -> str:
+        folder = self._folder.trial_path(trial.config["number"])
+        return why_ended(folder, self._search) or failure(trial)
+
+    def _write(self, record: TrialRecord) -> None:
+        with_room(lambda: self._folder.write_trial(record), self._tell_full)
+
+    def _close(self, trial: Trial, reason: str) -> None:
         self._mirror.pull(self._folder.trial_file(trial.config["number"]))
         record = self._folder.trial(trial.config["number"]) or TrialRecord(
             number=trial.config["number"],
@@ -85,8 +111,7 @@ class StudyCallback(tune.Callback):
             state="running",
             started=trial.start_time or 0.0,
         )
-        failed = {"state": "failed", "reason": failure(trial)}
-        self._folder.write_trial(record.model_copy(update=failed))
+        self._write(record.model_copy(update={"state": "failed", "reason": reason}))
         self._mirror.push(self._folder.trial_file(record.number))
 
     def _changed(self, trial: Trial) -> None:

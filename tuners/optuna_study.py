@@ -16,6 +16,7 @@ from sqlalchemy.exc import DatabaseError
 from prune_search.errors import UserError
 from prune_search.record import StudyFolder
 
+_LOCKED_S = 900  # that another process may hold the database locked
 _FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
 
 
@@ -28,7 +29,7 @@ def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         return optuna.storages.RDBStorage(
-            folder.optuna_url, engine_kwargs={"connect_args": {"timeout": 60}}
+            folder.optuna_url, engine_kwargs={"connect_args": {"timeout": _LOCKED_S}}
         )
     except DatabaseError as error:
         raise UserError(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.trial import Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
@@ -21,12 +22,16 @@ from ray.tune.search.optuna import OptunaSearch
 from prune_search.experiment import MINIMISED, Experiment
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
+from prune_search.room import with_room
 from tuners.beginnings import FROM, grid, observed
 from tuners.optuna_study import storage
 from tuners.samplers import sampler
 from tuners.space import parameters, suggest
 
+T = TypeVar("T")
+
 SNAPSHOT = "optuna-snapshot.db"
+_PATIENCE_S = 3.0  # of waiting for the database, before the user is told
 
 
 class StudySearch(OptunaSearch):
@@ -37,6 +42,7 @@ class StudySearch(OptunaSearch):
         folder: its folder, where Optuna's database is.
         layers: names of the prunable kernels, where their densities may be searched.
         screened: trials to begin with after `search.first`, as that gives them.
+        tell: gets a line for the user when Optuna's database keeps the search waiting.
     """
 
     def __init__(
@@ -45,10 +51,11 @@ class StudySearch(OptunaSearch):
         folder: StudyFolder,
         layers: Sequence[str] = (),
         screened: Sequence[dict[str, Any]] = (),
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._experiment, self._folder = experiment, folder
         self._mirror = Mirror(folder.path.parent, experiment.mirror)
-        self._layers = layers
+        self._layers, self._tell = layers, tell
         objectives = list(experiment.search.objectives)
         super().__init__(
             space=self._define,
@@ -60,11 +67,6 @@ class StudySearch(OptunaSearch):
         )
         self.trials = self._begin([*experiment.search.first, *screened])
         """That the study has in all: as many as asked for, or as the grid has."""
-        self._left = [
-            trial._trial_id
-            for trial in self._ot_study.get_trials(deepcopy=False)
-            if trial.state is TrialState.RUNNING
-        ]
 
     @property
     def finished(self) -> int:
@@ -103,12 +105,21 @@ class StudySearch(OptunaSearch):
         return {"number": trial.number, "plan": plan.model_dump()}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        return self._patiently(lambda: self._suggest(trial_id))
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | None:
         if trial_id not in self._ot_trials:
-            if self._left:
+            trials = self._ot_study.get_trials(deepcopy=False)
+            held = {trial._trial_id for trial in self._ot_trials.values()}
+            left = [
+                trial._trial_id
+                for trial in trials
+                if trial.state is TrialState.RUNNING and trial._trial_id not in held
+            ]
+            if left:
                 # Suggesting to a trial that has its parameters gives them back.
-                self._ot_trials[trial_id] = Trial(self._ot_study, self._left.pop(0))
+                self._ot_trials[trial_id] = Trial(self._ot_study, left[0])
             else:
-                trials = self._ot_study.get_trials(deepcopy=False)
                 number = sum(trial.state is not TrialState.WAITING for trial in trials)
                 self._ot_study.sampler = sampler(self._experiment.search, number)
         config: dict[str, Any] | None = super().suggest(trial_id)
@@ -117,26 +128,58 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        result = result or {}
+        trial, result = self._ot_trials[trial_id], result or {}
         # Tune has flattened it.
         limits = {
             key.removeprefix("constraints/"): float(value)
             for key, value in result.items()
             if key.startswith("constraints/")
         }
-        values = [*(result.get(name, math.nan) for name in self.metric), *limits.values()]
-        number = self._ot_trials[trial_id].number
-        self._mirror.pull(self._folder.trial_file(number))
-        record = self._folder.trial(number)
-        if error or not all(math.isfinite(value) for value in values):
-            # OptunaSearch would leave the trial running for ever.
-            result, error, limits = None, True, {}
+        values = [float(result.get(name, math.nan)) for name in self.metric]
+        self._mirror.pull(self._folder.trial_file(trial.number))
+        record = self._folder.trial(trial.number)
+        state = TrialState.COMPLETE
+        if error or not all(math.isfinite(value) for value in [*values, *limits.values()]):
+            state = TrialState.FAIL
         elif record is not None and record.state != "complete":
             # Stopped before its end: what it has so far is no result to learn from.
-            result, limits = None, {}
-        for name, violation in limits.items():
-            self._ot_trials[trial_id].set_constraint(name, violation)
-        super().on_trial_complete(trial_id, result=result, error=error)
+            state = TrialState.PRUNED
+        complete = state is TrialState.COMPLETE
+
+        def tell() -> None:
+            if complete:
+                for name, violation in limits.items():
+                    trial.set_constraint(name, violation)
+            self._ot_study.tell(
+                trial, values if complete else None, state=state, skip_if_finished=True
+            )
+
+        # OptunaSearch would drop what the database does not take at once.
+        self._patiently(tell)
+        self._completed_trials.add(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune's copy of the searcher, which nothing reads."""
+        Path(checkpoint_path).touch()
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Waits for the database, which may be locked or without room; says so when that lasts."""
+        watcher = threading.Timer(_PATIENCE_S, self._tell_locked)
+        watcher.daemon = True
+        watcher.start()
+        try:
+            full = f"the disk is full: the search waits for room in {self._folder.path}"
+            return with_room(call, lambda: self._tell(full))
+        finally:
+            watcher.cancel()
+
+    def _tell_locked(self) -> None:
+        database = self._folder.path / "optuna.db"
+        with closing(sqlite3.connect(database, timeout=1)) as asked:
+            try:
+                asked.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self._tell(f"Optuna's database is locked; the search waits for {database}")
 
 
 def snapshot(folder: StudyFolder) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from prune_search import experiment_file
-from prune_search.errors import UserError, one_line
+from prune_search.errors import UserError, lost, one_line
 from prune_search.experiment import Experiment
 from prune_search.mirror import Mirror
 from prune_search.pareto import front
@@ -30,6 +30,7 @@ from prune_search.record import (
     storage_path,
     trial_name,
 )
+from prune_search.room import with_room
 from prune_search.searchable import as_choices
 from prune_search.training.algorithm import algorithm_config
 from prune_search.training.baseline import BaselineTrainer, baseline_key, cached_baseline
@@ -115,7 +116,10 @@ def run(
     record = folder.study() or StudyRecord(name=folder.name, started=time.time())
     mirror = Mirror(folder.path.parent, experiment.mirror)
     tracker = Tracker(
-        folder, experiment, experiment.tracking.uri or default_uri(folder.path.parent)
+        folder,
+        experiment,
+        experiment.tracking.uri or default_uri(folder.path.parent),
+        tell=progress.note,
     )
     with progress, connection(experiment.resources):
         tracker.start()
@@ -129,16 +133,16 @@ def run(
             check_baseline(experiment, baseline)
             at_a_time = concurrency(experiment, request)
             record = record.model_copy(update={"concurrent_trials": at_a_time})
-            folder.write_study(record)
+            _keep(record, folder, progress)
             mirror.push(folder.path / "study.json")
             progress.begin_search(baseline)
             _search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
             progress.begin_final()
-            _final(folder, experiment, baseline)
+            _final(folder, experiment, baseline, progress)
             record = record.model_copy(update={"ended": time.time()})
         finally:
             spent = record.wall_s + time.monotonic() - began
-            folder.write_study(record.model_copy(update={"wall_s": spent}))
+            _keep(record.model_copy(update={"wall_s": spent}), folder, progress)
             _push_results(folder, mirror)
             progress.end()
             report = tracker.finish(timeout_s=60)
@@ -157,26 +161,32 @@ def _baseline(
         return {"baseline": known}
     progress.begin_baseline(baseline_key(experiment))
     resources = experiment.resources
-    trainer = (
-        ray.remote(BaselineTrainer)
-        .options(num_cpus=1, num_gpus=0 if resources.learners else resources.gpus_per_learner)
-        .remote(storage, experiment)
-    )
-    try:
-        while True:
-            state = ray.get(trainer.step.remote())
-            progress.baseline_step(state)
-            if state.done:
-                break
-        record: BaselineRecord = ray.get(trainer.finish.remote())
-        return {"baseline": record, "baseline_s": record.train_s}
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, UserError):
-            raise cause from None
-        raise
-    finally:
-        ray.kill(trainer)
+    gpus = 0 if resources.learners else resources.gpus_per_learner
+    retries = experiment.search.retries
+    while True:
+        trainer = (
+            ray.remote(BaselineTrainer)
+            .options(num_cpus=1, num_gpus=gpus)
+            .remote(storage, experiment)
+        )
+        try:
+            while True:
+                state = ray.get(trainer.step.remote())
+                progress.baseline_step(state)
+                if state.done:
+                    break
+            record: BaselineRecord = ray.get(trainer.finish.remote())
+            return {"baseline": record, "baseline_s": record.train_s}
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, UserError):
+                raise cause from None
+            if retries == 0:
+                raise UserError(f"baseline: its training failed: {lost(error)}") from None
+            retries -= 1
+            progress.note(f"the baseline's training failed and begins anew: {lost(error)}")
+        finally:
+            ray.kill(trainer)
 
 
 def _search(
@@ -198,7 +208,7 @@ def _search(
     if experiment.search.screening and not folder.trials():
         progress.note("screening: pruning each layer of the baseline alone")
         first = screened(experiment, folder, baseline)
-    searcher = StudySearch(experiment, folder, layers, first)
+    searcher = StudySearch(experiment, folder, layers, first, tell=progress.note)
     left = searcher.trials - searcher.finished
     budget = Budget(experiment.search, folder)
     if left <= 0 or budget.stop_all():
@@ -219,7 +229,7 @@ def _search(
     if experiment.search.stopping and not settings:
         early = EarlyStopping(experiment.search.stopping, folder, mirror)
         stop = tune.stopper.CombinedStopper(budget, early)
-    callback = StudyCallback(folder, progress, tracker, mirror, settings.name if settings else "")
+    callback = StudyCallback(folder, progress, tracker, mirror, experiment.search)
     shutil.rmtree(folder.path / "tune", ignore_errors=True)
     tuner = tune.Tuner(
         trainable,
@@ -296,7 +306,9 @@ def _trial_name(trial: Any) -> str:
     return trial_name(trial.config["number"])
 
 
-def _final(folder: StudyFolder, experiment: Experiment, baseline: BaselineRecord) -> None:
+def _final(
+    folder: StudyFolder, experiment: Experiment, baseline: BaselineRecord, progress: Progress
+) -> None:
     """Measures the front's points, the baseline and random actions on the final seeds."""
     import ray
     from ray.util import ActorPool
@@ -308,24 +320,44 @@ def _final(folder: StudyFolder, experiment: Experiment, baseline: BaselineRecord
     seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
     workers = max(1, min(len(points) + 1, int(ray.cluster_resources().get("CPU", 1)), 8))
     storage = folder.path.parent
-    pool = ActorPool(
-        [ray.remote(CheckpointMeter).remote(experiment, storage) for _ in range(workers)]
-    )
+    # A measurement changes nothing: it can be repeated, in a process started again.
+    retries = experiment.search.retries
+    meter = ray.remote(CheckpointMeter).options(max_restarts=retries, max_task_retries=retries)
+    pool = ActorPool([meter.remote(experiment, storage) for _ in range(workers)])
     paths = [
         Path(baseline.checkpoint),
         *(folder.path / point.checkpoint / "algorithm" for point in points),
     ]
-    measured = list(pool.map(lambda meter, path: meter.measure.remote(path, seed, episodes), paths))
-    pool.submit(lambda meter, _: meter.random.remote(seed, episodes), None)
-    random: Return = pool.get_next()
-    returns = [item.returned for item in measured]
-    folder.write_final(
-        FinalRecord(
-            baseline=returns[0],
-            random=random,
-            points={point.name: value for point, value in zip(points, returns[1:], strict=True)},
+    again = {"retry_exceptions": True}
+    try:
+        measured = list(
+            pool.map(
+                lambda meter, path: meter.measure.options(**again).remote(path, seed, episodes),
+                paths,
+            )
         )
+        pool.submit(lambda meter, _: meter.random.options(**again).remote(seed, episodes), None)
+        random: Return = pool.get_next()
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"evaluation: the front cannot be measured again: {lost(error)}; try it again by"
+            f" 'prune-search resume {folder.name}'"
+        ) from None
+    returns = [item.returned for item in measured]
+    record = FinalRecord(
+        baseline=returns[0],
+        random=random,
+        points={point.name: value for point, value in zip(points, returns[1:], strict=True)},
     )
+    _keep(record, folder, progress)
+
+
+def _keep(record: StudyRecord | FinalRecord, folder: StudyFolder, progress: Progress) -> None:
+    """Writes a record of the study's, once the disk has room for it."""
+    final = isinstance(record, FinalRecord)
+    path = folder.path / ("final.json" if final else "study.json")
+    full = f"the disk is full: the study waits for room in {folder.path}"
+    with_room(lambda: record.write(path), lambda: progress.note(full))
 
 
 def _push_results(folder: StudyFolder, mirror: Mirror) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -75,14 +75,20 @@ class TrackerReport:
 class Tracker:
     """Projects a study's records into MLflow, in a thread of its own."""
 
-    def __init__(self, folder: StudyFolder, experiment: Experiment, uri: str) -> None:
+    def __init__(
+        self,
+        folder: StudyFolder,
+        experiment: Experiment,
+        uri: str,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._folder, self._experiment = folder, experiment
         self._store = Store(folder, experiment, uri)
         self._wake = threading.Condition()
         self._changed: dict[str, int] = {}  # what to project: how often it was marked
         self._projecting = threading.Lock()  # catch_up works in its caller's thread
         self._closing = self._stopped = False
-        self._problem = ""
+        self._problem, self._tell = "", tell
         self._thread: threading.Thread | None = None
 
     @property
@@ -164,6 +170,10 @@ class Tracker:
                     if self._changed.get(key) == times:  # else it has changed again meanwhile
                         del self._changed[key]
                     self._wake.notify_all()
+        if problem and not self._problem:
+            self._tell(f"{problem}; the study goes on, MLflow is caught up")
+        elif self._problem and not problem:
+            self._tell("MLflow is back, and up to date")
         self._problem = problem
         return not problem
 

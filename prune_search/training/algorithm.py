@@ -121,6 +121,8 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
             setattr(config, name, _scaled(name, getattr(config, name), lr_scale))
     set_policies(config, experiment.environment.policies)
     set_offline_data(config, experiment)
+    # A runner that RLlib starts again has seeds that no other run has: the round is repeated.
+    config.fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=False)
     # Watching the machine's load takes a thread whose end every stop would wait for.
     config.debugging(seed=seed, log_level="ERROR", log_sys_usage=False)
     # Iterations end by env steps alone: by time, no two runs would be the same. Those that ask

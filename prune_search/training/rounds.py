@@ -12,18 +12,21 @@ killed goes on from its last finished round and measures what it would have meas
 
 from __future__ import annotations
 
+import io
 import math
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
 
-from prune_search.errors import TrialError
+from prune_search.errors import TrialError, lost
 from prune_search.experiment import Evaluation, Experiment
 from prune_search.mirror import Mirror
 from prune_search.pruning import Plan
@@ -35,6 +38,7 @@ from prune_search.record import (
     StudyFolder,
     TrialRecord,
 )
+from prune_search.room import mark, with_room
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.training import learner
@@ -168,7 +172,8 @@ class TrialRounds:
         if not math.isfinite(returned.iqm):
             raise TrialError(f"the evaluated return is {returned.iqm}")
         checkpoint = self._folder.trial_path(self.record.number) / f"round-{number:02d}"
-        self._save(checkpoint)
+        self._with_room(lambda: self._save(checkpoint))
+        self._mirror.push(checkpoint)
         point = Point(
             trial=self.record.number,
             round=number,
@@ -240,7 +245,10 @@ class TrialRounds:
         """One of RLlib's training iterations: the mean return of its episodes, if any ended."""
         assert self._algorithm is not None
         clock = time.monotonic()
-        result = self._algorithm.train()
+        try:
+            result = self._algorithm.train()
+        except RayError as error:
+            raise TrialError(lost(error)) from error
         self._train_s += time.monotonic() - clock
         sampled = env_steps(self._algorithm) - self._start - self._steps
         if sampled <= 0:
@@ -283,9 +291,13 @@ class TrialRounds:
         return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % TRAINING_SEEDS
 
     def _write(self, **changes: Any) -> None:
-        self.record = self.record.model_copy(update=changes)
-        self._folder.write_trial(self.record)
-        self._mirror.push(self._folder.trial_file(self.record.number))
+        record = self.record.model_copy(update=changes)
+        self._with_room(lambda: self._folder.write_trial(record))
+        self.record = record
+        self._mirror.push(self._folder.trial_file(record.number))
+
+    def _with_room(self, write: Callable[[], None]) -> None:
+        with_room(write, lambda: mark(self._folder.trial_path(self.record.number)))
 
     def _save(self, path: Path) -> None:
         """The round's checkpoint, complete before it has its name."""
@@ -293,15 +305,19 @@ class TrialRounds:
         partial = path.with_name(f".{path.name}")
         for old in (partial, path):  # what a killed round left
             shutil.rmtree(old, ignore_errors=True)
-        self._algorithm.save_to_path(partial / "algorithm")
-        state = {
-            **self._pruner.state_dict(),
-            "adaptive": learner.adaptive_state(self._algorithm),
-        }
-        torch.save(state, partial / "masks.pt")
-        save_replay(self._algorithm, partial / REPLAY)
-        partial.rename(path)
-        self._mirror.push(path)
+        try:
+            self._algorithm.save_to_path(partial / "algorithm")
+            state = {
+                **self._pruner.state_dict(),
+                "adaptive": learner.adaptive_state(self._algorithm),
+            }
+            with (partial / "masks.pt").open("wb") as stream:  # torch hides why it can't write
+                stream.write(_serialised(state))
+            save_replay(self._algorithm, partial / REPLAY)
+            partial.rename(path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
     def _restore(self, path: Path) -> None:
         assert self._algorithm is not None
@@ -325,6 +341,13 @@ def env_to_module_state(algorithm: Algorithm) -> dict[str, Any] | None:
     state = runner.get_state(components=COMPONENT_ENV_TO_MODULE_CONNECTOR)
     found: dict[str, Any] | None = state.get(COMPONENT_ENV_TO_MODULE_CONNECTOR)
     return found
+
+
+def _serialised(state: dict[str, Any]) -> bytes:
+    """What torch.save writes."""
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    return stream.getvalue()
 
 
 def _finite(value: Any) -> float | None:

@@ -13,6 +13,7 @@ from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, StudyFolder
 from prune_search.training.algorithm import process_settings
 from prune_search.training.rounds import TrialRounds
+from prune_search.training.watch import Watch
 
 
 class PruningTrial(tune.Trainable):
@@ -36,19 +37,23 @@ class PruningTrial(tune.Trainable):
         process_settings(experiment.resources.threads)
         self._experiment, self._baseline = experiment, baseline
         self._folder = StudyFolder(storage, study)
+        self._watch = Watch(experiment.search, experiment.resources)
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._rounds = TrialRounds(
-            self._experiment,
-            self._folder,
-            self._baseline,
-            config["number"],
-            Plan.model_validate(config["plan"]),
-        )
+        number: int = config["number"]
+        with self._watch.round(self._folder.trial_path(number)):
+            self._rounds = TrialRounds(
+                self._experiment,
+                self._folder,
+                self._baseline,
+                number,
+                Plan.model_validate(config["plan"]),
+            )
 
     def step(self) -> dict[str, Any]:
-        point = self._rounds.step()
+        with self._watch.round(self._folder.trial_path(self._rounds.record.number)):
+            point = self._rounds.step()
         record, search = self._rounds.record, self._experiment.search
         return {
             "number": point.trial,
