@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,9 @@ def failure(trial: Trial) -> str:
     lines = [line.strip() for line in last.splitlines()[1:] if line.strip()]
     if not lines:
         return "unknown"
-    # An error of the trial's own is a traceback, whose last line says what went wrong; one of
-    # Ray's begins with that.
-    return redacted(lines[-1] if lines[0].startswith("\x1b[36mray::") else lines[0])[:300]
+    # An error of the trial's own is a traceback, in which the last line that names an error says
+    # what went wrong; one of Ray's begins with that.
+    if lines[0].startswith("\x1b[36mray::"):
+        named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+        lines = (named or lines)[-1:]
+    return redacted(lines[0])[:300]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import tree  # type: ignore[import-untyped]  # dm-tree, which RLlib requires
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -22,6 +23,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from scipy import stats
 from torch import Tensor
 
+from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation
 from prune_search.record import Return
 from prune_search.training.networks import full_name
@@ -157,6 +159,8 @@ class Evaluator:
                 num_timesteps=chunk * len(seeds), explore=explore, random_actions=random
             ):
                 if episode.id_ in unfinished:
+                    if not self._several:
+                        _check_finite(episode)
                     totals[episode.id_] += float(episode.get_return())
                     if episode.is_done:
                         unfinished.discard(episode.id_)
@@ -173,3 +177,18 @@ class Evaluator:
         agents = [(each, agent) for each in environments for agent in each.possible_agents]
         for number, (environment, agent) in enumerate(agents):
             environment.get_action_space(agent).seed(seed + number)
+
+
+def _check_finite(episode: Any) -> None:
+    """Greedy actions exist for observations that are NaN too, and so would a return.
+
+    Raises:
+        TrialError: an observation or a reward is not finite.
+    """
+    for what, found in (
+        ("observation", episode.get_observations()),
+        ("reward", episode.get_rewards()),
+    ):
+        leaves = [np.asarray(leaf) for leaf in tree.flatten(found)]
+        if not all(np.isfinite(leaf).all() for leaf in leaves if leaf.dtype.kind == "f"):
+            raise TrialError(f"the environment returned a {what} that is not finite")

@@ -294,7 +294,10 @@ def check_finite(what: str, tensors: Tensors) -> None:
     """Raises TrialError, naming the parameters, if any value is NaN or infinite."""
     bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise TrialError(f"{what} are not finite in {', '.join(bad)}")
+        raise TrialError(
+            f"{what} are not finite in {', '.join(bad)}: the training has diverged, or the"
+            " environment returned what is not finite"
+        )
 
 
 def finals(plan: Plan) -> dict[str, float]:

@@ -1,0 +1,193 @@
+"""The table of faults: kinds, moments, and how each is done."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.world import World, lock
+
+ROUNDS = 5
+"""Of each trial."""
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One fault at one moment."""
+
+    kind: str
+    moment: str
+    at: int
+    """It is injected once the study has this many points."""
+    do: Callable[[World, str], Any]
+    """Injects it, given the study's name."""
+    undo: Callable[[World, Any], None] | None = None
+    """Ends it, given what `do` has returned, once the user was told."""
+    delay: float = 0.0
+    """Seconds after that many points."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What happens to one study."""
+
+    name: str
+    trials: int
+    overrides: tuple[str, ...] = ()
+    reference: str = "local"
+    """The undisturbed study with the same resources."""
+    injections: list[Injection] = field(default_factory=list)
+
+
+def scripts(brief: bool, disk: bool) -> list[Script]:
+    """All studies and what happens to them.
+
+    Args:
+        brief: one injection of each kind.
+        disk: whether there is a disk of the faults' own to fill.
+    """
+    local: list[Injection] = []
+    kinds: list[tuple[str, list[tuple[str, Callable[[World, str], Any], Any, float]]]] = [
+        (
+            "trial killed",
+            [
+                ("in its first round", _kill("ResourceTrainable"), None, 1.0),
+                ("as a round begins", _kill("ResourceTrainable"), None, 0.0),
+                ("within a round", _kill("ResourceTrainable"), None, 1.5),
+            ],
+        ),
+        ("node lost", [
+            ("before another comes", _lose("remove"), None, 0.5),
+            ("after another came", _lose("add"), None, 0.5),
+        ]),
+        ("trial hangs", [
+            ("in training, asleep", _ask("hang training"), None, 0.0),
+            ("in evaluation, in C", _ask("spin evaluation"), None, 0.0),
+        ]),
+        ("environment raises", [
+            ("in training", _ask("raise training"), None, 0.0),
+            ("in evaluation", _ask("raise evaluation"), None, 0.0),
+        ]),
+        ("environment returns NaN", [
+            ("observation, in training", _ask("nan_observation training"), None, 0.0),
+            ("reward, in training", _ask("nan_reward training"), None, 0.0),
+            ("observation, in evaluation", _ask("nan_observation evaluation"), None, 0.0),
+            ("reward, in evaluation", _ask("nan_reward evaluation"), None, 0.0),
+        ]),
+        ("environment leaks", [
+            ("in training", _ask("leak training"), None, 0.0),
+            ("in evaluation", _ask("leak evaluation"), None, 0.0),
+        ]),
+        ("Optuna's database locked", [
+            ("from within a trial's last round", _lock, _unlock, 0.0),
+            ("from within a trial's last round, again", _lock, _unlock, 0.5),
+        ]),
+        ("MLflow's server down", [
+            ("killed within a round", _down(signal.SIGKILL), _up, 0.5),
+            ("stops to answer", _down(signal.SIGSTOP), _go_on, 0.5),
+        ]),
+        ("disk full", [
+            ("within a round", _fill, _free, 0.2),
+            ("in a trial's last round", _fill, _free, 0.2),
+            ("as a trial begins", _fill, _free, 0.0),
+        ]),
+    ]  # fmt: skip
+    at = 0
+    for kind, moments in kinds:
+        if kind == "disk full" and not disk:
+            continue
+        for moment, do, undo, delay in moments[:1] if brief else moments:
+            if "last round" in moment:  # the database is used between two trials
+                at += (ROUNDS - 1 - at) % ROUNDS
+            if "begins" in moment and kind == "disk full":
+                at += -at % ROUNDS
+            local.append(Injection(kind, moment, at, do, undo, delay))
+            at += 1
+    trials = -(-(at + 1) // ROUNDS)
+    driver = [
+        Injection("driver killed", moment, at, _nothing, None, delay)
+        for moment, at, delay in (
+            ("within a round", 1, 0.7),
+            ("before the first point", 0, 0.0),
+            ("as a trial ends", ROUNDS, 0.0),
+        )
+    ]
+    runner = [
+        Injection("env runner killed", moment, at, _kill("SingleAgentEnvRunner"), None, delay)
+        for moment, at, delay in (
+            ("within a round", 1, 0.5),
+            ("as a round begins", 2, 0.0),
+            ("in the last round", 4, 0.2),
+        )
+    ]
+    learner = [
+        Injection("learner killed", moment, at, _kill("Learner"), None, delay)
+        for moment, at, delay in (
+            ("within a round", 1, 0.5),
+            ("as a round begins", 2, 0.0),
+            ("in the last round", 4, 0.2),
+        )
+    ]
+    runners, learners = ("resources.env_runners=1",), ("resources.learners=1",)
+    count = 1 if brief else 3
+    return [
+        Script("local", trials),
+        Script("faults", trials, (), "local", local),
+        Script("runners", 1, runners, "runners"),
+        Script("runner-faults", 1, runners, "runners", runner[:count]),
+        Script("learners", 1, learners, "learners"),
+        Script("learner-faults", 1, learners, "learners", learner[:count]),
+        Script("driver-faults", 2, (), "local", sorted(driver[:count], key=lambda i: i.at)),
+    ]
+
+
+def _nothing(world: World, study: str) -> None:
+    """The driver is killed by whoever has started it."""
+
+
+def _kill(title: str) -> Callable[[World, str], None]:
+    return lambda world, study: world.kill(title)
+
+
+def _lose(first: str) -> Callable[[World, str], None]:
+    return lambda world, study: world.lose_node(first)
+
+
+def _ask(kind: str) -> Callable[[World, str], None]:
+    def ask(world: World, study: str) -> None:
+        partial = world.mark.with_suffix(".partial")
+        partial.write_text(kind, encoding="utf-8")
+        partial.rename(world.mark)
+
+    return ask
+
+
+def _lock(world: World, study: str) -> Any:
+    return lock(world.storage / study / "optuna.db")
+
+
+def _unlock(world: World, held: Any) -> None:
+    held.close()
+
+
+def _fill(world: World, study: str) -> Any:
+    return world.fill()
+
+
+def _free(world: World, filler: Any) -> None:
+    filler.unlink()
+
+
+def _down(number: int) -> Callable[[World, str], None]:
+    return lambda world, study: world.signal_server(number)
+
+
+def _up(world: World, _: Any) -> None:
+    world.kill_server()
+    world.start_server()
+
+
+def _go_on(world: World, _: Any) -> None:
+    world.signal_server(signal.SIGCONT)
