@@ -139,4 +139,12 @@ def failure(trial: Trial) -> str:
     if lines[0].startswith("\x1b[36mray::"):
         named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
         lines = (named or lines)[-1:]
+    elif "is unavailable" in lines[0]:
+        return "its process or node is lost"
+    elif "died unexpectedly" in lines[0]:
+        return (
+            "its node is lost"
+            if re.search(r"\bnode\b.*\b(died|dead)\b", last)
+            else "its process died"
+        )
     return redacted(lines[0])[:300]

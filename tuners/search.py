@@ -158,6 +158,10 @@ class StudySearch(OptunaSearch):
         self._patiently(tell)
         self._completed_trials.add(trial_id)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its searcher to restore it later; a resumed study makes its own.
+        return self.__dict__ | {"_tell": None}
+
     def save(self, checkpoint_path: str) -> None:
         """Tune's copy of the searcher, which nothing reads."""
         Path(checkpoint_path).touch()

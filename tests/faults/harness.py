@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 import sys
 import threading
@@ -89,6 +90,7 @@ def run_all(folder: Path, brief: bool, round_s: float, say: Callable[[str], None
     outcomes: list[Outcome] = []
     try:
         ray.init(address=world.cluster.address, log_to_driver=False, logging_level="CRITICAL")
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         for script in scripts(brief, world.mounted):
             begun = time.monotonic()
             found = _Study(world, script, round_s, say).run()
