@@ -17,8 +17,12 @@ _ROOT = str(Path(__file__).parents[2])
 os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 def main() -> int:
-    from tests.faults.harness import run_all
+    from tests.faults.harness import Outcome, run_all
     from tests.faults.table import markdown
 
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
@@ -28,14 +32,13 @@ def main() -> int:
         "--round-s", type=float, default=40.0, help="search.round_s: well above what a round takes."
     )
     given = parser.parse_args()
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        outcomes = run_all(
-            Path(folder), given.brief, given.round_s, lambda line: print(line, flush=True)
-        )
-    text = markdown(outcomes)
-    print(text)
-    if given.out is not None:
-        given.out.write_text(text, encoding="utf-8")
+        for found in run_all(Path(folder), given.brief, given.round_s, _say):
+            outcomes += found
+            if given.out is not None:
+                given.out.write_text(markdown(outcomes), encoding="utf-8")
+    print(markdown(outcomes))
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 

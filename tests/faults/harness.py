@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tuners.optuna_study import states
 from tuners.progress import Progress
 
 TIMING = {"time", "train_s", "eval_s"}
-LONGEST_S = 600.0  # that a study may stand still
+LONGEST_S = 900.0  # that a study may stand still
 
 EXPERIMENT = """
 environment: {id: Faulty-v0, modules: [tests.faults.environments]}
@@ -75,8 +75,10 @@ class Heard(Progress):
         super().note(text)
 
 
-def run_all(folder: Path, brief: bool, round_s: float, say: Callable[[str], None]) -> list[Outcome]:
-    """Runs everything, one study after another, on one cluster.
+def run_all(
+    folder: Path, brief: bool, round_s: float, say: Callable[[str], None]
+) -> Iterator[list[Outcome]]:
+    """Runs everything, one study after another, on one cluster; what became of each.
 
     Args:
         folder: an empty one.
@@ -87,19 +89,17 @@ def run_all(folder: Path, brief: bool, round_s: float, say: Callable[[str], None
     import ray
 
     world = World(folder, tracked=True)
-    outcomes: list[Outcome] = []
     try:
         ray.init(address=world.cluster.address, log_to_driver=False, logging_level="CRITICAL")
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         for script in scripts(brief, world.mounted):
             begun = time.monotonic()
             found = _Study(world, script, round_s, say).run()
-            outcomes += found
             say(f"{script.name}: {len(found)} injections, {time.monotonic() - begun:.0f} s")
+            yield found
     finally:
         ray.shutdown()
         world.close()
-    return outcomes
 
 
 class _Study:

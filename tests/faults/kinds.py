@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from tests.faults.world import World, lock
 
@@ -29,6 +29,12 @@ class Injection:
     """Seconds after that many points."""
 
 
+_Moment: TypeAlias = (
+    "tuple[str, Callable[[World, str], Any], Callable[[World, Any], None] | None, float]"
+)
+_Kind: TypeAlias = "tuple[str, list[_Moment]]"
+
+
 @dataclass(frozen=True)
 class Script:
     """What happens to one study."""
@@ -48,64 +54,66 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
         brief: one injection of each kind.
         disk: whether there is a disk of the faults' own to fill.
     """
-    local: list[Injection] = []
-    kinds: list[tuple[str, list[tuple[str, Callable[[World, str], Any], Any, float]]]] = [
-        (
-            "trial killed",
-            [
+    groups: dict[str, list[_Kind]] = {
+        "processes": [
+            ("trial killed", [
                 ("in its first round", _kill("ResourceTrainable"), None, 1.0),
                 ("as a round begins", _kill("ResourceTrainable"), None, 0.0),
                 ("within a round", _kill("ResourceTrainable"), None, 1.5),
-            ],
-        ),
-        ("node lost", [
-            ("before another comes", _lose("remove"), None, 0.5),
-            ("after another came", _lose("add"), None, 0.5),
-        ]),
-        ("trial hangs", [
-            ("in training, asleep", _ask("hang training"), None, 0.0),
-            ("in evaluation, in C", _ask("spin evaluation"), None, 0.0),
-        ]),
-        ("environment raises", [
-            ("in training", _ask("raise training"), None, 0.0),
-            ("in evaluation", _ask("raise evaluation"), None, 0.0),
-        ]),
-        ("environment returns NaN", [
-            ("observation, in training", _ask("nan_observation training"), None, 0.0),
-            ("reward, in training", _ask("nan_reward training"), None, 0.0),
-            ("observation, in evaluation", _ask("nan_observation evaluation"), None, 0.0),
-            ("reward, in evaluation", _ask("nan_reward evaluation"), None, 0.0),
-        ]),
-        ("environment leaks", [
-            ("in training", _ask("leak training"), None, 0.0),
-            ("in evaluation", _ask("leak evaluation"), None, 0.0),
-        ]),
-        ("Optuna's database locked", [
-            ("from within a trial's last round", _lock, _unlock, 0.0),
-            ("from within a trial's last round, again", _lock, _unlock, 0.5),
-        ]),
-        ("MLflow's server down", [
-            ("killed within a round", _down(signal.SIGKILL), _up, 0.5),
-            ("stops to answer", _down(signal.SIGSTOP), _go_on, 0.5),
-        ]),
-        ("disk full", [
-            ("within a round", _fill, _free, 0.2),
-            ("in a trial's last round", _fill, _free, 0.2),
-            ("as a trial begins", _fill, _free, 0.0),
-        ]),
-    ]  # fmt: skip
-    at = 0
-    for kind, moments in kinds:
-        if kind == "disk full" and not disk:
-            continue
-        for moment, do, undo, delay in moments[:1] if brief else moments:
-            if "last round" in moment:  # the database is used between two trials
-                at += (ROUNDS - 1 - at) % ROUNDS
-            if "begins" in moment and kind == "disk full":
-                at += -at % ROUNDS
-            local.append(Injection(kind, moment, at, do, undo, delay))
-            at += 1
-    trials = -(-(at + 1) // ROUNDS)
+            ]),
+            ("node lost", [
+                ("before another comes", _lose("remove"), None, 0.5),
+                ("after another came", _lose("add"), None, 0.5),
+            ]),
+        ],
+        "services": [
+            ("Optuna's database locked", [
+                ("from a trial's last round on", _lock, _unlock, 0.0),
+                ("from a trial's last round on, again", _lock, _unlock, 0.5),
+            ]),
+            ("disk full", [
+                ("within a round", _fill, _free, 0.2),
+                ("as a trial ends", _fill, _free, 0.2),
+                ("as a round begins", _fill, _free, 0.0),
+            ]),
+            ("MLflow's server down", [
+                ("killed within a round", _down(signal.SIGKILL), _up, 0.5),
+                ("stops to answer", _down(signal.SIGSTOP), _go_on, 0.5),
+            ]),
+        ],
+        "environments": [
+            ("environment raises", [
+                ("in training", _ask("raise training"), None, 0.0),
+                ("in evaluation", _ask("raise evaluation"), None, 0.0),
+            ]),
+            ("environment returns NaN", [
+                ("observation, in training", _ask("nan_observation training"), None, 0.0),
+                ("reward, in training", _ask("nan_reward training"), None, 0.0),
+                ("observation, in evaluation", _ask("nan_observation evaluation"), None, 0.0),
+                ("reward, in evaluation", _ask("nan_reward evaluation"), None, 0.0),
+            ]),
+            ("environment leaks", [
+                ("in training", _ask("leak training"), None, 0.0),
+                ("in evaluation", _ask("leak evaluation"), None, 0.0),
+            ]),
+            ("trial hangs", [
+                ("in training, asleep", _ask("hang training"), None, 0.0),
+                ("in evaluation, in C", _ask("spin evaluation"), None, 0.0),
+            ]),
+        ],
+    }  # fmt: skip
+    local: list[Script] = []
+    for name, kinds in groups.items():
+        injections, at = [], 0
+        for kind, moments in kinds:
+            if kind == "disk full" and not disk:
+                continue
+            for moment, do, undo, delay in moments[:1] if brief else moments:
+                if kind.startswith("Optuna") or "ends" in moment:  # used between two trials
+                    at += (ROUNDS - 1 - at) % ROUNDS
+                injections.append(Injection(kind, moment, at, do, undo, delay))
+                at += 1
+        local.append(Script(name, -(-(at + 1) // ROUNDS), (), "undisturbed", injections))
     driver = [
         Injection("driver killed", moment, at, _nothing, None, delay)
         for moment, at, delay in (
@@ -132,14 +140,19 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
     ]
     runners, learners = ("resources.env_runners=1",), ("resources.learners=1",)
     count = 1 if brief else 3
+    killed = [
+        Script("undisturbed-runners", 1, runners, "undisturbed-runners"),
+        Script("runners", 1, runners, "undisturbed-runners", runner[:count]),
+        Script("undisturbed-learners", 1, learners, "undisturbed-learners"),
+        Script("learners", 1, learners, "undisturbed-learners", learner[:count]),
+    ]
+    drivers = sorted(driver[:count], key=lambda injection: injection.at)
     return [
-        Script("local", trials),
-        Script("faults", trials, (), "local", local),
-        Script("runners", 1, runners, "runners"),
-        Script("runner-faults", 1, runners, "runners", runner[:count]),
-        Script("learners", 1, learners, "learners"),
-        Script("learner-faults", 1, learners, "learners", learner[:count]),
-        Script("driver-faults", 2, (), "local", sorted(driver[:count], key=lambda i: i.at)),
+        Script("undisturbed", max(script.trials for script in local)),
+        local[0],
+        *killed,
+        *local[1:],
+        Script("drivers", 2, (), "undisturbed", drivers),
     ]
 
 
