@@ -29,9 +29,9 @@ class Injection:
     """Seconds after that many points."""
 
 
-_Moment: TypeAlias = (
-    "tuple[str, Callable[[World, str], Any], Callable[[World, Any], None] | None, float]"
-)
+_Do: TypeAlias = "Callable[[World, str], Any]"
+_Undo: TypeAlias = "Callable[[World, Any], None] | None"
+_Moment: TypeAlias = "tuple[str, _Do, _Undo, float]"
 _Kind: TypeAlias = "tuple[str, list[_Moment]]"
 
 

@@ -1,0 +1,124 @@
+"""The means against faults: limits of a trial's process, and waiting for room on a disk."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prune_search import room
+from prune_search.experiment import Resources, Search
+from prune_search.room import mark, waiting, with_room
+from prune_search.training.watch import Watch, reason_file, why_ended
+from tuners.callback import failure
+
+
+def test_a_full_disk_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_POLL_S", 0.0)
+    tries, told = [], []
+
+    def write() -> str:
+        tries.append(1)
+        if len(tries) < 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return "written"
+
+    assert with_room(write, lambda: told.append(1)) == "written"
+    assert len(tries) == 4 and told == [1]
+
+
+def test_other_errors_and_disks_that_stay_full_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied() -> None:
+        raise PermissionError(errno.EACCES, "no")
+
+    with pytest.raises(PermissionError):
+        with_room(denied)
+
+    def full() -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(room, "WAIT_S", -1.0)
+    with pytest.raises(OSError, match="quota"):
+        with_room(full)
+
+
+def test_a_trial_that_waits_is_told_of_once(tmp_path: Path) -> None:
+    folder = tmp_path / "trials" / "t03"
+    folder.mkdir(parents=True)
+    mark(folder)
+    assert list(waiting(tmp_path)) == ["t03"]
+    assert list(waiting(tmp_path)) == []
+
+
+ENDED = """
+import sys, time
+from pathlib import Path
+from prune_search.experiment import Resources, Search
+from prune_search.training.watch import Watch
+watch = Watch(Search(round_s=1.5), Resources(memory_gb=1.5))
+with watch.round(Path(sys.argv[1])):
+    pass
+with watch.round(Path(sys.argv[1])):
+    {work}
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "reason"),
+    [
+        ("time.sleep(60)", "a round took longer than search.round_s = 1.5 s, in <string> line 9"),
+        # In C, and no other thread of Python's runs.
+        ("sum(range(10**15))", "a round took longer than search.round_s = 1.5 s, in <string>"),
+        ("held = b'1' * 1_700_000_000; time.sleep(60)", "its process held 1.7"),
+    ],
+)
+def test_a_process_ends_itself(tmp_path: Path, work: str, reason: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDED.format(work=work), str(tmp_path)], timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    told = why_ended(tmp_path, Search(round_s=1.5))
+    assert told.startswith(reason) and "\n" not in told
+    assert why_ended(tmp_path, Search(round_s=1.5)) == ""  # is said once
+
+
+def test_a_round_within_its_limits_leaves_nothing(tmp_path: Path) -> None:
+    with Watch(Search(round_s=60), Resources(memory_gb=100)).round(tmp_path):
+        pass
+    assert not reason_file(tmp_path).exists()
+
+
+class _Failed:
+    def __init__(self, path: Path, text: str) -> None:
+        path.write_text(f"Failure # 1 (occurred at 2026-01-01_00-00-00)\n{text}\n")
+        self.error_file = str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "The actor died unexpectedly before finishing this task.\n\tpid: 3\nThe actor is dead"
+            " because its worker process has died.",
+            "its process died",
+        ),
+        (
+            "The actor died unexpectedly before finishing this task.\n\tpid: 3\nThe actor died"
+            " because its node has died. Node Id: 12",
+            "its node is lost",
+        ),
+        ("The actor 12 is unavailable: The actor is temporarily", "its process or node is lost"),
+        (
+            "\x1b[36mray::ResourceTrainable.train()\x1b[39m (pid=3)\n  File x, line 3\nValueError:"
+            " Expected parameter logits to be finite, but found:\ntensor([nan,\n nan])",
+            "ValueError: Expected parameter logits to be finite, but found:",
+        ),
+    ],
+)
+def test_a_failure_is_told_in_a_line(tmp_path: Path, text: str, reason: str) -> None:
+    failed: Any = _Failed(tmp_path / "error.txt", text)
+    assert failure(failed) == reason
