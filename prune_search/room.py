@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -54,12 +54,12 @@ def mark(folder: Path) -> None:
         (folder / _MARK).touch()
 
 
-def waiting(study: Path) -> Iterator[str]:
-    """Names of a study's trials that have waited for room since this was last asked."""
-    for path in sorted(study.glob(f"trials/*/{_MARK}")):
-        with suppress(OSError):
-            path.unlink()
-            yield path.parent.name
+def waits(folder: Path) -> bool:
+    """Whether a trial has begun to wait for room since this was last asked."""
+    with suppress(OSError):
+        (folder / _MARK).unlink()
+        return True
+    return False
 
 
 _MARK = "waits-for-room"

@@ -14,7 +14,7 @@ from prune_search.credentials import redacted
 from prune_search.experiment import Search
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, TrialRecord, trial_name
-from prune_search.room import waiting, with_room
+from prune_search.room import waits, with_room
 from prune_search.training.watch import why_ended
 from tuners.progress import Progress
 from tuners.search import snapshot
@@ -51,8 +51,10 @@ class StudyCallback(tune.Callback):
         now = time.monotonic()
         if now - self._looked > _LOOK_S:
             self._looked = now
-            for name in waiting(self._folder.path):
-                self._tell_full(name)
+            running = [t.config["number"] for t in trials if t.status == Trial.RUNNING]
+            for number in running:
+                if waits(self._folder.trial_path(number)):
+                    self._tell_full(trial_name(number))
 
     def _tell_full(self, who: str = "the study") -> None:
         self._progress.note(f"the disk is full: {who} waits for room in {self._folder.path}")
@@ -138,7 +140,7 @@ def failure(trial: Trial) -> str:
     # what went wrong; one of Ray's begins with that.
     if lines[0].startswith("\x1b[36mray::"):
         named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-        lines = (named or lines)[-1:]
+        lines = [(named or lines)[-1].removeprefix("prune_search.errors.TrialError: ")]
     elif "is unavailable" in lines[0]:
         return "its process or node is lost"
     elif "died unexpectedly" in lines[0]:

@@ -16,12 +16,17 @@ from sqlalchemy.exc import DatabaseError
 from prune_search.errors import UserError
 from prune_search.record import StudyFolder
 
-_LOCKED_S = 900  # that another process may hold the database locked
+LOCKED_S = 900.0
+"""Seconds that a study which runs waits for a database that another process holds locked."""
 _FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
 
 
-def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
+def storage(folder: StudyFolder, locked_s: float = 60.0) -> optuna.storages.BaseStorage:
     """Optuna's storage of a study.
+
+    Args:
+        folder: the study's.
+        locked_s: seconds to wait while another process holds the file locked.
 
     Raises:
         UserError: the file is not Optuna's, or can't be opened.
@@ -29,7 +34,7 @@ def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         return optuna.storages.RDBStorage(
-            folder.optuna_url, engine_kwargs={"connect_args": {"timeout": _LOCKED_S}}
+            folder.optuna_url, engine_kwargs={"connect_args": {"timeout": locked_s}}
         )
     except DatabaseError as error:
         raise UserError(
@@ -39,7 +44,7 @@ def storage(folder: StudyFolder) -> optuna.storages.BaseStorage:
 
 def states(folder: StudyFolder) -> dict[int, TrialState]:
     """The state of each Optuna trial, by number."""
-    study = optuna.load_study(study_name=folder.name, storage=storage(folder))
+    study = optuna.load_study(study_name=folder.name, storage=storage(folder, LOCKED_S))
     return {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
 
 

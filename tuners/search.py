@@ -24,7 +24,7 @@ from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
 from prune_search.room import with_room
 from tuners.beginnings import FROM, grid, observed
-from tuners.optuna_study import storage
+from tuners.optuna_study import LOCKED_S, storage
 from tuners.samplers import sampler
 from tuners.space import parameters, suggest
 
@@ -63,7 +63,7 @@ class StudySearch(OptunaSearch):
             mode=["min" if name in MINIMISED else "max" for name in objectives],
             sampler=sampler(experiment.search, 0),
             study_name=folder.name,
-            storage=storage(folder),
+            storage=storage(folder, LOCKED_S),
         )
         self.trials = self._begin([*experiment.search.first, *screened])
         """That the study has in all: as many as asked for, or as the grid has."""
@@ -125,9 +125,15 @@ class StudySearch(OptunaSearch):
         config: dict[str, Any] | None = super().suggest(trial_id)
         return config
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        report = super().on_trial_result
+        self._patiently(lambda: report(trial_id, result))
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        if trial_id in self._completed_trials:
+            return
         trial, result = self._ot_trials[trial_id], result or {}
         # Tune has flattened it.
         limits = {

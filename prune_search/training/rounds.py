@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
 
-from prune_search.errors import TrialError, lost
+from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation, Experiment
 from prune_search.mirror import Mirror
 from prune_search.pruning import Plan
@@ -245,10 +244,7 @@ class TrialRounds:
         """One of RLlib's training iterations: the mean return of its episodes, if any ended."""
         assert self._algorithm is not None
         clock = time.monotonic()
-        try:
-            result = self._algorithm.train()
-        except RayError as error:
-            raise TrialError(lost(error)) from error
+        result = self._algorithm.train()
         self._train_s += time.monotonic() - clock
         sampled = env_steps(self._algorithm) - self._start - self._steps
         if sampled <= 0:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.result import DONE
 
+from prune_search.errors import TrialError, lost
 from prune_search.experiment import Experiment
 from prune_search.pareto import objectives, violations
 from prune_search.pruning import Plan
@@ -42,7 +46,7 @@ class PruningTrial(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         number: int = config["number"]
-        with self._watch.round(self._folder.trial_path(number)):
+        with self._watched(number):
             self._rounds = TrialRounds(
                 self._experiment,
                 self._folder,
@@ -52,7 +56,7 @@ class PruningTrial(tune.Trainable):
             )
 
     def step(self) -> dict[str, Any]:
-        with self._watch.round(self._folder.trial_path(self._rounds.record.number)):
+        with self._watched(self._rounds.record.number):
             point = self._rounds.step()
         record, search = self._rounds.record, self._experiment.search
         return {
@@ -63,6 +67,15 @@ class PruningTrial(tune.Trainable):
             "constraints": violations(record, search, self._baseline),
             DONE: self._rounds.done,
         }
+
+    @contextmanager
+    def _watched(self, number: int) -> Iterator[None]:
+        """Limits of time and memory hold; what Ray says of lost processes is one line."""
+        with self._watch.round(self._folder.trial_path(number)):
+            try:
+                yield
+            except RayError as error:
+                raise TrialError(lost(error)) from error
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._rounds.stop()

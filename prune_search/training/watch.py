@@ -14,8 +14,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from prune_search.experiment import Resources, Search
+from prune_search.room import with_room
 
 _POLL_S = 0.5
 
@@ -41,7 +43,6 @@ class Watch:
         Args:
             folder: the trial's, where the reason is left.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         file = self._file = reason_file(folder)
         if self._round_s is None:
             try:
@@ -49,7 +50,7 @@ class Watch:
             finally:
                 self._file = None
             return
-        with file.open("w", encoding="utf-8") as stream:
+        with with_room(lambda: _opened(file)) as stream:
             # A thread in C: it ends a process that never lets Python's threads run, too.
             faulthandler.dump_traceback_later(self._round_s, exit=True, file=stream)
             try:
@@ -77,6 +78,11 @@ def memory_gb() -> float:
     """Memory that this process holds (resident), GB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
+def _opened(file: Path) -> TextIO:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file.open("w", encoding="utf-8")
 
 
 def reason_file(folder: Path) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import pytest
 
 from prune_search import room
 from prune_search.experiment import Resources, Search
-from prune_search.room import mark, waiting, with_room
+from prune_search.record import StudyFolder
+from prune_search.room import mark, waits, with_room
 from prune_search.training.watch import Watch, reason_file, why_ended
+from tests.studies import make_trial
 from tuners.callback import failure
 
 
@@ -50,8 +54,8 @@ def test_a_trial_that_waits_is_told_of_once(tmp_path: Path) -> None:
     folder = tmp_path / "trials" / "t03"
     folder.mkdir(parents=True)
     mark(folder)
-    assert list(waiting(tmp_path)) == ["t03"]
-    assert list(waiting(tmp_path)) == []
+    assert waits(folder)
+    assert not waits(folder)
 
 
 ENDED = """
@@ -59,7 +63,7 @@ import sys, time
 from pathlib import Path
 from prune_search.experiment import Resources, Search
 from prune_search.training.watch import Watch
-watch = Watch(Search(round_s=1.5), Resources(memory_gb=1.5))
+watch = Watch(Search(round_s={round_s}), Resources(memory_gb=1.5))
 with watch.round(Path(sys.argv[1])):
     pass
 with watch.round(Path(sys.argv[1])):
@@ -68,17 +72,22 @@ with watch.round(Path(sys.argv[1])):
 
 
 @pytest.mark.parametrize(
-    ("work", "reason"),
+    ("work", "round_s", "reason"),
     [
-        ("time.sleep(60)", "a round took longer than search.round_s = 1.5 s, in <string> line 9"),
+        (
+            "time.sleep(60)",
+            1.5,
+            "a round took longer than search.round_s = 1.5 s, in <string> line 10",
+        ),
         # In C, and no other thread of Python's runs.
-        ("sum(range(10**15))", "a round took longer than search.round_s = 1.5 s, in <string>"),
-        ("held = b'1' * 1_700_000_000; time.sleep(60)", "its process held 1.7"),
+        ("sum(range(10**15))", 1.5, "a round took longer than search.round_s = 1.5 s, in <string>"),
+        ("held = b'1' * 1_700_000_000; time.sleep(60)", 90, "its process held 1."),
     ],
 )
-def test_a_process_ends_itself(tmp_path: Path, work: str, reason: str) -> None:
+def test_a_process_ends_itself(tmp_path: Path, work: str, round_s: float, reason: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", ENDED.format(work=work), str(tmp_path)], timeout=60, check=False
+        [sys.executable, "-c", ENDED.format(work=work, round_s=round_s), str(tmp_path)],
+        check=False,
     )
     assert ended.returncode == 1
     told = why_ended(tmp_path, Search(round_s=1.5))
@@ -90,6 +99,31 @@ def test_a_round_within_its_limits_leaves_nothing(tmp_path: Path) -> None:
     with Watch(Search(round_s=60), Resources(memory_gb=100)).round(tmp_path):
         pass
     assert not reason_file(tmp_path).exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB; needs the right to mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a disk")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_a_write_that_fails_leaves_the_old_record_whole(small_disk: Path) -> None:
+    folder = StudyFolder(small_disk, "study")
+    folder.write_trial(make_trial(0, rounds=2))
+    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+    with pytest.raises(OSError, match="No space left"):
+        folder.write_trial(make_trial(0, rounds=6))
+    assert folder.trial(0) == make_trial(0, rounds=2)
+    assert [path.name for path in folder.trial_path(0).iterdir()] == ["trial.json"]
+    (small_disk / "filler").unlink()
+    folder.write_trial(make_trial(0, rounds=6))
+    assert folder.trial(0) == make_trial(0, rounds=6)
 
 
 class _Failed:
