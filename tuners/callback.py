@@ -15,7 +15,7 @@ from prune_search.experiment import Search
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, TrialRecord, trial_name
 from prune_search.room import waits, with_room
-from prune_search.training.watch import why_ended
+from prune_search.watch import why_ended
 from tuners.progress import Progress
 from tuners.search import snapshot
 from tuners.tracking import Tracker

@@ -17,7 +17,7 @@ from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, StudyFolder
 from prune_search.training.algorithm import process_settings
 from prune_search.training.rounds import TrialRounds
-from prune_search.training.watch import Watch
+from prune_search.watch import Watch
 
 
 class PruningTrial(tune.Trainable):

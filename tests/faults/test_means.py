@@ -16,7 +16,7 @@ from prune_search import room
 from prune_search.experiment import Resources, Search
 from prune_search.record import StudyFolder
 from prune_search.room import mark, waits, with_room
-from prune_search.training.watch import Watch, reason_file, why_ended
+from prune_search.watch import Watch, reason_file, why_ended
 from tests.studies import make_trial
 from tuners.callback import failure
 
@@ -58,11 +58,12 @@ def test_a_trial_that_waits_is_told_of_once(tmp_path: Path) -> None:
     assert not waits(folder)
 
 
+LONG = "a round took longer than search.round_s = 1.5 s"
 ENDED = """
 import sys, time
 from pathlib import Path
 from prune_search.experiment import Resources, Search
-from prune_search.training.watch import Watch
+from prune_search.watch import Watch
 watch = Watch(Search(round_s={round_s}), Resources(memory_gb=1.5))
 with watch.round(Path(sys.argv[1])):
     pass
@@ -80,7 +81,7 @@ with watch.round(Path(sys.argv[1])):
             "a round took longer than search.round_s = 1.5 s, in <string> line 10",
         ),
         # In C, and no other thread of Python's runs.
-        ("sum(range(10**15))", 1.5, "a round took longer than search.round_s = 1.5 s, in <string>"),
+        ("sum(range(10**15))", 1.5, f"{LONG}, in <string>"),
         ("held = b'1' * 1_700_000_000; time.sleep(60)", 90, "its process held 1."),
     ],
 )
