@@ -233,7 +233,8 @@ class _Study:
 
         trials, then = self._folder.trials(), reference.trials()[: self._script.trials]
         final, finals = self._folder.final(), reference.final()
-        assert final is not None and finals is not None
+        if final is None or finals is None:
+            return False
         ours = front(p for t in trials for p in t.points)
         theirs = front(p for t in then for p in t.points)
         told = states(self._folder).values()

@@ -42,7 +42,7 @@ class Script:
     name: str
     trials: int
     overrides: tuple[str, ...] = ()
-    reference: str = "local"
+    reference: str = "undisturbed"
     """The undisturbed study with the same resources."""
     injections: list[Injection] = field(default_factory=list)
 
