@@ -60,5 +60,6 @@ def lost(error: BaseException) -> str:
     text = str(error)
     found = re.search(r"class_name: (\S+)", text)
     actor = found.group(1) if found else "an actor"
-    reason = re.search(r"(The node|The actor is dead|Worker exit|.*died)[^\n.]*", text)
-    return f"{actor} is lost: {' '.join(reason.group(0).split()) if reason else one_line(error)}"
+    if "died" in text or "unavailable" in text:
+        return f"{actor} is lost: its {'node' if 'its node has died' in text else 'process'} died"
+    return f"{actor} is lost: {one_line(error)}"
