@@ -17,6 +17,7 @@ from prune_search.pruning import Granularity
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tuners.scale_benchmark import Scale
     from tuners.search_benchmark import Result
 
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
@@ -197,4 +198,65 @@ def _searches(found: Result) -> Table:
             f"{np.median([one.trials for one in arm]):.0f}",
         )
     table.caption = f"medians over seeds; hypervolumes at {found.env_steps:,} env steps"
+    return table
+
+
+@benchmarks.command("scale")
+def benchmark_scale(
+    trials: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Trials of a study; may be repeated.  [default: 10, 100, 1000]"),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes, all on this machine.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial.")] = 10,
+    preset: Preset = "cartpole",
+    storage: Annotated[
+        str | None, typer.Option(help="Folder to keep its studies in.  [default: kept nowhere]")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the figures, as JSON.")
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """What the driver costs a trial: studies of trials whose training takes no time.
+
+    Ray, Tune, Optuna, MLflow and the records are real; the points are made up.
+    """
+    from tempfile import TemporaryDirectory
+
+    from tuners.scale_benchmark import benchmark, to_json
+
+    if to is not None and not to.parent.is_dir():
+        raise UserError(f"--out: no folder {str(to.parent)!r}")
+    with TemporaryDirectory(prefix="prune-search-") as temporary:
+        place = f"storage={json.dumps(storage or temporary)}"
+        settings = experiment_file.load(preset, [place, f"pruning.rounds={rounds}"], trust)
+        found = benchmark(settings, trials or [10, 100, 1000], nodes, err.print)
+    if to is not None:
+        to.write_text(json.dumps(to_json(found), indent=1), encoding="utf-8")
+    out.print(_scales(found))
+
+
+def _scales(found: list[Scale]) -> Table:
+    from rich.table import Table
+
+    from tuners.scale_benchmark import WINDOW
+
+    table = Table("trials", box=None, pad_edge=False)
+    names = ("start s", "s a trial", "CPU s", *found[0].parts, f"first {WINDOW}", f"last {WINDOW}")
+    for name in names:
+        table.add_column(name, justify="right")
+    for one in found:
+        ends = [f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}" if cost else "" for cost in (one.first, one.last)]
+        table.add_row(
+            str(one.trials),
+            f"{one.start_s:.1f}",
+            f"{one.whole.wall_s:.3f}",
+            f"{one.whole.cpu_s:.3f}",
+            *(f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}" for cost in one.parts.values()),
+            *ends,
+        )
+    table.caption = (
+        "seconds a trial, wall / CPU of the driver; mlflow has a thread of its own, beside the rest"
+    )
     return table
