@@ -240,22 +240,18 @@ def benchmark_scale(
 def _scales(found: list[Scale]) -> Table:
     from rich.table import Table
 
-    from tuners.scale_benchmark import WINDOW
+    from tuners.scale_benchmark import WINDOW, Cost
+
+    def shown(cost: Cost | None) -> str:
+        return f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}" if cost else ""
 
     table = Table("trials", box=None, pad_edge=False)
-    names = ("start s", "s a trial", "CPU s", *found[0].parts, f"first {WINDOW}", f"last {WINDOW}")
+    names = ("start s", "in all", *found[0].parts, f"first {WINDOW}", f"last {WINDOW}", "load")
     for name in names:
         table.add_column(name, justify="right")
     for one in found:
-        ends = [f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}" if cost else "" for cost in (one.first, one.last)]
-        table.add_row(
-            str(one.trials),
-            f"{one.start_s:.1f}",
-            f"{one.whole.wall_s:.3f}",
-            f"{one.whole.cpu_s:.3f}",
-            *(f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}" for cost in one.parts.values()),
-            *ends,
-        )
+        costs = (one.whole, *one.parts.values(), one.first, one.last)
+        table.add_row(str(one.trials), f"{one.start_s:.1f}", *map(shown, costs), f"{one.load:.1f}")
     table.caption = (
         "seconds a trial, wall / CPU of the driver; mlflow has a thread of its own, beside the rest"
     )
