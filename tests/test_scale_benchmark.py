@@ -60,6 +60,7 @@ def test_a_study_of_made_up_trials_is_whole(tmp_path: Path) -> None:
     (found,) = json.loads((tmp_path / "scale.json").read_text())
     assert found["trials"] == TRIALS and found["study"] == f"scale-{TRIALS}"
     assert set(found["parts"]) == {"ray", "optuna", "records", "mlflow"}
+    assert [trials for trials, _ in found["curve"]] == [TRIALS]
     assert all(cost["cpu_s"] > 0 for cost in found["parts"].values())
 
     folder = StudyFolder(tmp_path, found["study"])

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
@@ -32,9 +33,10 @@ from tuners.stopping import Budget, EarlyStopping
 from tuners.study import concurrency, create, search, trial_resources
 from tuners.tracking import Tracker, default_uri
 
-WINDOW = 100
-"""Trials of the first and of the last stretch that are compared."""
+STRETCH = 100
+"""Trials of each item of the curve, more or less."""
 _PATIENCE_S = 600.0
+_PARTS = ("optuna", "records", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,14 @@ class Scale:
     whole: Cost
     """From the search's start until MLflow has all of it, start_s included."""
     parts: dict[str, Cost]
-    """ray: Tune, Ray, and waiting for the trials' processes; optuna: suggest and tell; records:
-    reading and closing them, the display, early stopping; mlflow: its thread, beside the others."""
-    first: Cost | None
-    """Of the first `WINDOW` trials that ended; None where there are fewer than two windows."""
-    last: Cost | None
-    """Of the last."""
+    """ray: Tune, Ray, and waiting for the trials' processes, without tail_s; optuna: suggest and
+    tell; records: reading and closing them, the display, early stopping; mlflow: its thread,
+    beside the others."""
+    curve: list[tuple[int, Cost]]
+    """How many trials had ended, and what each cost since the item before; without start_s and
+    tail_s. Empty for one trial."""
+    tail_s: float
+    """Wall seconds from the last trial's end until MLflow had all of it."""
     load: float
     """The machine's load average, of one minute, when it began."""
 
@@ -82,7 +86,8 @@ def benchmark(
         report: told of each study, in a line.
 
     Raises:
-        UserError: as `tuners.study.create`; MLflow has not got all in ten minutes.
+        UserError: as `tuners.study.create`; a trial has failed; MLflow has not got all within ten
+            minutes of the search's end.
     """
     with _cluster(nodes) as address:
         resources = experiment.resources.model_copy(
@@ -150,6 +155,9 @@ def _measure(experiment: Experiment, trials: int) -> Scale:
         assert record is not None
         folder.write_study(record.model_copy(update={"ended": time.time()}))
         tracked = tracker.finish(_PATIENCE_S)
+    for trial in folder.trials():
+        if trial.state != "complete":
+            raise UserError(f"benchmark scale: {trial.name} is {trial.state}: {trial.reason}")
     if tracked.pending:
         raise UserError(f"benchmark scale: {tracked.problem or 'MLflow is late'}")
     return watch.scale(name, trials, load)
@@ -191,24 +199,17 @@ class _Watch:
         """What was seen, a trial."""
         whole = _per(trials, self._began, self._ended)
         parts = {name: Cost(*(value / trials for value in self._spent[name])) for name in _PARTS}
-        beside = parts["mlflow"]
-        parts = {
-            "ray": Cost(
-                whole.wall_s - parts["optuna"].wall_s - parts["records"].wall_s,
-                whole.cpu_s - sum(cost.cpu_s for cost in parts.values()),
-            ),
-            **parts,
-            "mlflow": beside,
-        }
-        windows = len(self._ends) >= 2 * WINDOW
+        tail_s = self._ended[0] - self._ends[-1][0]
+        here = parts["optuna"].wall_s + parts["records"].wall_s + tail_s / trials
+        ray = Cost(whole.wall_s - here, whole.cpu_s - sum(cost.cpu_s for cost in parts.values()))
         return Scale(
             study=study,
             trials=trials,
             start_s=self._ends[0][0] - self._began[0],
             whole=whole,
-            parts=parts,
-            first=_per(WINDOW - 1, self._ends[0], self._ends[WINDOW - 1]) if windows else None,
-            last=_per(WINDOW - 1, self._ends[-WINDOW], self._ends[-1]) if windows else None,
+            parts={"ray": ray, **parts},
+            curve=_curve(self._ends),
+            tail_s=tail_s,
             load=load,
         )
 
@@ -228,11 +229,14 @@ class _Watch:
         return watched
 
 
-_PARTS = ("optuna", "records", "mlflow")
-
-
 def _now() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
+
+
+def _curve(ends: Sequence[tuple[float, float]]) -> list[tuple[int, Cost]]:
+    last = len(ends) - 1
+    marks = [*range(0, max(1, last - STRETCH // 2), STRETCH), last]
+    return [(b + 1, _per(b - a, ends[a], ends[b])) for a, b in pairwise(marks) if a < b]
 
 
 def _per(trials: int, begin: tuple[float, float], end: tuple[float, float]) -> Cost:

@@ -17,7 +17,7 @@ from prune_search.pruning import Granularity
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tuners.scale_benchmark import Scale
+    from tuners.scale_benchmark import Cost, Scale
     from tuners.search_benchmark import Result
 
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
@@ -235,24 +235,43 @@ def benchmark_scale(
     if to is not None:
         to.write_text(json.dumps(to_json(found), indent=1), encoding="utf-8")
     out.print(_scales(found))
+    largest = max(found, key=lambda one: one.trials)
+    if largest.curve:
+        out.print(_curve(largest))
+        (_, first), (_, last) = largest.curve[0], largest.curve[-1]
+        out.print(
+            f"a trial of the last stretch / of the first: {last.wall_s / first.wall_s:.2f} of wall"
+            f" time, {last.cpu_s / first.cpu_s:.2f} of the driver's CPU time",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _scales(found: list[Scale]) -> Table:
     from rich.table import Table
 
-    from tuners.scale_benchmark import WINDOW, Cost
-
-    def shown(cost: Cost | None) -> str:
-        return f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}" if cost else ""
-
     table = Table("trials", box=None, pad_edge=False)
-    names = ("start s", "in all", *found[0].parts, f"first {WINDOW}", f"last {WINDOW}", "load")
-    for name in names:
+    for name in ("in all", *found[0].parts, "start s", "tail s", "load"):
         table.add_column(name, justify="right")
     for one in found:
-        costs = (one.whole, *one.parts.values(), one.first, one.last)
-        table.add_row(str(one.trials), f"{one.start_s:.1f}", *map(shown, costs), f"{one.load:.1f}")
+        costs = (_seconds(cost) for cost in (one.whole, *one.parts.values()))
+        rest = (f"{value:.1f}" for value in (one.start_s, one.tail_s, one.load))
+        table.add_row(str(one.trials), *costs, *rest)
     table.caption = (
         "seconds a trial, wall / CPU of the driver; mlflow has a thread of its own, beside the rest"
     )
     return table
+
+
+def _curve(study: Scale) -> Table:
+    from rich.table import Table
+
+    table = Table("trials ended", box=None, pad_edge=False)
+    table.add_column("seconds a trial since the line before", justify="right")
+    for trials, cost in study.curve:
+        table.add_row(str(trials), _seconds(cost))
+    return table
+
+
+def _seconds(cost: Cost) -> str:
+    return f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}"
