@@ -60,11 +60,9 @@ class StudySearch(OptunaSearch):
         )
         self.trials = self._begin([*experiment.search.first, *screened])
         """That the study has in all: as many as asked for, or as the grid has."""
-        self._left = [
-            trial._trial_id
-            for trial in self._ot_study.get_trials(deepcopy=False)
-            if trial.state is TrialState.RUNNING
-        ]
+        trials = self._ot_study.get_trials(deepcopy=False)
+        self._left = [trial._trial_id for trial in trials if trial.state is TrialState.RUNNING]
+        self._asked = sum(trial.state is not TrialState.WAITING for trial in trials)
 
     @property
     def finished(self) -> int:
@@ -108,9 +106,8 @@ class StudySearch(OptunaSearch):
                 # Suggesting to a trial that has its parameters gives them back.
                 self._ot_trials[trial_id] = Trial(self._ot_study, self._left.pop(0))
             else:
-                trials = self._ot_study.get_trials(deepcopy=False)
-                number = sum(trial.state is not TrialState.WAITING for trial in trials)
-                self._ot_study.sampler = sampler(self._experiment.search, number)
+                self._ot_study.sampler = sampler(self._experiment.search, self._asked)
+                self._asked += 1
         config: dict[str, Any] | None = super().suggest(trial_id)
         return config
 

@@ -132,7 +132,7 @@ def run(
             folder.write_study(record)
             mirror.push(folder.path / "study.json")
             progress.begin_search(baseline)
-            _search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
+            search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
             progress.begin_final()
             _final(folder, experiment, baseline)
             record = record.model_copy(update={"ended": time.time()})
@@ -179,7 +179,7 @@ def _baseline(
         ray.kill(trainer)
 
 
-def _search(
+def search(
     folder: StudyFolder,
     experiment: Experiment,
     baseline: BaselineRecord,
@@ -188,7 +188,18 @@ def _search(
     mirror: Mirror,
     request: Any,
     at_a_time: int,
+    trial: type[PruningTrial] = PruningTrial,
 ) -> None:
+    """Runs the trials that are left of a study.
+
+    Args:
+        request: resources of a trial, as `trial_resources` gives them.
+        at_a_time: trials at a time.
+        trial: what runs one.
+
+    Raises:
+        KeyboardInterrupt: stopped by the user; the study can be resumed.
+    """
     from ray import tune
 
     layers: tuple[str, ...] = ()
@@ -206,7 +217,7 @@ def _search(
         return
     trainable = tune.with_resources(
         tune.with_parameters(
-            PruningTrial,
+            trial,
             experiment=experiment,
             storage=str(folder.path.parent),
             study=folder.name,
