@@ -116,7 +116,8 @@ def to_json(found: Sequence[Scale]) -> list[dict[str, object]]:
 def _cluster(nodes: int) -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    head = {"num_cpus": 2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes - 1):
             cluster.add_node(num_cpus=2)
