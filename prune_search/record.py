@@ -268,6 +268,7 @@ class StudyFolder:
             raise UserError(
                 f"name: {name!r} in {self.path.parent} is a link, and may lead anywhere"
             )
+        self._read: dict[Path, tuple[tuple[int, int, int], TrialRecord]] = {}
 
     @property
     def experiment_file(self) -> Path:
@@ -296,9 +297,23 @@ class StudyFolder:
         record.write(self.trial_file(record.number))
 
     def trials(self) -> list[TrialRecord]:
-        """All trials, by number."""
-        found = (TrialRecord.read(path) for path in self.path.glob("trials/*/trial.json"))
+        """All trials, by number. What was read before is read again where it has been replaced."""
+        found = (self._known(path) for path in self.path.glob("trials/*/trial.json"))
         return sorted((record for record in found if record), key=lambda record: record.number)
+
+    def _known(self, path: Path) -> TrialRecord | None:
+        try:
+            stat = path.stat()
+        except OSError:  # which reading it puts into words
+            return TrialRecord.read(path)
+        version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        known = self._read.get(path)
+        if known is not None and known[0] == version:
+            return known[1]
+        record = TrialRecord.read(path)  # no older than the version that it is kept as
+        if record is not None:
+            self._read[path] = (version, record)
+        return record
 
     def final(self) -> FinalRecord | None:
         return FinalRecord.read(self.path / "final.json")

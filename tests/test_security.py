@@ -202,7 +202,7 @@ def test_links_and_points_that_lead_elsewhere(refusal: Refusal, tmp_path: Path) 
     moved = record.points[0].model_copy(update={"checkpoint": "../../.."})
     folder.write_trial(record.model_copy(update={"points": [moved]}))
     with pytest.raises(UserError, match="lies outside of"):
-        checkpoint(folder, moved.name)
+        checkpoint(folder, make_experiment(), moved.name)
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b'{"name": 3}', b"\xff\xfe", b"[]", None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,8 +39,11 @@ class Progress:
         quiet: bool = False,
     ) -> None:
         self._experiment, self._name, self._console, self._quiet = experiment, name, console, quiet
-        self._trials = {trial.number: trial for trial in known}
-        self._steps_before = self._env_steps()
+        self._trials: dict[int, TrialRecord] = {}
+        self._sums: Counter[str] = Counter()  # over all trials, of which there may be thousands
+        for trial in known:
+            self._take(trial)
+        self._steps_before = self._sums["env steps"]
         self._running: set[int] = set()
         self._began = self._search_began = time.monotonic()
         self._stage, self._detail = "starting Ray", ""
@@ -99,8 +103,7 @@ class Progress:
 
     def trial_changed(self, record: TrialRecord) -> None:
         """A trial has a new point, or has ended."""
-        before = self._trials.get(record.number)
-        self._trials[record.number] = record
+        before = self._take(record)
         if record.state != "running":
             self._running.discard(record.number)
         if (
@@ -128,35 +131,38 @@ class Progress:
             stamp = _clock(time.monotonic() - self._began)
             self._console.print(f"\\[{stamp}] {text}", highlight=False, soft_wrap=True)
 
+    def _take(self, record: TrialRecord) -> TrialRecord | None:
+        """Takes over a trial's record, and gives the one before it."""
+        before = self._trials.get(record.number)
+        self._trials[record.number] = record
+        if before is not None:
+            self._sums.subtract(_counted(before))
+        self._sums.update(_counted(record))
+        return before
+
     def _points(self) -> list[Point]:
         return [point for trial in self._trials.values() for point in trial.points]
 
-    def _env_steps(self) -> int:
-        return sum(trial.env_steps for trial in self._trials.values())
-
     def _counts(self) -> str:
-        ended = [trial for trial in self._trials.values() if trial.state != "running"]
-        failed = sum(trial.state == "failed" for trial in ended)
+        sums = self._sums
         return (
-            f"{len(ended)} of {self._experiment.search.trials} trials ended"
-            + (f" ({failed} failed)" if failed else "")
-            + f", {len(self._running)} running, {len(self._points())} rounds,"
-            f" {_thousands(self._env_steps())} env steps, {self._left()} left"
+            f"{sums['ended']} of {self._experiment.search.trials} trials ended"
+            + (f" ({sums['failed']} failed)" if sums["failed"] else "")
+            + f", {len(self._running)} running, {sums['rounds']} rounds,"
+            f" {_thousands(sums['env steps'])} env steps, {self._left()} left"
         )
 
     def _left(self) -> str:
         """Time left: env steps to come at the rate so far, or what the time budget leaves."""
         search, elapsed = self._experiment.search, time.monotonic() - self._search_began
-        done = self._env_steps() - self._steps_before
+        sums = self._sums
+        done = sums["env steps"] - self._steps_before
         estimates = []
         if done > 0:
             mean = float(highest(self._experiment.pruning.env_steps))
-            ended = {t.number: t.env_steps for t in self._trials.values() if t.state != "running"}
-            open_steps = (search.trials - len(ended)) * mean - sum(
-                t.env_steps for t in self._trials.values() if t.number not in ended
-            )
+            open_steps = (search.trials - sums["ended"]) * mean - sums["open env steps"]
             if search.env_steps is not None:
-                open_steps = min(open_steps, search.env_steps - self._env_steps())
+                open_steps = min(open_steps, search.env_steps - sums["env steps"])
             estimates.append(max(0.0, open_steps) * elapsed / done)
         if search.time_s is not None:
             estimates.append(max(0.0, search.time_s - elapsed))
@@ -195,6 +201,17 @@ class Progress:
         table.add_row("best return", *(f"{p.returned.iqm:.1f}" for p in found.values()))
         table.add_row("of trial", *(p.name for p in found.values()))
         return table
+
+
+def _counted(trial: TrialRecord) -> dict[str, int]:
+    ended = trial.state != "running"
+    return {
+        "ended": ended,
+        "failed": trial.state == "failed",
+        "rounds": len(trial.points),
+        "env steps": trial.env_steps,
+        "open env steps": 0 if ended else trial.env_steps,
+    }
 
 
 def _thousands(steps: float) -> str:

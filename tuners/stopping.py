@@ -23,9 +23,12 @@ class Budget(Stopper):
         self._time_s, self._env_steps = search.time_s, search.env_steps
         self._began = time.monotonic()
         self._steps = {trial.number: trial.env_steps for trial in folder.trials()}
+        self._spent = sum(self._steps.values())
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        self._steps[result["number"]] = result["env_steps"]
+        number, steps = result["number"], result["env_steps"]
+        self._spent += steps - self._steps.get(number, 0)
+        self._steps[number] = steps
         return False
 
     def stop_all(self) -> bool:
@@ -36,7 +39,7 @@ class Budget(Stopper):
         """Which budget is used; empty while none is."""
         if self._time_s is not None and time.monotonic() - self._began > self._time_s:
             return "search.time_s used"
-        if self._env_steps is not None and sum(self._steps.values()) >= self._env_steps:
+        if self._env_steps is not None and self._spent >= self._env_steps:
             return "search.env_steps used"
         return ""
 

@@ -75,6 +75,7 @@ class Store:
         self._folder, self._name = folder, experiment.tracking.experiment
         self._client: Any = None
         self._cache = folder.path / "mlflow.json"
+        self._remembered: Tracked | None = None
         self._digests: dict[str, str] = {}
         self._status: dict[str, str] = {}
         self._tags: dict[str, dict[str, str]] = {}
@@ -151,6 +152,20 @@ class Store:
                 self._client.set_terminated(run_id, run.status, run.ended_ms)
             self._status[run.key] = run.status
 
+    def remember(self) -> None:
+        """Keeps what is known of the runs, so that what they have is not drawn again."""
+        if self.experiment_id is None:
+            return
+        known = Tracked(
+            uri=self.uri,
+            experiment_id=self.experiment_id,
+            runs=dict(self.runs),
+            artifacts=dict(self._digests),
+        )
+        if known != self._remembered:
+            known.write(self._cache)
+            self._remembered = known
+
     def _run_id(self, run: Run) -> str:
         if run.key not in self.runs:
             made = self._client.create_run(
@@ -159,7 +174,6 @@ class Store:
             self.runs[run.key] = made.info.run_id
             self._status[run.key] = made.info.status
             self._tags[run.key] = dict(run.tags)
-            self._remember()
         return self.runs[run.key]
 
     def _log(
@@ -195,7 +209,6 @@ class Store:
             logged = json.dumps([{"path": name, "type": "table"} for name in tables])
             self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
         self._digests[run.key] = digest
-        self._remember()
 
     def _experiment(self, client: Any, study: StudyRecord) -> str:
         views = {**_view(VIEW, ""), **_view(study_id(study), same_study(study.name))}
@@ -213,14 +226,6 @@ class Store:
             if found.tags.get(key) != value:
                 client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
-
-    def _remember(self) -> None:
-        Tracked(
-            uri=self.uri,
-            experiment_id=self.experiment_id or "",
-            runs=self.runs,
-            artifacts=self._digests,
-        ).write(self._cache)
 
 
 def artifact_location(uri: str) -> str | None:

@@ -136,7 +136,7 @@ def run(
             _keep(record, folder, progress)
             mirror.push(folder.path / "study.json")
             progress.begin_search(baseline)
-            _search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
+            search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
             progress.begin_final()
             _final(folder, experiment, baseline, progress)
             record = record.model_copy(update={"ended": time.time()})
@@ -189,7 +189,7 @@ def _baseline(
             ray.kill(trainer)
 
 
-def _search(
+def search(
     folder: StudyFolder,
     experiment: Experiment,
     baseline: BaselineRecord,
@@ -198,7 +198,18 @@ def _search(
     mirror: Mirror,
     request: Any,
     at_a_time: int,
+    trial: type[PruningTrial] = PruningTrial,
 ) -> None:
+    """Runs the trials that are left of a study.
+
+    Args:
+        request: resources of a trial, as `trial_resources` gives them.
+        at_a_time: trials at a time.
+        trial: what runs one.
+
+    Raises:
+        KeyboardInterrupt: stopped by the user; the study can be resumed.
+    """
     from ray import tune
 
     layers: tuple[str, ...] = ()
@@ -216,7 +227,7 @@ def _search(
         return
     trainable = tune.with_resources(
         tune.with_parameters(
-            PruningTrial,
+            trial,
             experiment=experiment,
             storage=str(folder.path.parent),
             study=folder.name,

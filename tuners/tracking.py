@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from prune_search.errors import one_line
 from prune_search.experiment import Experiment
 from prune_search.pareto import front
 from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
@@ -32,6 +34,8 @@ from tuners.store import IMPORTANCES, TABLE, VIEW, Artifacts, Store, described
 
 _TRAINING = "workflowType=machine_learning"  # else the UI opens its pages about language models
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+# The summary is of all trials, and takes the longer the more there are.
+_SUMMARY_SHARE = 0.1  # of the time, at most, while the study runs
 
 
 def default_uri(storage: Path) -> str:
@@ -89,6 +93,7 @@ class Tracker:
         self._projecting = threading.Lock()  # catch_up works in its caller's thread
         self._closing = self._stopped = False
         self._problem, self._tell = "", tell
+        self._summary_at = 0.0  # by time.monotonic(): not before
         self._thread: threading.Thread | None = None
 
     @property
@@ -109,6 +114,7 @@ class Tracker:
     def catch_up(self) -> TrackerReport:
         """Projects everything once, before it returns; what fails stays pending."""
         self._mark(self._everything())
+        self._summary_at = 0.0
         self._sweep()
         return self._report()
 
@@ -121,7 +127,9 @@ class Tracker:
         self._mark(self._everything())
         self.start()
         with self._wake:
-            self._wake.wait_for(lambda: not self._changed, timeout_s)
+            self._wake.wait_for(
+                lambda: not self._changed and not self._projecting.locked(), timeout_s
+            )
             self._stopped = True
             self._wake.notify_all()
         return self._report()
@@ -143,18 +151,28 @@ class Tracker:
                     # finish() cuts a long pause short, but must not hammer a server that is away.
                     self._wake.wait_for(lambda: self._closing, pause)
                     self._wake.wait_for(lambda: self._stopped, _SHORTEST_PAUSE_S)
-                self._wake.wait_for(lambda: self._changed or self._stopped)
+                early = self._summary_at - time.monotonic() if self._changed else None
+                self._wake.wait_for(lambda: self._due() or self._stopped, early)
                 if self._stopped:
                     return
             pause = 0.0 if self._sweep() else min(2 * pause + 1, _LONGEST_PAUSE_S)
+            with self._wake:
+                self._wake.notify_all()
+
+    def _due(self) -> list[tuple[str, int]]:
+        """What is to be projected now, and how often it was marked; the summary last."""
+        early = not self._closing and time.monotonic() < self._summary_at
+        due = [item for item in self._changed.items() if not (early and item[0] == SUMMARY)]
+        return sorted(due, key=lambda item: (item[0] == SUMMARY, item[0]))
 
     def _sweep(self) -> bool:
-        """Projects what is changed, each once; whether all went well."""
+        """Projects what is due, each once; whether all went well."""
         with self._wake:
-            marked = sorted(self._changed.items(), key=lambda item: (item[0] == SUMMARY, item[0]))
+            marked = self._due()
         problem = ""
         with self._projecting:
             for key, times in marked:
+                began = time.monotonic()
                 try:
                     self._store.connect()
                 except Exception as error:  # a study does not end for MLflow's sake
@@ -166,10 +184,17 @@ class Tracker:
                     problem = f"MLflow at {self._store.uri}: {key}: {described(error)}"
                     self._store.disconnect()
                     continue
+                if key == SUMMARY:
+                    ended = time.monotonic()
+                    self._summary_at = ended + (ended - began) * (1 / _SUMMARY_SHARE - 1)
                 with self._wake:
                     if self._changed.get(key) == times:  # else it has changed again meanwhile
                         del self._changed[key]
                     self._wake.notify_all()
+            try:
+                self._store.remember()
+            except OSError as error:
+                problem = problem or f"mlflow.json: {one_line(error)}"
         if problem and not self._problem:
             self._tell(f"{problem}; the study goes on, MLflow is caught up")
         elif self._problem and not problem:

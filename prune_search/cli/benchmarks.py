@@ -17,6 +17,7 @@ from prune_search.pruning import Granularity
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tuners.scale_benchmark import Cost, Scale
     from tuners.search_benchmark import Result
 
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
@@ -198,3 +199,79 @@ def _searches(found: Result) -> Table:
         )
     table.caption = f"medians over seeds; hypervolumes at {found.env_steps:,} env steps"
     return table
+
+
+@benchmarks.command("scale")
+def benchmark_scale(
+    trials: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Trials of a study; may be repeated.  [default: 10, 100, 1000]"),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes, all on this machine.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial.")] = 10,
+    preset: Preset = "cartpole",
+    storage: Annotated[
+        str | None, typer.Option(help="Folder to keep its studies in.  [default: kept nowhere]")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the figures, as JSON.")
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """What the driver costs a trial: studies of trials whose training takes no time.
+
+    Ray, Tune, Optuna, MLflow and the records are real; the points are made up.
+    """
+    from tempfile import TemporaryDirectory
+
+    from tuners.scale_benchmark import benchmark, to_json
+
+    if to is not None and not to.parent.is_dir():
+        raise UserError(f"--out: no folder {str(to.parent)!r}")
+    with TemporaryDirectory(prefix="prune-search-") as temporary:
+        place = f"storage={json.dumps(storage or temporary)}"
+        settings = experiment_file.load(preset, [place, f"pruning.rounds={rounds}"], trust)
+        found = benchmark(settings, trials or [10, 100, 1000], nodes, err.print)
+    if to is not None:
+        to.write_text(json.dumps(to_json(found), indent=1), encoding="utf-8")
+    out.print(_scales(found))
+    largest = max(found, key=lambda one: one.trials)
+    if largest.curve:
+        out.print(_curve(largest))
+        (_, first), (_, last) = largest.curve[0], largest.curve[-1]
+        out.print(
+            f"a trial of the last stretch / of the first: {last.wall_s / first.wall_s:.2f} of wall"
+            f" time, {last.cpu_s / first.cpu_s:.2f} of the driver's CPU time",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _scales(found: list[Scale]) -> Table:
+    from rich.table import Table
+
+    table = Table("trials", box=None, pad_edge=False)
+    for name in ("in all", *found[0].parts, "start s", "tail s", "load"):
+        table.add_column(name, justify="right")
+    for one in found:
+        costs = (_seconds(cost) for cost in (one.whole, *one.parts.values()))
+        rest = (f"{value:.1f}" for value in (one.start_s, one.tail_s, one.load))
+        table.add_row(str(one.trials), *costs, *rest)
+    table.caption = (
+        "seconds a trial, wall / CPU of the driver; mlflow has a thread of its own, beside the rest"
+    )
+    return table
+
+
+def _curve(study: Scale) -> Table:
+    from rich.table import Table
+
+    table = Table("trials ended", box=None, pad_edge=False)
+    table.add_column("seconds a trial since the line before", justify="right")
+    for trials, cost in study.curve:
+        table.add_row(str(trials), _seconds(cost))
+    return table
+
+
+def _seconds(cost: Cost) -> str:
+    return f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}"

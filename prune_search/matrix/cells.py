@@ -28,7 +28,8 @@ from prune_search.training.sensitivity import sensitivity_of
 
 RATIO = 0.5
 """Share of the weights, or units, of every network that cells ask for."""
-_THRESHOLD = 0.5  # standard deviations
+# Standard deviations: of a layer's weights, and of units' RMS weights, which lie near 1.
+_THRESHOLDS = {"weight": 0.5, "neuron": 1.0, "filter": 1.0}
 _UPDATES = 2  # training iterations after pruning
 _CLOSE = 0.02  # how far a share of single weights may lie from the one asked for
 
@@ -176,7 +177,8 @@ class _Run:
         strategy = self._strategy
         found = learner.one(self._algorithm, lambda held: learner.networks_of(held, units=False))
         both = any(network.role == CRITIC for network in found.values())
-        by_ratio = strategy.criterion != "threshold" and ":" not in strategy.granularity
+        by_value = strategy.criterion == "threshold"
+        by_ratio = not by_value and ":" not in strategy.granularity
         layers = [layer for network in found.values() for layer in network.layers]
         return Plan(
             granularity=strategy.granularity,
@@ -188,8 +190,8 @@ class _Run:
             scope="both" if both else "actor",
             ratio=RATIO if by_ratio else None,
             critic_ratio=RATIO if by_ratio and both else None,
-            threshold=None if strategy.criterion != "threshold" else _THRESHOLD,
-            threshold_unit=None if strategy.criterion != "threshold" else "std",
+            threshold=_THRESHOLDS[strategy.granularity] if by_value else None,
+            threshold_unit="std" if by_value else None,
             schedule="one_shot",
             start=0.0,
             rounds=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from prune_search.experiment import Experiment
 from prune_search.pruning import Plan
 from prune_search.training.algorithm import algorithm_config, env_steps, process_settings
 from prune_search.training.pruner import Pruner
+
+_WARM_UP = 2  # pairs that are run first and not counted
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,13 @@ def removal_speed(experiment: Experiment, pairs: int) -> Ratio:
     pruner.shrink()
     steps = int(plain.config.total_train_batch_size)
     episodes = plain.env_runner.sample(num_timesteps=steps)
+    # An update changes its episodes, and copies take their time.
+    stock = [copy.deepcopy(episodes) for _ in range(2 * (pairs + _WARM_UP))]
 
     def update(algorithm: Algorithm) -> None:
         config = algorithm.config
         algorithm.learner_group.update(
-            episodes=[episode.copy() for episode in episodes],
+            episodes=stock.pop(),
             timesteps={"num_env_steps_sampled_lifetime": env_steps(algorithm)},
             num_epochs=config.num_epochs,
             minibatch_size=config.minibatch_size,
@@ -90,14 +95,14 @@ def _paired(
 ) -> Ratio:
     """Runs both in turn, in this process; which of a pair goes first alternates."""
     ratios = []
-    for number in range(pairs + 2):
+    for number in range(pairs + _WARM_UP):
         order = [plain, pruned] if number % 2 else [pruned, plain]
         seconds = {id(algorithm): _seconds(run, algorithm) for algorithm in order}
         ratios.append(seconds[id(pruned)] / seconds[id(plain)])
     _, trained, _ = pruner.sizes()
     for algorithm in (plain, pruned):
         algorithm.stop()
-    low, median, high = np.quantile(ratios[2:], [0.25, 0.5, 0.75])
+    low, median, high = np.quantile(ratios[_WARM_UP:], [0.25, 0.5, 0.75])
     return Ratio(float(median), float(low), float(high), trained.sparsity)
 
 

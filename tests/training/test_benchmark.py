@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prune_search.training.benchmark import masks_overhead
+from prune_search.training.benchmark import masks_overhead, removal_speed
 
 
 def test_masks_overhead_compares_a_pruned_with_an_unmasked_network(
@@ -15,4 +15,10 @@ def test_masks_overhead_compares_a_pruned_with_an_unmasked_network(
     result = masks_overhead(tiny(), pairs=2)
     # 688 of the 755 parameters are kernels', of which 90 % go.
     assert result.sparsity == pytest.approx(0.9 * 688 / 755, abs=0.005)
+    assert 0 < result.low <= result.median <= result.high
+
+
+def test_removal_speed_updates_networks_of_both_sizes(tiny: Any, local_ray: None) -> None:
+    result = removal_speed(tiny("algorithm.model.fcnet_hiddens=[64, 64]"), pairs=1)
+    assert result.sparsity > 0.8
     assert 0 < result.low <= result.median <= result.high

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from prune_search import experiment_file
 from prune_search.errors import UserError
 from prune_search.experiment import Experiment
 from prune_search.experiment_file import parse
@@ -20,6 +21,7 @@ from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.evaluation import Evaluator, evaluation_seeds
 from prune_search.training.networks import split_name
 from prune_search.training.policies import policy_mapping
+from prune_search.training.validate import check, make_environment
 from tests.algorithms import built, check_zeros, prune
 from tests.environments import Pursuit
 
@@ -176,3 +178,28 @@ def test_an_agent_without_policy_is_named() -> None:
 def test_unknown_environment_is_named() -> None:
     with pytest.raises(UserError, match=r"environment\.id: .*pursue"):
         algorithm_config(pursuit("environment.id=pursue"), seed=0)
+
+
+def test_the_example_that_ships(local_ray: None) -> None:
+    """Its agents see what they should, and both of its policies are pruned and learn."""
+    experiment = experiment_file.load(
+        "rendezvous", ["algorithm.training={train_batch_size_per_learner: 128}"]
+    )
+    check(experiment)
+    environment = make_environment(experiment)
+    seen, _ = environment.reset(seed=3)
+    assert {agent: len(values) for agent, values in seen.items()} == {
+        "scout": 6,
+        "carrier_1": 4,
+        "carrier_2": 4,
+    }
+    north = dict.fromkeys(seen, 3)
+    later, rewards, _, _, _ = environment.step(north)
+    # All paid the same; the scout leaves the slower carriers behind.
+    assert len(set(rewards.values())) == 1
+    assert later["carrier_1"][1] - seen["carrier_1"][1] == pytest.approx(0.1, abs=1e-6)
+    with built(algorithm_config(experiment, seed=1)) as algorithm:
+        algorithm.train()
+        masks = prune(algorithm, "neuron")
+        algorithm.train()
+        check_zeros(algorithm, masks)

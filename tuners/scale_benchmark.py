@@ -1,0 +1,244 @@
+"""What the driver costs a trial, and whether that grows with the trials before it.
+
+Studies of trials whose rounds take no time run on a cluster of several nodes on this machine, by
+`tuners.study`'s own search: with Tune, Optuna's database, the trials' records, the display, early
+stopping and MLflow's database. What remains is what a trial costs beside its training.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from rich.console import Console
+
+from prune_search.errors import UserError
+from prune_search.experiment import Experiment, Stopping
+from prune_search.mirror import Mirror
+from prune_search.record import StudyRecord
+from tuners.connection import connection
+from tuners.progress import Progress
+from tuners.search import StudySearch
+from tuners.simulation import BASELINE, SimulatedTrial
+from tuners.stopping import Budget, EarlyStopping
+from tuners.study import concurrency, create, search, trial_resources
+from tuners.tracking import Tracker, default_uri
+
+STRETCH = 100
+"""Trials of each item of the curve, more or less."""
+_PATIENCE_S = 600.0
+_PARTS = ("optuna", "records", "mlflow")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds a trial."""
+
+    wall_s: float
+    cpu_s: float
+    """Of the driver's process, all of its threads."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What one study's trials cost the driver."""
+
+    study: str
+    trials: int
+    start_s: float
+    """Wall seconds until the first trial has ended: Tune's start, the trials' processes'."""
+    whole: Cost
+    """From the search's start until MLflow has all of it, start_s included."""
+    parts: dict[str, Cost]
+    """ray: Tune, Ray, and waiting for the trials' processes, without tail_s; optuna: suggest and
+    tell; records: reading and closing them, the display, early stopping; mlflow: its thread,
+    beside the others."""
+    curve: list[tuple[int, Cost]]
+    """How many trials had ended, and what each cost since the item before; without start_s and
+    tail_s. Empty for one trial."""
+    tail_s: float
+    """Wall seconds from the last trial's end until MLflow had all of it."""
+    load: float
+    """The machine's load average, of one minute, when it began."""
+
+
+def benchmark(
+    experiment: Experiment,
+    trials: Sequence[int],
+    nodes: int,
+    report: Callable[[str], None],
+) -> list[Scale]:
+    """Runs a study for each number of trials, on one cluster.
+
+    Args:
+        experiment: its search space, sampler and storage are used; nothing is trained.
+        trials: of each study.
+        nodes: of the cluster, with room for two trials each.
+        report: told of each study, in a line.
+
+    Raises:
+        UserError: as `tuners.study.create`; a trial has failed; MLflow has not got all within ten
+            minutes of the search's end.
+    """
+    with _cluster(nodes) as address:
+        resources = experiment.resources.model_copy(
+            update={"address": address, "concurrent_trials": 0}
+        )
+        experiment = experiment.model_copy(update={"resources": resources})
+        found = []
+        with connection(resources):
+            for number in trials:
+                found.append(_measure(experiment, number))
+                whole = found[-1].whole
+                report(
+                    f"{number} trials: {whole.wall_s:.3f} s a trial, of the driver's CPU"
+                    f" {whole.cpu_s:.3f} s; load average {found[-1].load:.1f} on"
+                    f" {os.cpu_count()} cores when it began"
+                )
+    return found
+
+
+def to_json(found: Sequence[Scale]) -> list[dict[str, object]]:
+    """Plain types."""
+    return [asdict(one) for one in found]
+
+
+@contextmanager
+def _cluster(nodes: int) -> Iterator[str]:
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(nodes - 1):
+            cluster.add_node(num_cpus=2)
+        yield str(cluster.address)
+    finally:
+        cluster.shutdown()
+
+
+def _measure(experiment: Experiment, trials: int) -> Scale:
+    settings = experiment.search.model_copy(
+        update={
+            "trials": trials,
+            # Asked after each round, and so sure of itself that it stops none.
+            "stopping": Stopping(confidence=0.999),
+        }
+    )
+    experiment = experiment.model_copy(update={"search": settings})
+    name = f"scale-{trials}"
+    folder = create(experiment, name, name)
+    folder.write_study(StudyRecord(name=name, started=time.time(), baseline=BASELINE))
+    uri = experiment.tracking.uri or default_uri(folder.path.parent)
+    tracker = Tracker(folder, experiment, uri)
+    progress = Progress(experiment, name, [], Console(file=io.StringIO()))
+    mirror = Mirror(folder.path.parent, experiment.mirror)
+    request = trial_resources(experiment)
+    at_a_time = concurrency(experiment, request)
+    load = os.getloadavg()[0]
+    with _Watch() as watch:
+        tracker.start()
+        progress.begin_search(BASELINE)
+        search(
+            folder, experiment, BASELINE, progress, tracker, mirror, request, at_a_time,
+            SimulatedTrial,
+        )  # fmt: skip
+        record = folder.study()
+        assert record is not None
+        folder.write_study(record.model_copy(update={"ended": time.time()}))
+        tracked = tracker.finish(_PATIENCE_S)
+    for trial in folder.trials():
+        if trial.state != "complete":
+            raise UserError(f"benchmark scale: {trial.name} is {trial.state}: {trial.reason}")
+    if tracked.pending:
+        raise UserError(f"benchmark scale: {tracked.problem or 'MLflow is late'}")
+    return watch.scale(name, trials, load)
+
+
+class _Watch:
+    """Seconds that the driver spends in its parts, for as long as the context lasts."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._ends: list[tuple[float, float]] = []
+        self._lock = threading.Lock()
+        self._replaced: list[tuple[type, str, Any]] = []
+
+    def __enter__(self) -> _Watch:
+        from tuners.callback import StudyCallback
+
+        told = [name for name in vars(StudyCallback) if name.startswith("on_trial_")]
+        for part, owner, methods in (
+            ("optuna", StudySearch, ["suggest", "on_trial_complete"]),
+            ("records", StudyCallback, told),
+            ("records", EarlyStopping, ["__call__"]),
+            ("records", Budget, ["__call__", "stop_all"]),
+            ("mlflow", Tracker, ["_sweep"]),
+        ):
+            for method in methods:
+                self._replaced.append((owner, method, getattr(owner, method)))
+                ends = (owner, method) == (StudySearch, "on_trial_complete")
+                setattr(owner, method, self._watched(part, getattr(owner, method), ends))
+        self._began = _now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = _now()
+        for owner, method, original in self._replaced:
+            setattr(owner, method, original)
+
+    def scale(self, study: str, trials: int, load: float) -> Scale:
+        """What was seen, a trial."""
+        whole = _per(trials, self._began, self._ended)
+        parts = {name: Cost(*(value / trials for value in self._spent[name])) for name in _PARTS}
+        tail_s = self._ended[0] - self._ends[-1][0]
+        here = parts["optuna"].wall_s + parts["records"].wall_s + tail_s / trials
+        ray = Cost(whole.wall_s - here, whole.cpu_s - sum(cost.cpu_s for cost in parts.values()))
+        return Scale(
+            study=study,
+            trials=trials,
+            start_s=self._ends[0][0] - self._began[0],
+            whole=whole,
+            parts={"ray": ray, **parts},
+            curve=_curve(self._ends),
+            tail_s=tail_s,
+            load=load,
+        )
+
+    def _watched(self, part: str, call: Any, ends: bool) -> Any:
+        @functools.wraps(call)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                with self._lock:
+                    self._spent[part][0] += time.perf_counter() - wall
+                    self._spent[part][1] += time.thread_time() - cpu
+                    if ends:
+                        self._ends.append(_now())
+
+        return watched
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _curve(ends: Sequence[tuple[float, float]]) -> list[tuple[int, Cost]]:
+    last = len(ends) - 1
+    marks = [*range(0, max(1, last - STRETCH // 2), STRETCH), last]
+    return [(b + 1, _per(b - a, ends[a], ends[b])) for a, b in pairwise(marks) if a < b]
+
+
+def _per(trials: int, begin: tuple[float, float], end: tuple[float, float]) -> Cost:
+    return Cost((end[0] - begin[0]) / trials, (end[1] - begin[1]) / trials)
