@@ -52,3 +52,11 @@ def test_elsewhere_it_prints_lines() -> None:
 def test_quiet_prints_nothing_of_its_own() -> None:
     text = shown(terminal=False, quiet=True)
     assert "baseline" not in text and "failed:" not in text
+
+
+def test_counts_begin_at_zero() -> None:
+    stream = io.StringIO()
+    with Progress(make_experiment(), "mine", [], Console(file=stream, width=200)) as progress:
+        progress.begin_search(BASELINE)
+        progress.trial_changed(make_trial(0, rounds=1, state="running"))
+    assert "0 of 12 trials ended, 0 running, 1 rounds" in stream.getvalue()

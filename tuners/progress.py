@@ -206,8 +206,8 @@ class Progress:
 def _counted(trial: TrialRecord) -> dict[str, int]:
     ended = trial.state != "running"
     return {
-        "ended": ended,
-        "failed": trial.state == "failed",
+        "ended": int(ended),
+        "failed": int(trial.state == "failed"),
         "rounds": len(trial.points),
         "env steps": trial.env_steps,
         "open env steps": 0 if ended else trial.env_steps,
