@@ -131,7 +131,7 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
         )
     ]
     learner = [
-        Injection("learner killed", moment, at, _kill("RayTrainWorker"), None, delay)
+        Injection("learner killed", moment, at, _kill("_WrappedExecutable"), None, delay)
         for moment, at, delay in (
             ("within a round", 1, 0.5),
             ("as a round begins", 2, 0.0),
