@@ -29,6 +29,8 @@ def fields_with_credentials(data: Any, field: str = "") -> list[str]:
     if isinstance(data, str):
         return [field] if holds_credentials(data) else []
     if isinstance(data, dict):
+        if any(holds_credentials(str(key)) for key in data):
+            return [field]  # the key itself is not to be shown
         items = [(str(key), value) for key, value in data.items()]
     elif isinstance(data, list | tuple | set):
         items = [(str(number), value) for number, value in enumerate(data)]
