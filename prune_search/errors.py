@@ -43,6 +43,11 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # Python refuses to write out an integer of thousands of digits
         return f"{type(value).__name__} too long to show"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """The text, cut where it is longer than a message's part may be."""
     return text if len(text) <= _MOST_OF_A_VALUE else f"{text[:_MOST_OF_A_VALUE]}..."
 
 

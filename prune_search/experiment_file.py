@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
-from prune_search.errors import UserError, one_line, shown, unknown
+from prune_search.errors import UserError, one_line, shortened, shown, unknown
 from prune_search.experiment import Experiment
 from prune_search.searchable import Choice, Searchable
 
@@ -109,7 +109,7 @@ def describe(error: ValidationError) -> str:
 
 def _line(item: ErrorDetails) -> str:
     kind, given = item["type"], item["input"]
-    field = ".".join(str(part) for part in item["loc"] if part not in _FORMS)
+    field = ".".join(shortened(str(part)) for part in item["loc"] if part not in _FORMS)
     if kind == "extra_forbidden":
         parent = _section(item["loc"][:-1])
         known = f"; known are: {', '.join(sorted(parent.model_fields))}" if parent else ""

@@ -133,6 +133,11 @@ def test_what_is_wrong_is_said_in_one_line(change: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_wrong_with_a_long_key_is_not_cut_off() -> None:
+    with pytest.raises(UserError, match=r"^x+\.\.\.: unknown key; known are: algorithm,"):
+        experiment_file.parse(f"{MINIMAL}\n? {'x' * 12_000}\n:\n")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
