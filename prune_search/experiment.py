@@ -148,6 +148,10 @@ class Search(Section):
     """Arguments of Optuna's TPESampler, NSGAIISampler or RandomSampler."""
     seed: NaturalInt = 0
     """Seed of the sampler and of every trial."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    """Training seeds of a plan. A trial that ran to its end is repeated, each time as a trial with
+    a seed of its own, until its plan has so many, and they are also reported together: IQM over
+    seeds and episodes."""
     objectives: Annotated[list[Objective], Field(min_length=1)] = ["retention", "compression"]
     """One or several. Of what the trial delivers, its sparsest point at `retention` or above (its
     best return where there is none): return, return_low (lower end of its interval), retention,

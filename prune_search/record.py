@@ -76,6 +76,8 @@ class Return(Record):
     """Upper end of it."""
     episodes: int
     """Episodes measured."""
+    each: list[float] = []
+    """Return of each, in the order of their env seeds; empty where it was not kept."""
 
 
 class BaselineRecord(Record):
@@ -184,6 +186,11 @@ class TrialRecord(Record):
     def ended(self) -> bool:
         """Whether it has come to an end of its own or by the search's decision."""
         return self.state in ("complete", "stopped")
+
+    @property
+    def lasted(self) -> bool:
+        """Whether it has used its whole budget: it did not collapse, and nobody stopped it."""
+        return bool(self.points) and self.points[-1].progress >= 1
 
     @property
     def env_steps(self) -> int:

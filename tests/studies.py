@@ -25,15 +25,19 @@ STARTED = 1_760_000_000.0
 
 def returned(iqm: float, episodes: int = 20) -> Return:
     return Return(
-        iqm=iqm, low=iqm - 0.04 * abs(iqm) - 1, high=min(iqm + 12, 500), episodes=episodes
+        iqm=iqm,
+        low=iqm - 0.04 * abs(iqm) - 1,
+        high=min(iqm + 12, 500),
+        episodes=episodes,
+        each=[iqm + 40 * (number / (episodes - 1) - 0.5) for number in range(episodes)],
     )
 
 
 BASELINE = BaselineRecord(
     key="0123456789ab",
     checkpoint="/somewhere/baseline",
-    returned=Return(iqm=500.0, low=496.5, high=500.0, episodes=20),
-    random=Return(iqm=20.0, low=18.0, high=22.5, episodes=20),
+    returned=returned(500.0),
+    random=returned(20.0),
     parameters=PARAMETERS,
     weights=4_480,
     env_steps=60_000,

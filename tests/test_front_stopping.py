@@ -154,6 +154,18 @@ def test_a_record_that_is_behind_is_not_decided_on(tmp_path: Path) -> None:
     assert stopped.points == collapsed.points and "no longer improves" in stopped.reason
 
 
+def test_a_plans_other_seeds_run_to_their_end(tmp_path: Path) -> None:
+    """However badly they do, else only those that do well would be reported."""
+    folder = StudyFolder(tmp_path, "study")
+    for known in GOOD:
+        folder.write_trial(known)
+    folder.write_trial(running(20, (0.5, 0.9), (0.9, 0.05)))  # a plan that has run before
+    folder.write_trial(running(21, (0.5, 0.9), (0.9, 0.05), ratio=0.89))
+    stopper = EarlyStopping(Stopping(), folder, Mirror(folder.path.parent, None), seeds=2)
+    assert not stopper("a", {"number": 20, "round": 2})
+    assert stopper("b", {"number": 21, "round": 2})
+
+
 @pytest.mark.parametrize(
     ("record", "expected"),
     [

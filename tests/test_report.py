@@ -11,12 +11,13 @@ import pytest
 from rich.console import Console
 
 from prune_search.pareto import front, hypervolume
-from prune_search.record import Point, StudyFolder, StudyRecord
+from prune_search.record import Point, Return, StudyFolder, StudyRecord
 from tests.studies import (
     BASELINE,
     STARTED,
     end_study,
     make_experiment,
+    make_plan,
     make_point,
     make_study,
     make_trial,
@@ -80,6 +81,7 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
         "importances",
         "trials",
         "front",
+        "repeated",
     ]
     assert (found["name"], found["environment"]) == ("cartpole", "CartPole-v1")
     assert found["baseline"]["return_iqm"] == 500 and found["baseline"]["parameters"] == 4_610
@@ -90,7 +92,7 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
     best = front(points_of(folder))
     assert [item["point"] for item in found["front"]] == [point.name for point in best]
     first = found["front"][0]
-    assert set(first) == POINT_KEYS | {"strategy"}
+    assert set(first) == POINT_KEYS | {"strategy", "than_dense"}
     assert None not in first["strategy"].values() and first["strategy"]["granularity"] == "weight"
     assert first["checkpoint"] == str(folder.path / best[0].checkpoint)
     assert Path(first["checkpoint"]).is_absolute()
@@ -143,6 +145,63 @@ def test_few_trials_say_nothing_about_what_mattered(tmp_path: Path) -> None:
     assert "mattered" not in shown(folder)
 
 
+def test_better_and_worse_are_told_where_the_episodes_say_so(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "mine")
+    folder.write_study(StudyRecord(name="mine", started=STARTED, baseline=BASELINE))
+    points = [make_point(0, 1, 0.5, 560), make_point(0, 2, 0.8, 505), make_point(0, 3, 0.9, 300)]
+    folder.write_trial(make_trial(0, points=points))
+    found = report(folder, make_experiment())
+    assert [item.than_dense for item in found.front] == ["better", "alike", "worse"]
+    text = " ".join(shown(folder).split())
+    assert "better than the dense policy: t00/1; as good, as far as the episodes tell" in text
+    assert "t00/2; worse than the dense policy: t00/3" in text
+
+
+def test_episodes_that_were_not_kept_tell_nothing(tmp_path: Path) -> None:
+    folder = make_study(tmp_path)
+    bare = BASELINE.model_copy(update={"returned": Return(iqm=500, low=9, high=9, episodes=20)})
+    folder.write_study(StudyRecord(name="cartpole", started=STARTED, baseline=bare))
+    found = report(folder, make_experiment())
+    assert {item.than_dense for item in found.front} == {None}
+    assert "than the dense" not in shown(folder)
+
+
+def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
+    """A seed that collapsed keeps the others' later rounds from being reported as the plan's."""
+    folder = make_study(tmp_path, trials=2)
+    plan = make_plan(7)
+
+    def seed(number: int, returns: list[float]) -> None:
+        points = [
+            make_point(number, at, 0.5 + 0.1 * at, iqm).model_copy(update={"progress": at / 3})
+            for at, iqm in enumerate(returns, start=1)
+        ]
+        folder.write_trial(make_trial(number, points=points, plan=plan))
+
+    seed(2, [500, 480, 500])
+    assert report(folder, make_experiment()).repeated == []  # one seed is no plan of several
+    assert "several seeds" not in shown(folder)
+    seed(3, [500, 420, 500])
+    seed(4, [500, 60])
+    folder.write_trial(make_trial(5, plan=plan, state="stopped"))
+    folder.write_trial(make_trial(6, plan=plan, state="failed"))
+
+    (found,) = report(folder, make_experiment()).repeated
+    assert [trial.name for trial in found.trials] == ["t02", "t03", "t04"]
+    assert found.collapsed == 1
+    first, second = found.rounds
+    assert first.returned.episodes == 60 and first.returned.iqm == pytest.approx(500)
+    assert first.than_dense == "alike"
+    assert 60 < second.returned.iqm < 480 and second.returned.low < 100
+    assert second.retention == pytest.approx(BASELINE.retention(second.returned.iqm))
+    assert found.best(0.95) == first
+    text = shown(folder, 140)
+    assert "t02 t03 t04 (1 collapsed)" in text
+    listed = to_json(report(folder, make_experiment()))["repeated"]
+    assert [one["round"] for one in listed[0]["rounds"]] == [1, 2]
+    assert json.dumps(listed, allow_nan=False)
+
+
 def test_what_stopping_saved_is_told(tmp_path: Path) -> None:
     folder = make_study(tmp_path)
     stopped = make_trial(3, rounds=2, state="stopped", reason="no longer improves the front")
@@ -170,6 +229,7 @@ def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "importances": {},
         "trials": [],
         "front": [],
+        "repeated": [],
     }
     assert "not trained yet" in shown(folder)
 

@@ -96,6 +96,53 @@ def test_running_trials_are_issued_again_first(tiny: Any, tmp_path: Path) -> Non
     assert new is not None and new["number"] == 3
 
 
+def ended(folder: StudyFolder, number: int, progress: float, state: str = "complete") -> None:
+    record = make_trial(number, state=state)
+    last = record.points[-1].model_copy(update={"progress": progress})
+    folder.write_trial(record.model_copy(update={"points": [*record.points[:-1], last]}))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_plans_that_lasted_are_run_with_several_seeds(
+    tiny: Any, tmp_path: Path, restart: bool
+) -> None:
+    """One that collapsed, was stopped or failed is not repeated; nor is a repeat."""
+    experiment = tiny("search.seeds=3", "pruning.ratio={low: 0.5, high: 0.9}")
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    searcher, plans = StudySearch(experiment, folder), []
+    fates = {1: (0.5, "complete"), 4: (0.4, "stopped")}
+    for number in range(10):
+        config = searcher.suggest(f"a{number}")
+        assert config is not None and config["number"] == number
+        plans.append(str(config["plan"]))
+        ended(folder, number, *fates.get(number, (1.0, "complete")))
+        searcher.on_trial_complete(f"a{number}", {"retention": 1.0, "compression": 2.0})
+        if restart:
+            searcher = StudySearch(experiment, folder)
+    # Plan 0 thrice, though its second seed collapsed.
+    assert plans[0] == plans[1] == plans[2]
+    assert plans[3] == plans[4] == plans[5] and plans[6] == plans[7] == plans[8]
+    assert len(set(plans)) == 4
+
+
+def test_what_collapsed_is_not_repeated(tiny: Any, tmp_path: Path) -> None:
+    experiment = tiny("search.seeds=3", "pruning.ratio={low: 0.5, high: 0.9}")
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    searcher, plans = StudySearch(experiment, folder), set()
+    for number, (progress, state) in enumerate(
+        [(0.5, "complete"), (0.5, "stopped"), (1.0, "failed")]
+    ):
+        plans.add(str(searcher.suggest(f"a{number}")["plan"]))  # type: ignore[index]
+        ended(folder, number, progress, state)
+        searcher.on_trial_complete(
+            f"a{number}", {"retention": 1.0, "compression": 2.0}, error=state == "failed"
+        )
+    plans.add(str(searcher.suggest("b")["plan"]))  # type: ignore[index]
+    assert len(plans) == 4
+
+
 @pytest.mark.parametrize(
     ("result", "error"),
     [

@@ -211,6 +211,28 @@ def test_what_a_policy_costs_can_be_the_objective(tiny: Any, shared_storage: Pat
 
 
 @pytest.mark.slow
+def test_a_plan_over_two_seeds(tiny: Any, shared_storage: Path) -> None:
+    experiment = tiny(
+        "search.trials=2",
+        "search.seeds=2",
+        "pruning.ratio={low: 0.5, high: 0.95, log: true}",
+        storage=shared_storage,
+    )
+    folder = complete(experiment, "seeds")
+    first, second = folder.trials()
+    assert first.plan == second.plan
+    found = report(folder, experiment)
+    (plan,) = found.repeated
+    assert [len(one.points) for one in plan.rounds] == [2, 2]
+    for number, one in enumerate(plan.rounds):
+        a, b = first.points[number].returned, second.points[number].returned
+        assert one.returned.each == a.each + b.each and len(a.each) == 6
+        assert min(a.each + b.each) <= one.returned.low <= one.returned.high
+    # Other seeds, other policies.
+    assert first.points[-1].returned.each != second.points[-1].returned.each
+
+
+@pytest.mark.slow
 def test_tunes_own_scheduler_stops_trials_of_one_objective(tiny: Any, shared_storage: Path) -> None:
     """The second trial is worse than the first at its first rung."""
     experiment = tiny(

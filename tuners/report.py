@@ -20,6 +20,8 @@ from prune_search.record import (
     TrialRecord,
     trial_name,
 )
+from prune_search.statistics import Verdict
+from tuners.repeats import Repeated, repeated, verdict
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class FrontPoint:
     """Absolute."""
     final: Return | None
     """Its return on the seeds that the search never saw, once it is measured."""
+    than_dense: Verdict | None
+    """What may be said of its return and the dense policy's: on those seeds, once measured."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class StudyReport:
 
         return importances(StudyFolder(self.folder.parent, self.name))
 
+    @cached_property
+    def repeated(self) -> list[Repeated]:
+        """Plans that were run with several seeds."""
+        return repeated(self.trials, self.baseline) if self.baseline else []
+
     @property
     def env_steps(self) -> int:
         """Env steps of all trials; the baseline's are not among them."""
@@ -98,6 +107,18 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
     baseline = study.baseline if study else None
     plans = {trial.number: trial.plan for trial in trials}
     points = [point for trial in trials for point in trial.points]
+
+    def on_front(point: Point) -> FrontPoint:
+        again = final.points.get(point.name) if final else None
+        dense = final.baseline if final and again else baseline.returned if baseline else None
+        return FrontPoint(
+            point=point,
+            plan=plans[point.trial],
+            checkpoint=folder.path / point.checkpoint,
+            final=again,
+            than_dense=verdict([again or point.returned], dense) if dense else None,
+        )
+
     return StudyReport(
         name=folder.name,
         folder=folder.path,
@@ -106,15 +127,7 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
         baseline=baseline,
         floor=baseline.return_at(experiment.pruning.floor) if baseline else None,
         trials=trials,
-        front=[
-            FrontPoint(
-                point=point,
-                plan=plans[point.trial],
-                checkpoint=folder.path / point.checkpoint,
-                final=final.points.get(point.name) if final else None,
-            )
-            for point in front(points)
-        ],
+        front=[on_front(point) for point in front(points)],
         hypervolume=hypervolume(points),
         final=final,
     )
@@ -124,7 +137,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
 
     `{name, environment, baseline, random_return, hypervolume, env_steps, env_steps_saved, curve,
-    importances, trials, front}`, where
+    importances, trials, front, repeated}`, where
 
     - baseline is null or `{return_iqm, return_low, return_high, final_return_iqm,
       final_return_low, final_return_high, parameters, weights, env_steps, train_s, checkpoint}`;
@@ -132,15 +145,19 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       points being all of the trial's, like the front's but without strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
       physical, compact, macs, compression, return_iqm, return_low, return_high, retention,
-      env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high}`, by rising
-      sparsity.
+      env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high, than_dense}`, by
+      rising sparsity;
+    - each of repeated is a plan that was run with several seeds, `{strategy, trials, collapsed,
+      rounds}`, each of rounds `{round, sparsity, return_iqm, return_low, return_high, retention,
+      than_dense}`: the IQM over seeds and episodes.
 
     Curve is the hypervolume over the env steps of all trials, `[[env_steps, hypervolume], ...]`;
     importances are shares by field of `pruning`, empty for few trials.
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
-    seeds that the search never saw, null until they are measured. A number that is not finite is
-    null.
+    seeds that the search never saw, null until they are measured. Than_dense is better, worse or
+    alike, as the 95 % interval of the difference to the dense policy's return says; null where the
+    returns of episodes were not kept. A number that is not finite is null.
     """
     baseline = study.baseline
     return {
@@ -173,9 +190,11 @@ def to_json(study: StudyReport) -> dict[str, Any]:
             {
                 **point_json(item.point, study.folder, item.final),
                 "strategy": strategy(item.plan),
+                "than_dense": item.than_dense,
             }
             for item in study.front
         ],
+        "repeated": [_repeated(item) for item in study.repeated],
     }
 
 
@@ -219,6 +238,24 @@ def _baseline(baseline: BaselineRecord, final: FinalRecord | None) -> dict[str, 
         "env_steps": baseline.env_steps,
         "train_s": _finite(baseline.train_s),
         "checkpoint": baseline.checkpoint,
+    }
+
+
+def _repeated(plan: Repeated) -> dict[str, Any]:
+    return {
+        "strategy": strategy(plan.plan),
+        "trials": [trial.name for trial in plan.trials],
+        "collapsed": plan.collapsed,
+        "rounds": [
+            {
+                "round": one.round,
+                "sparsity": _finite(one.sparsity),
+                **_returned(one.returned),
+                "retention": _finite(one.retention),
+                "than_dense": one.than_dense,
+            }
+            for one in plan.rounds
+        ],
     }
 
 

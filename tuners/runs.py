@@ -6,6 +6,7 @@ the last timestamp, which is how MLflow recognises a metric that it already has.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from prune_search.experiment import Experiment
 from prune_search.pareto import front, sparsest, summary
+from prune_search.pruning import Plan
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
 from tuners.report import StudyReport, interval, point_json, strategy
 
@@ -85,7 +87,7 @@ def trial_run(
         scalars |= {"env_steps": trial.env_steps, "seconds": trial.seconds}
         metrics += _scalars(scalars, ended)
         metrics += [metric for point in trial.points for metric in _point_metrics(point)]
-    tags = {**_tags(study, "trial"), "trial": trial.name}
+    tags = {**_tags(study, "trial"), "trial": trial.name, "plan": _plan_id(trial.plan)}
     tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, reason)
     if reason:
         tags["reason"] = reason
@@ -227,6 +229,11 @@ def _tags(study: StudyRecord, kind: str) -> dict[str, str]:
     }
 
 
+def _plan_id(plan: Plan) -> str:
+    """The same for all seeds of a plan, so that MLflow's charts can group runs by it."""
+    return hashlib.sha256(plan.model_dump_json().encode()).hexdigest()[:8]
+
+
 def _trial_note(
     study: StudyRecord,
     trial: TrialRecord,
@@ -272,6 +279,7 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
         lines += [
             *_table([item.point for item in found.front], found.finals),
             "",
+            *_pooled(found),
             "Evaluate a point again, or take its policy:",
             "",
             "```",
@@ -299,6 +307,28 @@ def _table(points: Sequence[Point], finals: Mapping[str, Return]) -> list[str]:
     if len(points) > _NOTE_ROWS:
         lines += ["", f"The {_NOTE_ROWS} sparsest of {len(points)}; all are in front.json."]
     return lines
+
+
+def _pooled(found: StudyReport) -> list[str]:
+    """Markdown of the plans that were run with several seeds, as many as fit into a note."""
+    if not found.repeated:
+        return []
+    lines = [
+        "Over several seeds (IQM over seeds and episodes; the sparsest round at retention ≥"
+        f" {found.retention:.0%}, else the best return):",
+        "",
+        "| trials | plan | sparsity | return | retention | than dense |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    for item in found.repeated[-_NOTE_ROWS:]:
+        best = item.best(found.retention)
+        if best:
+            lines.append(
+                f"| {' '.join(trial.name for trial in item.trials)} | {item.plan.label} |"
+                f" {best.sparsity:.2%} | {interval(best.returned)} | {best.retention:.1%} |"
+                f" {best.than_dense or ''} |"
+            )
+    return [*lines, ""]
 
 
 def importances_json(importances: Mapping[str, float]) -> str:

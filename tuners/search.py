@@ -12,11 +12,11 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment import MINIMISED, Experiment
@@ -94,7 +94,9 @@ class StudySearch(OptunaSearch):
                     self._ot_study.add_trial(earlier)
         planned = [parameters(given, pruning) for given in first]
         if search.sampler == "grid":
-            planned += islice(grid(pruning), max(0, search.trials - len(planned)))
+            every = chain(planned, grid(pruning))
+            repeated = (chosen for chosen in every for _ in range(search.seeds))
+            planned = list(islice(repeated, search.trials))
         own = sum(FROM not in trial.user_attrs for trial in trials)
         for chosen in planned[own:]:
             self._ot_study.enqueue_trial(chosen)
@@ -120,10 +122,28 @@ class StudySearch(OptunaSearch):
                 # Suggesting to a trial that has its parameters gives them back.
                 self._ot_trials[trial_id] = Trial(self._ot_study, left[0])
             else:
+                self._repeat(trials)
                 number = sum(trial.state is not TrialState.WAITING for trial in trials)
                 self._ot_study.sampler = sampler(self._experiment.search, number)
         config: dict[str, Any] | None = super().suggest(trial_id)
         return config
+
+    def _repeat(self, trials: Sequence[FrozenTrial]) -> None:
+        """Has a plan that ran to its end come next, while it has had too few seeds."""
+        seeds = self._experiment.search.seeds
+        own = [trial for trial in trials if FROM not in trial.user_attrs]
+        if seeds == 1 or any(trial.state is TrialState.WAITING for trial in own):
+            return
+        for trial in own:
+            seen = sum(trial.params == other.params for other in own)
+            if trial.state is TrialState.COMPLETE and seen < seeds and self._lasted(trial.number):
+                self._ot_study.enqueue_trial(trial.params)
+                return
+
+    def _lasted(self, number: int) -> bool:
+        """Whether a trial has used its budget, and did not collapse before."""
+        record = self._folder.trial(number)
+        return record is not None and record.lasted
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         report = super().on_trial_result

@@ -9,7 +9,7 @@ from ray.tune import Stopper
 
 from prune_search.experiment import Search, Stopping
 from prune_search.mirror import Mirror
-from prune_search.record import StudyFolder
+from prune_search.record import StudyFolder, TrialRecord
 from tuners.front_stopping import FrontStopping
 
 
@@ -50,8 +50,10 @@ class EarlyStopping(Stopper):
     The record is written before Tune stops the trial: a driver that is killed in between finds it.
     """
 
-    def __init__(self, settings: Stopping, folder: StudyFolder, mirror: Mirror) -> None:
-        self._folder, self._mirror = folder, mirror
+    def __init__(
+        self, settings: Stopping, folder: StudyFolder, mirror: Mirror, seeds: int = 1
+    ) -> None:
+        self._folder, self._mirror, self._seeds = folder, mirror, seeds
         self._rule = FrontStopping(settings.confidence, settings.gain)
         self._rule.add(folder.trials())
 
@@ -62,11 +64,23 @@ class EarlyStopping(Stopper):
         if record is None or not record.points or record.points[-1].round != result["round"]:
             return False  # the round has not arrived in this machine's folder yet
         decision = self._rule.on_trial_result(record)
+        if decision.stop and self._repeats(record):
+            return False
         if decision.stop:
             stopped = {"state": "stopped", "reason": decision.reason}
             self._folder.write_trial(record.model_copy(update=stopped))
             self._mirror.push(file)
         return decision.stop
+
+    def _repeats(self, record: TrialRecord) -> bool:
+        """Whether its plan has run to its end before, and seeds were asked for.
+
+        Were a repeat stopped where it does badly, only those that do well would be reported.
+        """
+        return self._seeds > 1 and any(
+            other.plan == record.plan and other.state == "complete"
+            for other in self._folder.trials()
+        )
 
     def stop_all(self) -> bool:
         return False

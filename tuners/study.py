@@ -238,7 +238,7 @@ def search(
     stop: tune.Stopper = budget
     settings = experiment.search.scheduler
     if experiment.search.stopping and not settings:
-        early = EarlyStopping(experiment.search.stopping, folder, mirror)
+        early = EarlyStopping(experiment.search.stopping, folder, mirror, experiment.search.seeds)
         stop = tune.stopper.CombinedStopper(budget, early)
     callback = StudyCallback(folder, progress, tracker, mirror, experiment.search)
     shutil.rmtree(folder.path / "tune", ignore_errors=True)

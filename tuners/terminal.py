@@ -28,6 +28,8 @@ def renderables(study: StudyReport, width: int = 100) -> list[RenderableType]:
         parts += ["", _trial_table(study, wide)]
     if study.front:
         parts += ["", _front_table(study, wide), ""]
+        if study.repeated:
+            parts += [_repeated_table(study), ""]
         if study.baseline:
             parts.append(_plot(study, study.baseline, width))
         parts += ["", _curve(study, width)]
@@ -119,6 +121,42 @@ def _front_table(study: StudyReport, wide: bool) -> RenderableType:
             interval(item.final) if item.final else "[dim]-[/]",
             *([f"{point.nonzero:,}", _safe(item.plan.label)] if wide else []),
         )
+    told = [item for item in study.front if item.than_dense]
+    if told:
+        table.caption = "; ".join(
+            f"{word} than the dense policy: {', '.join(names)}"
+            if word != "alike"
+            else f"as good, as far as the episodes tell: {', '.join(names)}"
+            for word in ("better", "alike", "worse")
+            if (names := [item.point.name for item in told if item.than_dense == word])
+        )
+    return table
+
+
+def _repeated_table(study: StudyReport) -> RenderableType:
+    table = _table("Plans over several seeds", "trials")
+    table.add_column("plan", overflow="fold")
+    for name in ("round", "sparsity", "return", "retention"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("than dense")
+    for item in study.repeated:
+        best = item.best(study.retention)
+        names = " ".join(trial.name for trial in item.trials)
+        figures = ["", "", "", "", ""]
+        if best:
+            figures = [
+                str(best.round),
+                f"{best.sparsity:.2%}",
+                interval(best.returned),
+                f"{best.retention:.1%}",
+                best.than_dense or "",
+            ]
+        collapsed = f" ({item.collapsed} collapsed)" if item.collapsed else ""
+        table.add_row(f"{names}{collapsed}", _safe(item.plan.label), *figures)
+    table.caption = (
+        "IQM over seeds and episodes, with its stratified bootstrap interval; the sparsest round at"
+        f" retention ≥ {study.retention:.0%}, else the best return"
+    )
     return table
 
 

@@ -20,12 +20,12 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
-from scipy import stats
 from torch import Tensor
 
 from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation
 from prune_search.record import Return
+from prune_search.statistics import interquartile_mean
 from prune_search.training.networks import full_name
 
 _FIRST_SEED = 2**30
@@ -45,27 +45,6 @@ def evaluation_seeds(seed: int, episodes: int) -> list[int]:
         raise ValueError(f"seed must be 0..9999 and episodes 1..{_BLOCK}, got {seed}, {episodes}")
     start = _FIRST_SEED + seed * _BLOCK
     return list(range(start, start + episodes))
-
-
-def interquartile_mean(returns: NDArray[np.float64]) -> Return:
-    """IQM with a 95 % percentile bootstrap interval (Agarwal et al. 2021).
-
-    Args:
-        returns: [episodes], undiscounted.
-    """
-
-    def iqm(sample: NDArray[np.float64], axis: int = -1) -> Any:
-        return stats.trim_mean(sample, 0.25, axis=axis)
-
-    interval = stats.bootstrap(
-        (returns,), iqm, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return Return(
-        iqm=float(iqm(returns)),
-        low=float(interval.low),
-        high=float(interval.high),
-        episodes=len(returns),
-    )
 
 
 class Evaluator:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from prune_search.training import learner
 from prune_search.training.algorithm import TRAINING_SEEDS, algorithm_config
-from prune_search.training.evaluation import Evaluator, evaluation_seeds, interquartile_mean
+from prune_search.training.evaluation import Evaluator, evaluation_seeds
 
 
 @given(st.integers(0, 9999), st.integers(0, 9999), st.integers(1, 500))
@@ -28,15 +27,6 @@ def test_seeds_are_held_out_and_disjoint(first: int, second: int, episodes: int)
 def test_seeds_out_of_range_are_refused(seed: int, episodes: int) -> None:
     with pytest.raises(ValueError, match=r"0\.\.9999"):
         evaluation_seeds(seed, episodes)
-
-
-def test_interquartile_mean() -> None:
-    assert interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])).iqm == 1.5
-    same = interquartile_mean(np.full(10, 7.0))
-    assert (same.low, same.iqm, same.high) == (7, 7, 7)
-    spread = interquartile_mean(np.random.default_rng(0).normal(10, 3, 200))
-    assert spread.low < spread.iqm < spread.high
-    assert spread.high - spread.low < 2
 
 
 def test_returns_are_those_of_a_plain_gymnasium_loop(tiny: Any, algorithm: Any) -> None:

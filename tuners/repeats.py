@@ -1,0 +1,94 @@
+"""Plans that a study has run with several seeds, and what they come to over all of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prune_search.pruning import Plan
+from prune_search.record import BaselineRecord, Point, Return, TrialRecord
+from prune_search.statistics import Verdict, compare, pooled
+
+
+@dataclass(frozen=True)
+class PooledPoint:
+    """One round of a plan over all of its seeds."""
+
+    round: int
+    points: list[Point]
+    """One of each seed's trial."""
+    sparsity: float
+    """Mean over seeds."""
+    returned: Return
+    """IQM over seeds x episodes, with its stratified bootstrap interval."""
+    retention: float
+    than_dense: Verdict | None
+    """What may be said of its return and the dense policy's, where the episodes were kept."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A plan, the trials that have run it, and the rounds that all of them have."""
+
+    plan: Plan
+    trials: list[TrialRecord]
+    rounds: list[PooledPoint]
+
+    @property
+    def collapsed(self) -> int:
+        """How many of its trials were given up before their budgets were used."""
+        return sum(not trial.lasted for trial in self.trials)
+
+    def best(self, retention: float) -> PooledPoint | None:
+        """Its sparsest round at this retention, else its best return; None without a round."""
+        held = [one for one in self.rounds if one.retention >= retention]
+        if held:
+            return max(held, key=lambda one: (one.sparsity, one.retention))
+        return max(self.rounds, key=lambda one: one.retention, default=None)
+
+
+def repeated(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[Repeated]:
+    """The plans that ran to their end with more than one seed, in the order of their first trials.
+
+    Rounds are pooled only where every one of the plan's trials has them and kept the return of each
+    episode; trials that failed, that the search stopped or that still run are not among them.
+    """
+    groups: dict[str, list[TrialRecord]] = defaultdict(list)
+    for trial in trials:
+        if trial.state == "complete":
+            groups[trial.plan.model_dump_json()].append(trial)
+    return [
+        Repeated(group[0].plan, group, _rounds(group, baseline))
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def verdict(returns: Sequence[Return], dense: Return) -> Verdict | None:
+    """`compare` with the dense policy; None where an older version kept no episodes."""
+    kept = all(one.each for one in (*returns, dense))
+    return compare(returns, [dense]) if kept else None
+
+
+def _rounds(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[PooledPoint]:
+    by_round = [{point.round: point for point in trial.points} for trial in trials]
+    common = sorted(set.intersection(*(set(rounds) for rounds in by_round)))
+    return [
+        _pooled([rounds[number] for rounds in by_round], baseline)
+        for number in common
+        if all(rounds[number].returned.each for rounds in by_round)
+    ]
+
+
+def _pooled(points: list[Point], baseline: BaselineRecord) -> PooledPoint:
+    returns = [point.returned for point in points]
+    together = pooled(returns)
+    return PooledPoint(
+        round=points[0].round,
+        points=points,
+        sparsity=sum(point.sparsity for point in points) / len(points),
+        returned=together,
+        retention=baseline.retention(together.iqm),
+        than_dense=verdict(returns, baseline.returned),
+    )
