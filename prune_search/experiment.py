@@ -171,6 +171,10 @@ class Search(Section):
     """Trials to begin with after those, chosen by a screening that trains nothing: every criterion
     and granularity prunes each layer of the baseline alone, and those that cost the least return
     come first."""
+    farthest: NaturalInt = 4
+    """Trials to begin with after those whose ratio or threshold is the highest that is searched,
+    all else being the sampler's: on its way there a trial measures all that is less sparse, so
+    that these soonest show where policies break."""
     warm_start: list[str] = []
     """Earlier studies in the same storage, of the same baseline and evaluation: the sampler learns
     from those of their complete trials that this study could have had itself."""

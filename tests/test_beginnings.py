@@ -19,6 +19,7 @@ from tuners.beginnings import FROM, check_warm_start, grid, ranked, screened
 from tuners.samplers import check_sampler, sampler
 from tuners.schedulers import scheduler
 from tuners.search import StudySearch
+from tuners.space import farthest
 from tuners.study import create
 
 LISTS = [
@@ -228,7 +229,7 @@ def test_what_a_screening_finds_comes_first(tiny: Any, tmp_path: Path) -> None:
     ]
     assert {one["allocation"] for one in found} == {"sensitivity"}
     assert "allocation" not in ranked(records, Pruning(criterion=["random", "saliency"]))[0]
-    experiment = tiny().model_copy(update={"pruning": space})
+    experiment = tiny("search.trials=9").model_copy(update={"pruning": space})
     searcher = opened(experiment, tmp_path, "study", screened=found)
     for expected in found:
         config = searcher.suggest(expected["criterion"])
@@ -246,3 +247,44 @@ def test_a_screening_measures_every_criterion_once(
     assert sorted(one["criterion"] for one in found) == ["magnitude", "saliency"]
     assert len(list(folder.path.glob("sensitivity/*.json"))) == 2
     assert screened(experiment, folder, baseline) == found
+
+
+@pytest.mark.parametrize(
+    ("space", "limits"),
+    [
+        ({"ratio": {"low": 0.5, "high": 0.9, "log": True}}, {"ratio_density": 0.1}),
+        ({"ratio": {"low": 0.5, "high": 0.9}}, {"ratio": 0.9}),
+        ({"ratio": [0.7, 0.95, 0.3]}, {"ratio": 0.95}),
+        ({"ratio": 0.7}, {}),
+        (
+            {"ratio": 0.7, "threshold": {"low": 0.1, "high": 2.0, "log": True}},
+            {"threshold": 2.0},
+        ),
+    ],
+)
+def test_the_farthest_there_is(space: dict[str, Any], limits: dict[str, float]) -> None:
+    assert farthest(Pruning.model_validate({"threshold": 1.0, **space})) == pytest.approx(limits)
+
+
+def test_a_study_begins_with_the_farthest(tiny: Any, tmp_path: Path) -> None:
+    """After those that were given, once each, also with a new driver in between."""
+    experiment = tiny(
+        "search.first=[{ratio: 0.6, criterion: magnitude}]",
+        "search.trials=12",
+        "search.farthest=3",
+        "pruning.ratio={low: 0.5, high: 0.9, log: true}",
+        "pruning.threshold={low: 0.1, high: 2}",
+        "pruning.allocation=uniform",
+    )
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    reached = []
+    for number in range(12):
+        searcher = StudySearch(experiment, folder)
+        config = searcher.suggest(f"a{number}")
+        assert config is not None and config["number"] == number
+        plan = config["plan"]
+        reached.append(plan["ratio"] == pytest.approx(0.9) or plan["threshold"] == 2)
+        figures = {"retention": 1.0, "compression": float(number)}
+        searcher.on_trial_complete(f"a{number}", figures)
+    assert reached[:4] == [False, True, True, True] and not all(reached[4:])

@@ -18,13 +18,13 @@ from tuners.space import suggest
 _SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
     "tpe": (
         TPESampler,
-        {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8},
+        {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 4},
     ),
     "nsga2": (NSGAIISampler, {}),
     "random": (RandomSampler, {}),
     "grid": (RandomSampler, {}),  # its trials are enqueued, parameter by parameter
 }
-_TRIED = 12  # of TPE the first eight are random
+_TRIED = 12  # of TPE the first four are random
 _OURS = ("self", "seed", "constraints_func")
 
 

@@ -26,11 +26,13 @@ from prune_search.room import with_room
 from tuners.beginnings import FROM, grid, observed
 from tuners.optuna_study import LOCKED_S, storage
 from tuners.samplers import sampler
-from tuners.space import parameters, suggest
+from tuners.space import farthest, parameters, suggest
 
 T = TypeVar("T")
 
 SNAPSHOT = "optuna-snapshot.db"
+REPEAT = "repeats"
+"""Optuna's user attribute of a trial that runs another's plan again: that one's number."""
 _PATIENCE_S = 3.0  # of waiting for the database, before the user is told
 
 
@@ -65,7 +67,10 @@ class StudySearch(OptunaSearch):
             study_name=folder.name,
             storage=storage(folder, LOCKED_S),
         )
-        self.trials = self._begin([*experiment.search.first, *screened])
+        self._learn()
+        self._planned = self._plan([*experiment.search.first, *screened])
+        is_grid = experiment.search.sampler == "grid"
+        self.trials = len(self._planned) if is_grid else experiment.search.trials
         """That the study has in all: as many as asked for, or as the grid has."""
 
     @property
@@ -82,25 +87,25 @@ class StudySearch(OptunaSearch):
         for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._ot_study.tell(trial.number, state=TrialState.PRUNED)
 
-    def _begin(self, first: Sequence[dict[str, Any]]) -> int:
-        """Adds what a study begins with, unless an earlier driver has; how many trials it has."""
-        search, pruning = self._experiment.search, self._experiment.pruning
+    def _learn(self) -> None:
+        """Adds what earlier studies have measured, unless an earlier driver has."""
         trials = self._ot_study.get_trials(deepcopy=False)
         known = {trial.user_attrs.get(FROM) for trial in trials}
-        storage = self._folder.path.parent
         if len(trials) == len(known - {None}):  # no trial of its own yet
-            for earlier in observed(self._experiment, storage, self._layers):
+            for earlier in observed(self._experiment, self._folder.path.parent, self._layers):
                 if earlier.user_attrs[FROM] not in known:
                     self._ot_study.add_trial(earlier)
+
+    def _plan(self, first: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Parameters of the trials that the study begins with."""
+        search, pruning = self._experiment.search, self._experiment.pruning
         planned = [parameters(given, pruning) for given in first]
         if search.sampler == "grid":
             every = chain(planned, grid(pruning))
             repeated = (chosen for chosen in every for _ in range(search.seeds))
-            planned = list(islice(repeated, search.trials))
-        own = sum(FROM not in trial.user_attrs for trial in trials)
-        for chosen in planned[own:]:
-            self._ot_study.enqueue_trial(chosen)
-        return max(own, len(planned)) if search.sampler == "grid" else search.trials
+            return list(islice(repeated, search.trials))
+        limits = farthest(pruning)
+        return [*planned, *([limits] * search.farthest if limits else [])][: search.trials]
 
     def _define(self, trial: Any) -> dict[str, Any]:
         plan = suggest(trial, self._experiment.pruning, self._layers)
@@ -122,22 +127,26 @@ class StudySearch(OptunaSearch):
                 # Suggesting to a trial that has its parameters gives them back.
                 self._ot_trials[trial_id] = Trial(self._ot_study, left[0])
             else:
-                self._repeat(trials)
+                self._choose(trials)
                 number = sum(trial.state is not TrialState.WAITING for trial in trials)
                 self._ot_study.sampler = sampler(self._experiment.search, number)
         config: dict[str, Any] | None = super().suggest(trial_id)
         return config
 
-    def _repeat(self, trials: Sequence[FrozenTrial]) -> None:
-        """Has a plan that ran to its end come next, while it has had too few seeds."""
-        seeds = self._experiment.search.seeds
+    def _choose(self, trials: Sequence[FrozenTrial]) -> None:
+        """Has what is planned come next, then a plan that lasted and has had too few seeds."""
         own = [trial for trial in trials if FROM not in trial.user_attrs]
-        if seeds == 1 or any(trial.state is TrialState.WAITING for trial in own):
+        if any(trial.state is TrialState.WAITING for trial in own):
+            return  # an earlier driver was killed before it took it
+        begun = sum(REPEAT not in trial.user_attrs for trial in own)
+        if begun < len(self._planned):
+            self._ot_study.enqueue_trial(self._planned[begun])
             return
-        for trial in own:
+        seeds = self._experiment.search.seeds
+        for trial in own if seeds > 1 and self._experiment.search.sampler != "grid" else ():
             seen = sum(trial.params == other.params for other in own)
             if trial.state is TrialState.COMPLETE and seen < seeds and self._lasted(trial.number):
-                self._ot_study.enqueue_trial(trial.params)
+                self._ot_study.enqueue_trial(trial.params, user_attrs={REPEAT: trial.number})
                 return
 
     def _lasted(self, number: int) -> bool:

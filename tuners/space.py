@@ -128,6 +128,21 @@ def parameters(given: Mapping[str, Any], pruning: Pruning) -> dict[str, Any]:
     return result
 
 
+def farthest(pruning: Pruning) -> dict[str, Any]:
+    """Optuna's parameters for the highest ratio and the highest threshold that may be searched.
+
+    Empty where neither is open; a trial takes what applies to it.
+    """
+    found: dict[str, Any] = {}
+    for name in ("ratio", "threshold"):
+        value = getattr(pruning, name)
+        if _is(value) and value.log and name in RATIOS:
+            found[f"{name}_density"] = 1 - value.high
+        elif _is(value) or len(as_choices(value)) > 1:
+            found[name] = value.high if _is(value) else max(as_choices(value))
+    return found
+
+
 def _pick(trial: Asked, parameter: str, values: list[Any]) -> Any:
     return trial.suggest_categorical(parameter, values) if len(values) > 1 else values[0]
 

@@ -44,7 +44,11 @@ class Schedule(ABC):
         return self._curve((progress - self.start) / (self.end - self.start))
 
     def at(self, progress: float, final: float) -> float:
-        """The ratio at ``progress`` on the way to the ratio ``final``."""
+        """The ratio at ``progress`` on the way to the ratio ``final``, in [0, 1]."""
+        return final * self.fraction(progress)
+
+    def threshold(self, progress: float, final: float) -> float:
+        """The threshold at ``progress`` on the way to ``final``, 0 or more: by equal amounts."""
         return final * self.fraction(progress)
 
     @abstractmethod
@@ -91,7 +95,8 @@ class Geometric(Schedule):
     """The same share of what remains at each of ``steps`` equal steps, the first at start.
 
     Iterative magnitude pruning (Frankle & Carbin 2019, The lottery ticket hypothesis, section
-    2). ``fraction`` is the share of the steps made.
+    2). ``fraction`` is the share of the steps made. A threshold, which leaves no known share,
+    grows by the same amount at each step.
     """
 
     def at(self, progress: float, final: float) -> float:

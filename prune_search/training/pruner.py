@@ -91,7 +91,11 @@ class Pruner:
         """The ratio (criterion threshold: the threshold) of the first network in scope."""
         if self._schedule is None:
             return self._ratio or 0.0
-        return self._schedule.at(progress, next(iter(self.finals.values())))
+        return self._level(self._schedule, progress, next(iter(self.finals.values())))
+
+    def _level(self, schedule: Schedule, progress: float, final: float) -> float:
+        by_value = self._plan.threshold is not None
+        return (schedule.threshold if by_value else schedule.at)(progress, final)
 
     def blind(self, progress: float) -> bool:
         """Whether pruning is due whose criterion has seen no batch yet."""
@@ -116,7 +120,8 @@ class Pruner:
         new = dict(old)
         for name, final in self.finals.items():
             # What another network reads of a shared encoder's units is gone with them.
-            new |= self._select(name, self._schedule.at(progress, final), weights, evidence, new)
+            level = self._level(self._schedule, progress, final)
+            new |= self._select(name, level, weights, evidence, new)
         return self._install(new, old)
 
     def to_ratio(self, ratio: float) -> bool:

@@ -92,6 +92,15 @@ def test_an_error_names_its_field(
         schedule(name, start, end, steps)
 
 
+@settings(deadline=None)
+@given(st.sampled_from(sorted(SCHEDULES)), st.floats(0, 20), st.floats(0, 1.2), st.floats(0, 1.2))
+def test_thresholds_of_any_size_grow(name: str, final: float, one: float, other: float) -> None:
+    """Also above 1, where a ratio's powers would be complex numbers."""
+    chosen, early, late = schedule(name, 0.0, 0.8, 4), min(one, other), max(one, other)
+    assert 0 <= chosen.threshold(early, final) <= chosen.threshold(late, final) <= final
+    assert chosen.threshold(1.0, final) == final
+
+
 def test_schedules_are_values() -> None:
     assert schedule("cubic", 0.0, 1.0, 1) == schedule("cubic", 0.0, 1.0, 1)
     assert schedule("cubic", 0.0, 1.0, 1) != schedule("linear", 0.0, 1.0, 1)
