@@ -16,11 +16,11 @@ from prune_search.record import StudyFolder, StudyRecord, TrialRecord
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from tests.studies import BASELINE, STARTED, make_point, returned
 from tuners.beginnings import FROM, check_warm_start, grid, ranked, screened
+from tuners.creation import create
 from tuners.samplers import check_sampler, sampler
 from tuners.schedulers import scheduler
 from tuners.search import StudySearch
 from tuners.space import farthest
-from tuners.study import create
 
 LISTS = [
     "pruning.criterion=[magnitude, threshold]",

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 
 from prune_search import experiment_file
 from prune_search.record import StudyFolder
+from tests.faults.world import wait_for
 from tuners.optuna_study import states
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -60,16 +60,6 @@ def start(storage: Path, name: str, resume: bool = False) -> subprocess.Popen[st
 
 def points(folder: StudyFolder) -> list[Any]:
     return [p.model_dump(exclude=TIMING) for t in folder.trials() for p in t.points]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 200) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise TimeoutError
 
 
 @pytest.fixture
@@ -124,7 +114,7 @@ def test_kill_the_driver(
 ) -> None:
     folder = StudyFolder(storage, f"driver-{after}")
     driver = start(storage, folder.name)
-    wait_for(lambda: len(points(folder)) >= after)
+    assert wait_for(lambda: len(points(folder)) >= after, 200)
     family += descendants(driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
@@ -139,7 +129,7 @@ def test_kill_the_driver(
 def test_kill_a_trial(storage: Path, undisturbed: list[Any], family: list[psutil.Process]) -> None:
     folder = StudyFolder(storage, "trial")
     driver = start(storage, folder.name)
-    wait_for(lambda: len(points(folder)) >= 4)
+    assert wait_for(lambda: len(points(folder)) >= 4, 200)
     family += descendants(driver)
     (trial,) = trials(family)
     trial.send_signal(signal.SIGKILL)
@@ -153,7 +143,7 @@ def test_kill_everything(
 ) -> None:
     folder = StudyFolder(storage, "everything")
     driver = start(storage, folder.name)
-    wait_for(lambda: len(points(folder)) >= 4)
+    assert wait_for(lambda: len(points(folder)) >= 4, 200)
     family += descendants(driver)
     for process in [psutil.Process(driver.pid), *family]:
         if process.is_running():

@@ -11,7 +11,7 @@ from prune_search.errors import UserError
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
 from tests.studies import make_study, make_trial
-from tuners.study import fetch_study
+from tuners.creation import fetch_study
 
 
 @pytest.fixture

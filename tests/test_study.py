@@ -24,10 +24,11 @@ from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.rounds import TrialRounds
 from tests.studies import BASELINE
 from tuners.benchmark import wall_overhead
+from tuners.creation import create
 from tuners.optuna_study import states
 from tuners.progress import Progress
 from tuners.report import report
-from tuners.study import create, run
+from tuners.study import run
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -26,11 +26,12 @@ from prune_search.experiment import Experiment, Stopping
 from prune_search.mirror import Mirror
 from prune_search.record import StudyRecord
 from tuners.connection import connection
+from tuners.creation import create
 from tuners.progress import Progress
 from tuners.search import StudySearch
 from tuners.simulation import BASELINE, SimulatedTrial
 from tuners.stopping import Budget, EarlyStopping
-from tuners.study import concurrency, create, search, trial_resources
+from tuners.study import concurrency, search, trial_resources
 from tuners.tracking import Tracker, default_uri
 
 STRETCH = 100
@@ -86,8 +87,8 @@ def benchmark(
         report: told of each study, in a line.
 
     Raises:
-        UserError: as `tuners.study.create`; a trial has failed; MLflow has not got all within ten
-            minutes of the search's end.
+        UserError: as `tuners.creation.create`; a trial has failed; MLflow has not got all within
+            ten minutes of the search's end.
     """
     with _cluster(nodes) as address:
         resources = experiment.resources.model_copy(

@@ -227,9 +227,10 @@ def _finished(experiment: Experiment, name: str) -> StudyFolder:
     """The study of this name, run to its end if it isn't there yet."""
     from rich.console import Console
 
+    from tuners.creation import create
     from tuners.points import open_study, studies
     from tuners.progress import Progress
-    from tuners.study import create, run
+    from tuners.study import run
 
     if name in studies(experiment.storage):
         folder, known = open_study(experiment.storage, name)

@@ -55,7 +55,7 @@ def run(
     changes += [f"resources.address={json.dumps(address)}"] if address else []
     changes += [f"storage={json.dumps(storage)}"] if storage else []
     settings = experiment_file.load(experiment, changes, trust)
-    from tuners.study import create
+    from tuners.creation import create
 
     folder = create(settings, name, Path(experiment).stem)
     try:
@@ -84,7 +84,7 @@ def resume(
                 "--mirror: the checkpoints there are pickles, which run code of whoever made them;"
                 " if you trust them, say so by --trust-checkpoint"
             )
-        from tuners.study import fetch_study
+        from tuners.creation import fetch_study
 
         fetch_study(storage, name, mirror)
     folder, settings = opened(storage, name, trust)

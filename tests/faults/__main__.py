@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -32,13 +33,14 @@ def main() -> int:
         "--round-s", type=float, default=40.0, help="search.round_s: well above what a round takes."
     )
     given = parser.parse_args()
+    command = f"python -m tests.faults {shlex.join(sys.argv[1:])}".strip()
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         for found in run_all(Path(folder), given.brief, given.round_s, _say):
             outcomes += found
             if given.out is not None:
-                given.out.write_text(markdown(outcomes), encoding="utf-8")
-    print(markdown(outcomes))
+                given.out.write_text(markdown(outcomes, command), encoding="utf-8")
+    print(markdown(outcomes, command))
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 

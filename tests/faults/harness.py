@@ -23,6 +23,7 @@ from prune_search.record import StudyFolder
 from tests.faults.kinds import ROUNDS, Injection, Script, scripts
 from tests.faults.world import World, wait_for
 from tuners import study
+from tuners.creation import create
 from tuners.optuna_study import states
 from tuners.progress import Progress
 
@@ -124,7 +125,7 @@ class _Study:
         self._failed: BaseException | None = None
 
     def run(self) -> list[Outcome]:
-        self._folder = study.create(self._experiment, self._script.name, "")
+        self._folder = create(self._experiment, self._script.name, "")
         if self._script.injections and self._script.injections[0].kind == "driver killed":
             outcomes = self._killed_drivers()
         else:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _HEAD = """# Faults
 
 What became of studies that faults were injected into, on a Ray cluster of several nodes on one
-machine: written by `python -m tests.faults --out docs/faults.md`. A study is a few trials of
+machine: written by `{command}`. A study is a few trials of
 CartPole of five rounds each. Points are those that the study had when the fault was injected, and
 at its end. A point is lost when it isn't there at the end as it was then, to the time at which it
 was measured; doubled when the study or MLflow has it twice (or MLflow hasn't got it). The front is
@@ -23,8 +23,8 @@ with the same seed that nothing happened to.
 """
 
 
-def markdown(outcomes: Sequence[Outcome]) -> str:
-    """All of it as a document."""
+def markdown(outcomes: Sequence[Outcome], command: str) -> str:
+    """All of it as a document, which names the command that has made it."""
     rows = [
         f"| {o.injection.kind} | {o.injection.moment} | {_told(o.told)} | {o.before} → {o.after} |"
         f" {o.lost} | {o.doubled} | {'yes' if o.equal else '**no**'} |"
@@ -37,7 +37,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         f" and told. Lost points: {sum(o.lost for o in outcomes)}. Doubled points:"
         f" {sum(o.doubled for o in outcomes)}.\n"
     )
-    return _HEAD + "\n".join(rows) + "\n" + total
+    return _HEAD.replace("{command}", command) + "\n".join(rows) + "\n" + total
 
 
 def _told(lines: Sequence[str]) -> str:

@@ -1,0 +1,101 @@
+"""How a study's folder comes about: made from an experiment, or brought from another machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from prune_search import experiment_file
+from prune_search.errors import UserError, one_line
+from prune_search.experiment import Experiment
+from prune_search.mirror import Mirror
+from prune_search.record import StudyFolder, StudyRecord, storage_path
+from prune_search.training.validate import check
+from prune_search.trust import pickles
+from tuners.beginnings import check_warm_start
+from tuners.connection import reachable
+from tuners.samplers import check_sampler
+from tuners.schedulers import scheduler
+from tuners.search import SNAPSHOT
+from tuners.store import check_user
+
+
+def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
+    """A new study's folder, once everything that can be checked without training is in order.
+
+    Args:
+        experiment: what to study.
+        name: the study's name; when None, `stem`, with a number if that is taken.
+        stem: the preset's name or the file's stem.
+
+    Raises:
+        UserError: the name is taken, the storage cannot be written, the tracking server refuses
+            the user, the experiment cannot work, or names pickles that nobody said are to be
+            trusted.
+    """
+    storage = storage_path(experiment.storage)
+    _writable(storage)
+    StudyFolder(storage, stem if name is None else name)  # refuses what is no name, first of all
+    mirror = Mirror(storage, experiment.mirror)
+    mirror.check()
+    if experiment.resources.address:
+        reachable(experiment.resources.address)
+    check_user(experiment.tracking.uri or "")
+    check_sampler(experiment)
+    scheduler(experiment)  # refuses what it has no option for
+    check(experiment)
+    check_warm_start(experiment)
+    if name is None:
+        taken = {path.name for path in storage.iterdir()}
+        names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
+        name = next(free for free in names if free not in taken)
+    folder = StudyFolder(storage, name)
+    try:
+        folder.path.mkdir()
+    except FileExistsError:
+        raise UserError(
+            f"name: study {name!r} exists in {storage}; go on with it by"
+            f" 'prune-search resume {name}', or give another --name"
+        ) from None
+    folder.experiment_file.write_text(experiment_file.dump(experiment), encoding="utf-8")
+    record = StudyRecord(name=name, started=time.time(), trusted=pickles(experiment))
+    folder.write_study(record)
+    mirror.push(folder.experiment_file)
+    return folder
+
+
+def fetch_study(storage: str, name: str, uri: str) -> None:
+    """Brings a study that another machine drove into a storage folder, so that it can go on here.
+
+    Raises:
+        UserError: no such store, or no such study in it.
+    """
+    folder, mirror = StudyFolder(storage, name), Mirror(storage, uri)
+    try:
+        mirror.pull_records(folder.path)
+    except OSError as error:
+        raise UserError(f"mirror: {uri!r} cannot be read: {one_line(error)}") from None
+    if not folder.experiment_file.is_file():
+        raise UserError(f"name: no study {name!r} in {uri!r}")
+    # Its records name the dense policy by where it lay.
+    lay = experiment_file.parse(experiment_file.read(folder.experiment_file)).storage
+    if storage_path(lay) != folder.path.parent:
+        shutil.rmtree(folder.path)
+        raise UserError(f"storage: the study's is {lay!r} on every node; give --storage {lay}")
+    snapshot = folder.path / SNAPSHOT
+    if snapshot.is_file():
+        snapshot.replace(folder.path / "optuna.db")
+
+
+def _writable(storage: Path) -> None:
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        probe = storage / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"storage: cannot write to {str(storage)!r}: {error.strerror or error}"
+        ) from None
