@@ -128,7 +128,7 @@ class Progress:
 
     def _line(self, text: str) -> None:
         if not self._quiet:
-            stamp = _clock(time.monotonic() - self._began)
+            stamp = clock(time.monotonic() - self._began)
             self._console.print(f"\\[{stamp}] {text}", highlight=False, soft_wrap=True)
 
     def _take(self, record: TrialRecord) -> TrialRecord | None:
@@ -166,11 +166,11 @@ class Progress:
             estimates.append(max(0.0, open_steps) * elapsed / done)
         if search.time_s is not None:
             estimates.append(max(0.0, search.time_s - elapsed))
-        return _clock(min(estimates)) if estimates else "?"
+        return clock(min(estimates)) if estimates else "?"
 
     def _view(self) -> RenderableType:
         head = Text(f"{self._name}  ", style="bold")
-        head.append(f"{_clock(time.monotonic() - self._began)}  {self._stage}", style="cyan")
+        head.append(f"{clock(time.monotonic() - self._began)}  {self._stage}", style="cyan")
         parts: list[RenderableType] = [head]
         if self._detail:
             parts.append(Text(self._detail))
@@ -218,7 +218,8 @@ def _thousands(steps: float) -> str:
     return f"{steps / 1e6:.2f}M" if steps >= 1e6 else f"{steps / 1e3:.0f}k"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """`4:05` or `1:04:05`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

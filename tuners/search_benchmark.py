@@ -21,6 +21,7 @@ from prune_search.pareto import area, hypervolume_curve
 from prune_search.pruning import Pruning
 from prune_search.record import StudyFolder
 from prune_search.searchable import highest, lowest
+from tuners.progress import clock
 
 DEFAULT = "default"
 OTHERS = ("random", "grid")
@@ -65,7 +66,9 @@ class Ratio:
 class Result:
     preset: str
     env_steps: int
-    """Of each study."""
+    """Of each study, without its baseline's."""
+    baseline_env_steps: int
+    """Of the baseline, which the grid only needs as a measure."""
     outcomes: list[Outcome]
 
     def arm(self, name: str) -> list[Outcome]:
@@ -88,6 +91,7 @@ class Result:
         return {
             "preset": self.preset,
             "env_steps": self.env_steps,
+            "baseline_env_steps": self.baseline_env_steps,
             "ratios": ratios,
             "studies": [asdict(outcome) for outcome in self.outcomes],
         }
@@ -166,17 +170,21 @@ def benchmark(
         for seed in seeds
         for name, settings in arms(experiment, seed, env_steps).items()
     ]
-    outcomes = []
+    outcomes: list[Outcome] = []
+    seconds = 0.0
     for number, (name, seed, settings) in enumerate(planned, start=1):
         study = f"benchmark-{preset}-{name}-{env_steps}-{seed}"
         folder = _finished(settings, study)
         found = _outcome(folder, name, seed, env_steps)
         outcomes.append(found)
+        record = folder.study()
+        seconds += record.wall_s if record else 0.0
+        left = clock(seconds / number * (len(planned) - number))
         report(
             f"{number}/{len(planned)} {study}: hypervolume {found.hypervolume:.4f} in"
-            f" {found.env_steps:,} env steps, {found.trials} trials"
+            f" {found.env_steps:,} env steps, {found.trials} trials; at most {left} left"
         )
-    return Result(preset, env_steps, outcomes)
+    return Result(preset, env_steps, experiment.baseline.env_steps, outcomes)
 
 
 def speed(curves: Sequence[Curve], targets: Sequence[float], env_steps: int) -> Ratio:
