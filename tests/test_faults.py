@@ -1,4 +1,4 @@
-"""kill -9 of the driver, of a trial, of everything: resume completes the study, nothing doubled."""
+"""kill -9 of the driver and of everything: resume completes the study, nothing doubled."""
 
 from __future__ import annotations
 
@@ -108,13 +108,12 @@ def check(folder: StudyFolder, undisturbed: list[Any]) -> None:
     assert final is not None and final.points
 
 
-@pytest.mark.parametrize("after", [1, 7])
 def test_kill_the_driver(
-    storage: Path, undisturbed: list[Any], family: list[psutil.Process], after: int
+    storage: Path, undisturbed: list[Any], family: list[psutil.Process]
 ) -> None:
-    folder = StudyFolder(storage, f"driver-{after}")
+    folder = StudyFolder(storage, "driver")
     driver = start(storage, folder.name)
-    assert wait_for(lambda: len(points(folder)) >= after, 200)
+    assert wait_for(lambda: len(points(folder)) >= 1, 200)
     family += descendants(driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
@@ -123,18 +122,6 @@ def test_kill_the_driver(
     assert not any(process.is_running() for process in trials(family))
     out, _ = start(storage, folder.name, resume=True).communicate(timeout=300)
     assert "Traceback" not in out, out
-    check(folder, undisturbed)
-
-
-def test_kill_a_trial(storage: Path, undisturbed: list[Any], family: list[psutil.Process]) -> None:
-    folder = StudyFolder(storage, "trial")
-    driver = start(storage, folder.name)
-    assert wait_for(lambda: len(points(folder)) >= 4, 200)
-    family += descendants(driver)
-    (trial,) = trials(family)
-    trial.send_signal(signal.SIGKILL)
-    out, _ = driver.communicate(timeout=300)
-    assert driver.returncode == 0 and "t01 failed and goes on" in out, out
     check(folder, undisturbed)
 
 

@@ -32,11 +32,15 @@ def main() -> int:
     parser.add_argument(
         "--round-s", type=float, default=40.0, help="search.round_s: well above what a round takes."
     )
+    parser.add_argument(
+        "--study", action="append", default=[], help="This study alone; may be repeated."
+    )
     given = parser.parse_args()
+    only = ["undisturbed", *given.study] if given.study else []
     command = f"python -m tests.faults {shlex.join(sys.argv[1:])}".strip()
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        for found in run_all(Path(folder), given.brief, given.round_s, _say):
+        for found in run_all(Path(folder), given.brief, given.round_s, _say, only):
             outcomes += found
             if given.out is not None:
                 given.out.write_text(markdown(outcomes, command), encoding="utf-8")

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,11 @@ class Heard(Progress):
 
 
 def run_all(
-    folder: Path, brief: bool, round_s: float, say: Callable[[str], None]
+    folder: Path,
+    brief: bool,
+    round_s: float,
+    say: Callable[[str], None],
+    only: Sequence[str] = (),
 ) -> Iterator[list[Outcome]]:
     """Runs everything, one study after another, on one cluster; what became of each.
 
@@ -86,6 +90,7 @@ def run_all(
         brief: one injection of each kind.
         round_s: `search.round_s`, well above what a round takes here.
         say: gets lines of progress.
+        only: names of studies; all where there is none.
     """
     import ray
 
@@ -93,7 +98,8 @@ def run_all(
     try:
         ray.init(address=world.cluster.address, log_to_driver=False, logging_level="CRITICAL")
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        for script in scripts(brief, world.mounted):
+        chosen = [one for one in scripts(brief, world.mounted) if not only or one.name in only]
+        for script in chosen:
             begun = time.monotonic()
             found = _Study(world, script, round_s, say).run()
             say(f"{script.name}: {len(found)} injections, {time.monotonic() - begun:.0f} s")
