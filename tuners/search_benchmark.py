@@ -41,6 +41,8 @@ class Outcome:
     env_steps: int
     """That its trials sampled."""
     trials: int
+    env_steps_saved: int
+    """That stopped trials left of their budgets."""
     curve: Curve
     """(env steps, hypervolume), up to the benchmark's env steps."""
     hypervolume: float
@@ -60,6 +62,14 @@ class Ratio:
     """95 % bootstrap interval of the median, seeds of both arms drawn anew."""
     reached: float
     """Share of the pairs in which it is reached."""
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.median:.2f} (95 % interval {low:.2f} to {high:.2f}; quartiles"
+            f" {self.quartiles[0]:.2f} to {self.quartiles[1]:.2f}; reached in"
+            f" {self.reached:.0%} of the pairs)"
+        )
 
 
 @dataclass(frozen=True)
@@ -274,6 +284,9 @@ def _outcome(folder: StudyFolder, arm: str, seed: int, env_steps: int) -> Outcom
         study=folder.name,
         env_steps=sum(trial.env_steps for trial in trials),
         trials=len(trials),
+        env_steps_saved=sum(
+            trial.plan.env_steps - trial.env_steps for trial in trials if trial.state == "stopped"
+        ),
         curve=curve,
         hypervolume=value_at(curve, env_steps),
         final_hypervolume=area(unseen),

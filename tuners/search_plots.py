@@ -57,17 +57,22 @@ def importances_figure(importances: Mapping[str, float], title: str = "") -> Fig
 
 
 def benchmark_figure(
-    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]], env_steps: int
+    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]],
+    env_steps: int,
+    title: str = "",
+    notes: Sequence[str] = (),
 ) -> Figure:
     """Hypervolume over env steps of several searches: the median over seeds, and the quartiles.
 
     Args:
         curves: by the search's name, a curve for each seed; may be empty.
         env_steps: up to which it is drawn.
+        title: above the picture.
+        notes: lines below it.
     """
     import numpy as np
 
-    figure = _figure(4.5)
+    figure = _figure(4.5 + 0.2 * len(notes))
     axes = figure.add_subplot()
     at = np.linspace(0, env_steps, 400)
     for (name, each), color in zip(curves.items(), (_LINE, "#0f766e", _BAR), strict=False):
@@ -78,9 +83,12 @@ def benchmark_figure(
         axes.plot(at, middle, color=color, lw=2, label=f"{name} ({len(each)} seeds)")
         axes.fill_between(at, low, high, color=color, alpha=0.15, lw=0)
     axes.set_xlim(0, env_steps)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("env steps of all trials")
+    # What tells searches apart happens near the top.
+    ends = [[max((v for _, v in one), default=0.0) for one in each] for each in curves.values()]
+    axes.set_ylim(bottom=0.8 * min((min(each, default=0.0) for each in ends), default=0.0))
+    axes.set_xlabel("\n".join(["env steps of all trials", *notes]))
     axes.set_ylabel("hypervolume of the front")
+    axes.set_title(title, loc="left", fontsize=12)
     axes.grid(color="#e5e7eb", lw=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
