@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -41,4 +42,5 @@ def markdown(outcomes: Sequence[Outcome], command: str) -> str:
 
 
 def _told(lines: Sequence[str]) -> str:
-    return "<br>".join(line.replace("|", "\\|") for line in lines) or "**nothing**"
+    shorter = (re.sub(r"\S*/faults-\w+/", ".../", line) for line in lines)
+    return "<br>".join(line.replace("|", "\\|") for line in shorter) or "**nothing**"
