@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import chain, islice
@@ -58,6 +59,7 @@ class StudySearch(OptunaSearch):
         self._experiment, self._folder = experiment, folder
         self._mirror = Mirror(folder.path.parent, experiment.mirror)
         self._layers, self._tell = layers, tell
+        self._lasted: dict[int, bool] = {}
         objectives = list(experiment.search.objectives)
         super().__init__(
             space=self._define,
@@ -143,16 +145,22 @@ class StudySearch(OptunaSearch):
             self._ot_study.enqueue_trial(self._planned[begun])
             return
         seeds = self._experiment.search.seeds
-        for trial in own if seeds > 1 and self._experiment.search.sampler != "grid" else ():
-            seen = sum(trial.params == other.params for other in own)
-            if trial.state is TrialState.COMPLETE and seen < seeds and self._lasted(trial.number):
+        if seeds == 1 or self._experiment.search.sampler == "grid":
+            return
+        seen = Counter(_key(trial) for trial in own)
+        for trial in own:
+            if trial.state is not TrialState.COMPLETE or seen[_key(trial)] >= seeds:
+                continue
+            if self._has_lasted(trial.number):
                 self._ot_study.enqueue_trial(trial.params, user_attrs={REPEAT: trial.number})
                 return
 
-    def _lasted(self, number: int) -> bool:
-        """Whether a trial has used its budget, and did not collapse before."""
-        record = self._folder.trial(number)
-        return record is not None and record.lasted
+    def _has_lasted(self, number: int) -> bool:
+        """Whether a complete trial has used its budget, and did not collapse before."""
+        if number not in self._lasted:
+            record = self._folder.trial(number)
+            self._lasted[number] = record is not None and record.lasted
+        return self._lasted[number]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         report = super().on_trial_result
@@ -219,6 +227,11 @@ class StudySearch(OptunaSearch):
                 asked.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
                 self._tell(f"Optuna's database is locked; the search waits for {database}")
+
+
+def _key(trial: FrozenTrial) -> tuple[tuple[str, Any], ...]:
+    """The same for all seeds of a plan."""
+    return tuple(sorted(trial.params.items()))
 
 
 def snapshot(folder: StudyFolder) -> Path:
