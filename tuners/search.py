@@ -32,6 +32,8 @@ from tuners.space import farthest, parameters, suggest
 T = TypeVar("T")
 
 SNAPSHOT = "optuna-snapshot.db"
+PLANNED = "planned"
+"""Optuna's user attribute of a study: the parameters of the trials that it begins with."""
 REPEAT = "repeats"
 """Optuna's user attribute of a trial that runs another's plan again: that one's number."""
 _PATIENCE_S = 3.0  # of waiting for the database, before the user is told
@@ -70,7 +72,7 @@ class StudySearch(OptunaSearch):
             storage=storage(folder, LOCKED_S),
         )
         self._learn()
-        self._planned = self._plan([*experiment.search.first, *screened])
+        self._planned = self._begin([*experiment.search.first, *screened])
         is_grid = experiment.search.sampler == "grid"
         self.trials = len(self._planned) if is_grid else experiment.search.trials
         """That the study has in all: as many as asked for, or as the grid has."""
@@ -98,8 +100,15 @@ class StudySearch(OptunaSearch):
                 if earlier.user_attrs[FROM] not in known:
                     self._ot_study.add_trial(earlier)
 
+    def _begin(self, first: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Parameters of the trials that the study begins with, as its first driver had them."""
+        known: list[dict[str, Any]] | None = self._ot_study.user_attrs.get(PLANNED)
+        if known is None:
+            known = self._plan(first)
+            self._ot_study.set_user_attr(PLANNED, known)
+        return known
+
     def _plan(self, first: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Parameters of the trials that the study begins with."""
         search, pruning = self._experiment.search, self._experiment.pruning
         planned = [parameters(given, pruning) for given in first]
         if search.sampler == "grid":
