@@ -88,7 +88,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     code, text = run("--out", "found.json")
     assert code == 0, text
     assert "3/3 benchmark-tiny-grid-1100-0: hypervolume" in text
-    assert "the default has random's hypervolume" in text and "has grid's hypervolume" in text
+    assert "the hypervolume of random / random's" in text and "of grid / grid's" in text
     found = json.loads(Path("found.json").read_text())
     assert Path("found.png").stat().st_size > 5_000
     assert [one["arm"] for one in found["studies"]] == ["default", "random", "grid"]

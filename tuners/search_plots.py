@@ -72,7 +72,7 @@ def benchmark_figure(
     """
     import numpy as np
 
-    figure = _figure(4.5 + 0.2 * len(notes))
+    figure = _figure(4.5 + 0.15 * len(notes))
     axes = figure.add_subplot()
     at = np.linspace(0, env_steps, 400)
     for (name, each), color in zip(curves.items(), (_LINE, "#0f766e", _BAR), strict=False):
@@ -86,7 +86,9 @@ def benchmark_figure(
     # What tells searches apart happens near the top.
     ends = [[max((v for _, v in one), default=0.0) for one in each] for each in curves.values()]
     axes.set_ylim(bottom=0.8 * min((min(each, default=0.0) for each in ends), default=0.0))
-    axes.set_xlabel("\n".join(["env steps of all trials", *notes]))
+    axes.set_xlabel("env steps of all trials")
+    if notes:
+        figure.supxlabel("\n".join(notes), fontsize=8)
     axes.set_ylabel("hypervolume of the front")
     axes.set_title(title, loc="left", fontsize=12)
     axes.grid(color="#e5e7eb", lw=0.7)

@@ -162,7 +162,7 @@ def benchmark_search(
         sys.exit(130)
     curves = {name: [one.curve for one in found.arm(name)] for name in (DEFAULT, *OTHERS)}
     ratios = [
-        f"env steps until the default has {name}'s hypervolume / {name}'s: {found.ratio(name)}"
+        f"env steps until it has the hypervolume of {name} / {name}'s: {found.ratio(name)}"
         for name in OTHERS
     ]
     title = f"{settings.environment.id}: the default search, random search, a grid by hand"
