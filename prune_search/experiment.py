@@ -172,9 +172,10 @@ class Search(Section):
     and granularity prunes each layer of the baseline alone, and those that cost the least return
     come first."""
     farthest: NaturalInt = 4
-    """Trials to begin with after those whose ratio or threshold is the highest that is searched,
-    all else being the sampler's: on its way there a trial measures all that is less sparse, so
-    that these soonest show where policies break."""
+    """Trials to begin with after those that find out how far policies can be pruned, all but the
+    ratio and threshold being the sampler's. They aim at the highest that may be searched; once one
+    has broken there, halfway (by the density's logarithm) between that and the highest that held
+    `retention`. On its way a trial measures all that is less sparse."""
     warm_start: list[str] = []
     """Earlier studies in the same storage, of the same baseline and evaluation: the sampler learns
     from those of their complete trials that this study could have had itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 from prune_search.errors import UserError
 from prune_search.experiment_file import dump
 from prune_search.pareto import objectives
-from prune_search.pruning import Pruning
+from prune_search.pruning import Plan, Pruning
 from prune_search.record import StudyFolder, StudyRecord, TrialRecord
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
-from tests.studies import BASELINE, STARTED, make_point, returned
-from tuners.beginnings import FROM, check_warm_start, grid, ranked, screened
+from tests.studies import BASELINE, STARTED, make_plan, make_point, returned
+from tuners.beginnings import FROM, check_warm_start, grid, halfway, ranked, screened
 from tuners.creation import create
 from tuners.samplers import check_sampler, sampler
 from tuners.schedulers import scheduler
@@ -251,21 +252,56 @@ def test_a_screening_measures_every_criterion_once(
     assert screened(experiment, folder, baseline) == found
 
 
+def space(**fields: Any) -> Pruning:
+    return Pruning.model_validate({"threshold": 1.0, **fields})
+
+
 @pytest.mark.parametrize(
-    ("space", "limits"),
+    ("pruning", "limits"),
     [
-        ({"ratio": {"low": 0.5, "high": 0.9, "log": True}}, {"ratio_density": 0.1}),
-        ({"ratio": {"low": 0.5, "high": 0.9}}, {"ratio": 0.9}),
-        ({"ratio": [0.7, 0.95, 0.3]}, {"ratio": 0.95}),
-        ({"ratio": 0.7}, {}),
-        (
-            {"ratio": 0.7, "threshold": {"low": 0.1, "high": 2.0, "log": True}},
-            {"threshold": 2.0},
-        ),
+        (space(ratio={"low": 0.5, "high": 0.9, "log": True}), {"ratio": 0.9}),
+        (space(ratio=[0.7, 0.95, 0.3]), {"ratio": 0.95}),
+        (space(ratio=0.7), {}),
+        (space(ratio=0.7, threshold={"low": 0.1, "high": 2.0, "log": True}), {"threshold": 2.0}),
     ],
 )
-def test_the_farthest_there_is(space: dict[str, Any], limits: dict[str, float]) -> None:
-    assert farthest(Pruning.model_validate({"threshold": 1.0, **space})) == pytest.approx(limits)
+def test_the_farthest_there_is(pruning: Pruning, limits: dict[str, float]) -> None:
+    assert farthest(pruning) == limits
+    assert halfway([], pruning, 0.95) == (limits or None)
+
+
+def gone(*rounds: tuple[float, float], state: str = "complete", **fields: Any) -> TrialRecord:
+    """A trial with (target, retention) of its rounds, which aims at 0.99."""
+    points = [
+        make_point(0, at, target, BASELINE.return_at(retention))
+        for at, (target, retention) in enumerate(rounds)
+    ]
+    aim = make_plan(0, 0.99).model_copy(update={"scope": "actor", **fields})
+    return TrialRecord(number=0, plan=aim, state=state, started=0.0, points=points)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([gone((0.6, 1.0), (0.9, 1.0), state="running")], 0.99),  # on its way
+        ([gone((0.6, 1.0), (0.99, 0.97))], 0.99),  # held
+        ([gone((0.6, 1.0), (0.99, 0.9)), gone((0.8, 0.9), (0.99, 0.95))], 0.99),
+        ([gone((0.6, 1.0), (0.9, 1.0), (0.99, 0.3))], 1 - (0.1 * 0.01) ** 0.5),
+        ([gone((0.9, 1.0), (0.99, 0.3), state="running")], 1 - (0.1 * 0.01) ** 0.5),
+        ([gone((0.96, 1.0), (0.97, 0.1))], 1 - (0.04 * 0.01) ** 0.5),  # collapsed on its way
+        ([gone((0.96, 0.5), (0.99, 0.1))], 1 - (0.5 * 0.01) ** 0.5),  # nothing held
+        ([gone((0.9, 1.0), (0.99, 0.3)), gone((0.99, 1.0), scope="critic")], 1 - 0.001**0.5),
+        ([gone((0.9, 1.0), (0.99, 0.3)), gone((2.0, 1.0), ratio=None)], 1 - 0.001**0.5),
+    ],
+)
+def test_the_break_is_looked_for_by_halves(trials: list[TrialRecord], expected: float) -> None:
+    ranged = space(ratio={"low": 0.5, "high": 0.99, "log": True})
+    found = halfway(trials, ranged, 0.95)
+    assert found is not None and found["ratio"] == pytest.approx(expected)
+    choices = [0.5, 0.91, 0.95, 0.98, 0.99]
+    listed = space(ratio=choices)
+    nearest = min(choices, key=lambda one: abs(math.log((1 - one) / (1 - expected))))
+    assert halfway(trials, listed, 0.95) == {"ratio": nearest}
 
 
 def test_a_study_begins_with_the_farthest(tiny: Any, tmp_path: Path) -> None:
@@ -274,19 +310,26 @@ def test_a_study_begins_with_the_farthest(tiny: Any, tmp_path: Path) -> None:
         "search.first=[{ratio: 0.6, criterion: magnitude}]",
         "search.trials=12",
         "search.farthest=3",
+        "pruning.criterion=[magnitude, saliency]",
         "pruning.ratio={low: 0.5, high: 0.9, log: true}",
-        "pruning.threshold={low: 0.1, high: 2}",
         "pruning.allocation=uniform",
     )
     folder = StudyFolder(tmp_path, "study")
     folder.path.mkdir()
-    reached = []
+    ratios = []
     for number in range(12):
         searcher = StudySearch(experiment, folder)
         config = searcher.suggest(f"a{number}")
         assert config is not None and config["number"] == number
-        plan = config["plan"]
-        reached.append(plan["ratio"] == pytest.approx(0.9) or plan["threshold"] == 2)
+        ratios.append(config["plan"]["ratio"])
+        # Nothing is kept above 0.8.
+        points = [make_point(number, 1, 0.8, 500), make_point(number, 2, ratios[-1], 100)]
+        plan = Plan.model_validate(config["plan"])
+        folder.write_trial(
+            TrialRecord(number=number, plan=plan, state="complete", started=0, points=points)
+        )
         figures = {"retention": 1.0, "compression": float(number)}
         searcher.on_trial_complete(f"a{number}", figures)
-    assert reached[:4] == [False, True, True, True] and not all(reached[4:])
+    middle = 1 - (0.2 * 0.1) ** 0.5
+    assert ratios[:4] == pytest.approx([0.6, 0.9, middle, middle])
+    assert len(set(ratios[3:])) > 4

@@ -15,13 +15,14 @@ from prune_search.errors import UserError
 from prune_search.experiment import Experiment
 from prune_search.pareto import objectives, violations
 from prune_search.pruning import Plan, Pruning, combinations
-from prune_search.record import BaselineRecord, StudyFolder
+from prune_search.record import BaselineRecord, StudyFolder, TrialRecord
+from prune_search.searchable import lowest
 from prune_search.sensitivity import SensitivityRecord
 from prune_search.training.baseline import baseline_key
 from prune_search.training.sensitivity import sensitivity_of
 from prune_search.training.single_layers import check_measurable
 from tuners.points import open_study
-from tuners.space import suggest
+from tuners.space import farthest, nearest, suggest
 
 FROM = "from"
 """Optuna's user attribute of a trial that another study has measured: `study/t03`."""
@@ -81,6 +82,38 @@ def ranked(records: Sequence[SensitivityRecord], pruning: Pruning) -> list[dict[
         possible = [one for one in combinations(pruning) if measured.items() <= one.items()]
         found.append(measured if possible else pair)
     return found
+
+
+def halfway(
+    trials: Sequence[TrialRecord], pruning: Pruning, retention: float
+) -> dict[str, float] | None:
+    """The ratio and the threshold that a trial aims at which is to find where policies break.
+
+    The highest that may be searched, until a trial has gone so far. From then on, unless it held,
+    the ratio halfway between the highest that a point has held and the highest there is, by the
+    logarithm of the density: a search by bisection, each time by other means.
+
+    Args:
+        trials: of the study so far.
+        retention: that holds.
+
+    Returns:
+        By field of `pruning`; None where neither is open.
+    """
+    limits = farthest(pruning)
+    if "ratio" not in limits:
+        return limits or None
+    end = limits["ratio"] * (1 - 1e-9)
+    asked = [t for t in trials if t.plan.ratio is not None and t.plan.scope != "critic"]
+    points = [point for trial in asked for point in trial.points]
+    held = [point.target for point in points if point.retention >= retention]
+    best = max([lowest(pruning.ratio), *held])
+    arrived = any(point.target >= end for point in points)
+    gave_up = any(trial.ended and (trial.plan.ratio or 0.0) >= end for trial in asked)
+    if best < end and (arrived or gave_up):
+        middle = 1 - math.sqrt((1 - best) * (1 - limits["ratio"]))
+        limits["ratio"] = nearest("ratio", middle, pruning)
+    return limits
 
 
 def check_warm_start(experiment: Experiment) -> None:

@@ -24,7 +24,7 @@ from prune_search.experiment import MINIMISED, Experiment
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
 from prune_search.room import with_room
-from tuners.beginnings import FROM, grid, observed
+from tuners.beginnings import FROM, grid, halfway, observed
 from tuners.optuna_study import LOCKED_S, storage
 from tuners.samplers import sampler
 from tuners.space import farthest, parameters, suggest
@@ -100,23 +100,26 @@ class StudySearch(OptunaSearch):
                 if earlier.user_attrs[FROM] not in known:
                     self._ot_study.add_trial(earlier)
 
-    def _begin(self, first: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Parameters of the trials that the study begins with, as its first driver had them."""
-        known: list[dict[str, Any]] | None = self._ot_study.user_attrs.get(PLANNED)
+    def _begin(self, first: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        """Parameters of the trials that the study begins with, as its first driver had them.
+
+        None for one that goes as far as those before it suggest.
+        """
+        known: list[dict[str, Any] | None] | None = self._ot_study.user_attrs.get(PLANNED)
         if known is None:
             known = self._plan(first)
             self._ot_study.set_user_attr(PLANNED, known)
         return known
 
-    def _plan(self, first: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _plan(self, first: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
         search, pruning = self._experiment.search, self._experiment.pruning
         planned = [parameters(given, pruning) for given in first]
         if search.sampler == "grid":
             every = chain(planned, grid(pruning))
             repeated = (chosen for chosen in every for _ in range(search.seeds))
             return list(islice(repeated, search.trials))
-        limits = farthest(pruning)
-        return [*planned, *([limits] * search.farthest if limits else [])][: search.trials]
+        open_end = [None] * (search.farthest if farthest(pruning) else 0)
+        return [*planned, *open_end][: search.trials]
 
     def _define(self, trial: Any) -> dict[str, Any]:
         plan = suggest(trial, self._experiment.pruning, self._layers)
@@ -151,7 +154,12 @@ class StudySearch(OptunaSearch):
             return  # an earlier driver was killed before it took it
         begun = sum(REPEAT not in trial.user_attrs for trial in own)
         if begun < len(self._planned):
-            self._ot_study.enqueue_trial(self._planned[begun])
+            search, pruning = self._experiment.search, self._experiment.pruning
+            chosen = self._planned[begun]
+            if chosen is None:
+                aims = halfway(self._folder.trials(), pruning, search.retention)
+                chosen = parameters(aims or {}, pruning)
+            self._ot_study.enqueue_trial(chosen)
             return
         seeds = self._experiment.search.seeds
         if seeds == 1 or self._experiment.search.sampler == "grid":
