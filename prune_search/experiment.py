@@ -171,11 +171,12 @@ class Search(Section):
     """Trials to begin with after those, chosen by a screening that trains nothing: every criterion
     and granularity prunes each layer of the baseline alone, and those that cost the least return
     come first."""
-    farthest: NaturalInt = 4
-    """Trials to begin with after those that find out how far policies can be pruned, all but the
-    ratio and threshold being the sampler's. They aim at the highest that may be searched; once one
-    has broken there, halfway (by the density's logarithm) between that and the highest that held
-    `retention`. On its way a trial measures all that is less sparse."""
+    probes: NaturalInt = 4
+    """Trials to begin with after those that find out how far policies can be pruned, by strategies
+    that have done well in the literature where they may be searched. They aim at the highest ratio
+    that may be searched; once one has broken there, halfway (by the density's logarithm) between
+    that and the highest that held `retention`. On its way a trial measures all that is less
+    sparse."""
     warm_start: list[str] = []
     """Earlier studies in the same storage, of the same baseline and evaluation: the sampler learns
     from those of their complete trials that this study could have had itself."""

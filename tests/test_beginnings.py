@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ from prune_search.pruning import Plan, Pruning
 from prune_search.record import StudyFolder, StudyRecord, TrialRecord
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from tests.studies import BASELINE, STARTED, make_plan, make_point, returned
-from tuners.beginnings import FROM, check_warm_start, grid, halfway, ranked, screened
+from tuners.beginnings import FROM, check_warm_start, grid, probe, ranked, screened
 from tuners.creation import create
 from tuners.samplers import check_sampler, sampler
 from tuners.schedulers import scheduler
 from tuners.search import StudySearch
-from tuners.space import farthest
 
 LISTS = [
     "pruning.criterion=[magnitude, threshold]",
@@ -256,8 +254,13 @@ def space(**fields: Any) -> Pruning:
     return Pruning.model_validate({"threshold": 1.0, **fields})
 
 
+def aims(trials: list[TrialRecord], pruning: Pruning) -> dict[str, float]:
+    found = probe(0, trials, pruning, 0.95)
+    return {name: found[name] for name in ("ratio", "threshold") if name in found}
+
+
 @pytest.mark.parametrize(
-    ("pruning", "limits"),
+    ("pruning", "expected"),
     [
         (space(ratio={"low": 0.5, "high": 0.9, "log": True}), {"ratio": 0.9}),
         (space(ratio=[0.7, 0.95, 0.3]), {"ratio": 0.95}),
@@ -265,15 +268,28 @@ def space(**fields: Any) -> Pruning:
         (space(ratio=0.7, threshold={"low": 0.1, "high": 2.0, "log": True}), {"threshold": 2.0}),
     ],
 )
-def test_the_farthest_there_is(pruning: Pruning, limits: dict[str, float]) -> None:
-    assert farthest(pruning) == limits
-    assert halfway([], pruning, 0.95) == (limits or None)
+def test_probes_aim_as_far_as_may_be(pruning: Pruning, expected: dict[str, float]) -> None:
+    assert aims([], pruning) == expected
+
+
+def test_probes_take_what_has_done_well_where_they_may() -> None:
+    wide = space(granularity=["weight", "2:4"], criterion=["magnitude", "saliency", "threshold"])
+    found = [probe(number, [], wide, 0.95) for number in range(5)]
+    assert [one["granularity"] for one in found] == ["weight", "2:4", "weight", "2:4", "weight"]
+    assert [one["criterion"] for one in found[:4]] == [
+        *("magnitude", "saliency", "saliency", "magnitude"),
+    ]
+    assert found[0]["schedule"] == "geometric" and found[0]["allocation"] == "erk"
+    narrow = space(criterion=["random", "gradient"], schedule=["linear"], allocation=["lamp"])
+    assert set(probe(0, [], narrow, 0.95)) == {"granularity", "ratio"}
+    units = space(granularity="neuron", criterion=["dormant"], allocation=["erk", "uniform"])
+    assert "criterion" not in probe(0, [], units, 0.95)
 
 
 def gone(*rounds: tuple[float, float], state: str = "complete", **fields: Any) -> TrialRecord:
     """A trial with (target, retention) of its rounds, which aims at 0.99."""
     points = [
-        make_point(0, at, target, BASELINE.return_at(retention))
+        make_point(0, at, 0.5, BASELINE.return_at(retention)).model_copy(update={"target": target})
         for at, (target, retention) in enumerate(rounds)
     ]
     aim = make_plan(0, 0.99).model_copy(update={"scope": "actor", **fields})
@@ -296,20 +312,25 @@ def gone(*rounds: tuple[float, float], state: str = "complete", **fields: Any) -
 )
 def test_the_break_is_looked_for_by_halves(trials: list[TrialRecord], expected: float) -> None:
     ranged = space(ratio={"low": 0.5, "high": 0.99, "log": True})
-    found = halfway(trials, ranged, 0.95)
-    assert found is not None and found["ratio"] == pytest.approx(expected)
+    assert aims(trials, ranged) == {"ratio": pytest.approx(expected)}
     choices = [0.5, 0.91, 0.95, 0.98, 0.99]
-    listed = space(ratio=choices)
-    nearest = min(choices, key=lambda one: abs(math.log((1 - one) / (1 - expected))))
-    assert halfway(trials, listed, 0.95) == {"ratio": nearest}
+    nearest = min(choices, key=lambda value: abs(value - expected))
+    assert aims(trials, space(ratio=choices)) == {"ratio": nearest}
 
 
-def test_a_study_begins_with_the_farthest(tiny: Any, tmp_path: Path) -> None:
+def test_thresholds_are_halved_as_they_are() -> None:
+    by_value = {"ratio": None, "criterion": "threshold", "threshold": 2.0}
+    ranged = space(ratio=0.9, threshold={"low": 0.5, "high": 2.0})
+    assert aims([gone((1.0, 1.0), (2.0, 0.1), **by_value)], ranged) == {"threshold": 1.5}
+    assert aims([gone((0.9, 1.0), (0.99, 0.1))], ranged) == {"threshold": 2.0}  # a ratio
+
+
+def test_a_study_begins_with_probes(tiny: Any, tmp_path: Path) -> None:
     """After those that were given, once each, also with a new driver in between."""
     experiment = tiny(
         "search.first=[{ratio: 0.6, criterion: magnitude}]",
         "search.trials=12",
-        "search.farthest=3",
+        "search.probes=3",
         "pruning.criterion=[magnitude, saliency]",
         "pruning.ratio={low: 0.5, high: 0.9, log: true}",
         "pruning.allocation=uniform",

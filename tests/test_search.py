@@ -107,7 +107,7 @@ def test_plans_that_lasted_are_run_with_several_seeds(
     tiny: Any, tmp_path: Path, restart: bool
 ) -> None:
     """One that collapsed, was stopped or failed is not repeated; nor is a repeat."""
-    experiment = tiny("search.seeds=3", "search.farthest=0", "pruning.ratio={low: 0.5, high: 0.9}")
+    experiment = tiny("search.seeds=3", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.9}")
     folder = StudyFolder(tmp_path, "study")
     folder.path.mkdir()
     searcher, plans = StudySearch(experiment, folder), []
@@ -127,7 +127,7 @@ def test_plans_that_lasted_are_run_with_several_seeds(
 
 
 def test_what_collapsed_is_not_repeated(tiny: Any, tmp_path: Path) -> None:
-    experiment = tiny("search.seeds=3", "search.farthest=0", "pruning.ratio={low: 0.5, high: 0.9}")
+    experiment = tiny("search.seeds=3", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.9}")
     folder = StudyFolder(tmp_path, "study")
     folder.path.mkdir()
     searcher, plans = StudySearch(experiment, folder), set()

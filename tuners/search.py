@@ -24,10 +24,10 @@ from prune_search.experiment import MINIMISED, Experiment
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
 from prune_search.room import with_room
-from tuners.beginnings import FROM, grid, halfway, observed
+from tuners.beginnings import FROM, grid, observed, probe
 from tuners.optuna_study import LOCKED_S, storage
 from tuners.samplers import sampler
-from tuners.space import farthest, parameters, suggest
+from tuners.space import parameters, suggest
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class StudySearch(OptunaSearch):
     def _begin(self, first: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
         """Parameters of the trials that the study begins with, as its first driver had them.
 
-        None for one that goes as far as those before it suggest.
+        None for a probe, whose parameters those before it decide.
         """
         known: list[dict[str, Any] | None] | None = self._ot_study.user_attrs.get(PLANNED)
         if known is None:
@@ -118,8 +118,7 @@ class StudySearch(OptunaSearch):
             every = chain(planned, grid(pruning))
             repeated = (chosen for chosen in every for _ in range(search.seeds))
             return list(islice(repeated, search.trials))
-        open_end = [None] * (search.farthest if farthest(pruning) else 0)
-        return [*planned, *open_end][: search.trials]
+        return [*planned, *[None] * search.probes][: search.trials]
 
     def _define(self, trial: Any) -> dict[str, Any]:
         plan = suggest(trial, self._experiment.pruning, self._layers)
@@ -157,8 +156,9 @@ class StudySearch(OptunaSearch):
             search, pruning = self._experiment.search, self._experiment.pruning
             chosen = self._planned[begun]
             if chosen is None:
-                aims = halfway(self._folder.trials(), pruning, search.retention)
-                chosen = parameters(aims or {}, pruning)
+                number = self._planned[:begun].count(None)
+                probed = probe(number, self._folder.trials(), pruning, search.retention)
+                chosen = parameters(probed, pruning)
             self._ot_study.enqueue_trial(chosen)
             return
         seeds = self._experiment.search.seeds

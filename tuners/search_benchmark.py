@@ -125,7 +125,7 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
             "trials": math.ceil(env_steps / shortest),
         }
     )
-    random: dict[str, Any] = {"sampler": "random", "stopping": None, "first": [], "farthest": 0}
+    random: dict[str, Any] = {"sampler": "random", "stopping": None, "first": [], "probes": 0}
     runs = math.ceil(env_steps / experiment.baseline.env_steps)
     by_hand = Pruning(
         origin="scratch",

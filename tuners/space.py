@@ -8,7 +8,6 @@ Fields with one value are not parameters of the study.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -127,29 +126,6 @@ def parameters(given: Mapping[str, Any], pruning: Pruning) -> dict[str, Any]:
         elif _is(field) or len(as_choices(field)) > 1:
             result[name] = given[name]
     return result
-
-
-def farthest(pruning: Pruning) -> dict[str, Any]:
-    """The highest ratio and the highest threshold that may be searched, by field.
-
-    Empty where neither is open; a trial takes what applies to it.
-    """
-    found: dict[str, Any] = {}
-    for name in ("ratio", "threshold"):
-        value = getattr(pruning, name)
-        if _is(value):
-            found[name] = value.high
-        elif len(as_choices(value)) > 1:
-            found[name] = max(as_choices(value))
-    return found
-
-
-def nearest(name: str, wanted: float, pruning: Pruning) -> float:
-    """What may be searched of an open ratio that is nearest to one, by its density's logarithm."""
-    value = getattr(pruning, name)
-    if _is(value):
-        return float(min(max(wanted, value.low), value.high))
-    return float(min(as_choices(value), key=lambda one: abs(math.log((1 - one) / (1 - wanted)))))
 
 
 def _pick(trial: Asked, parameter: str, values: list[Any]) -> Any:
