@@ -24,8 +24,9 @@ from prune_search.experiment import MINIMISED, Experiment
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
 from prune_search.room import with_room
-from tuners.beginnings import FROM, grid, observed, probe
+from tuners.beginnings import FROM, grid, observed
 from tuners.optuna_study import LOCKED_S, storage
+from tuners.probes import probe
 from tuners.samplers import sampler
 from tuners.space import parameters, suggest
 
