@@ -36,8 +36,10 @@ class NoisyCartPole(CartPoleEnv):
         self.state = state
         return self._seen(observation), reward, terminated, truncated, info
 
-    def reset(self, **options: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        observation, info = super().reset(**options)
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        observation, info = super().reset(seed=seed, options=options)
         return self._seen(observation), info
 
     def _seen(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
