@@ -122,7 +122,7 @@ class _Study:
                 f"search.trials={script.trials}",
                 f"search.round_s={round_s}",
                 f"pruning.rounds={ROUNDS}",
-                f"pruning.env_steps={500 * ROUNDS}",
+                f"pruning.env_steps={1_000 * ROUNDS}",
                 f"tracking.uri={world.uri}",
                 *script.overrides,
             ],

@@ -113,7 +113,9 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
                     at += (ROUNDS - 1 - at) % ROUNDS
                 injections.append(Injection(kind, moment, at, do, undo, delay))
                 at += 1
-        local.append(Script(name, -(-(at + 1) // ROUNDS), (), "undisturbed", injections))
+        # One trial more than it takes, as rounds go on until a fault has happened.
+        trials = -(-(at + 1) // ROUNDS) + 1
+        local.append(Script(name, trials, (), "undisturbed", injections))
     driver = [
         Injection("driver killed", moment, at, _nothing, None, delay)
         for moment, at, delay in (
