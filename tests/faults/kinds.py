@@ -129,7 +129,7 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
         for moment, at, delay in (
             ("within a round", 1, 0.5),
             ("as a round begins", 2, 0.0),
-            ("in the last round", 4, 0.2),
+            ("in a trial's last round", 4, 0.2),
         )
     ]
     learner = [
@@ -137,16 +137,16 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
         for moment, at, delay in (
             ("within a round", 1, 0.5),
             ("as a round begins", 2, 0.0),
-            ("in the last round", 4, 0.2),
+            ("in a trial's last round", 4, 0.2),
         )
     ]
     runners, learners = ("resources.env_runners=1",), ("resources.learners=1",)
     count = 1 if brief else 3
     killed = [
-        Script("undisturbed-runners", 1, runners, "undisturbed-runners"),
-        Script("runners", 1, runners, "undisturbed-runners", runner[:count]),
-        Script("undisturbed-learners", 1, learners, "undisturbed-learners"),
-        Script("learners", 1, learners, "undisturbed-learners", learner[:count]),
+        Script("undisturbed-runners", 2, runners, "undisturbed-runners"),
+        Script("runners", 2, runners, "undisturbed-runners", runner[:count]),
+        Script("undisturbed-learners", 2, learners, "undisturbed-learners"),
+        Script("learners", 2, learners, "undisturbed-learners", learner[:count]),
     ]
     drivers = sorted(driver[:count], key=lambda injection: injection.at)
     return [
