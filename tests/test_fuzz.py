@@ -354,7 +354,7 @@ def test_networks_of_mutated_files() -> None:
 
 @pytest.mark.slow
 def test_networks_of_many_mutated_files() -> None:
-    fuzz_networks(400)
+    fuzz_networks(200)
 
 
 BOMB = "a: &a [x, x]\n" + "".join(

@@ -73,7 +73,8 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    Path("tiny.yaml").write_text(dump(tiny("pruning.env_steps=1000", "pruning.rounds=1")))
+    brief = tiny("pruning.env_steps=1000", "pruning.rounds=1", "pruning.ratio=0.3")
+    Path("tiny.yaml").write_text(dump(brief))
     arguments = ["--preset", "tiny.yaml", "--seeds", "1", "--env-steps", "1100"]
     arguments += ["--storage", str(shared_storage)]
 

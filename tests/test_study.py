@@ -216,6 +216,7 @@ def test_a_plan_over_two_seeds(tiny: Any, shared_storage: Path) -> None:
     experiment = tiny(
         "search.trials=2",
         "search.seeds=2",
+        "search.probes=0",
         "pruning.ratio={low: 0.5, high: 0.95, log: true}",
         storage=shared_storage,
     )

@@ -46,8 +46,9 @@ def stand_in(experiment: Any, baseline: BaselineRecord, path: Path) -> BaselineR
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [DQN, SAC], ids=["DQN", "SAC"])
-@pytest.mark.parametrize("origin", ["baseline", "scratch"])
+@pytest.mark.parametrize(
+    ("settings", "origin"), [(DQN, "baseline"), (SAC, "scratch")], ids=["DQN", "SAC"]
+)
 def test_rounds_with_a_replay_buffer_resume_exactly(
     tiny: Any, baseline: Any, tmp_path: Path, settings: tuple[str, ...], origin: str
 ) -> None:
