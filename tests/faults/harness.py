@@ -227,7 +227,8 @@ class _Study:
         wrong = abs(len(runs) - 1 - self._script.trials)
         by_trial = {run.data.tags.get("trial"): run.info.run_id for run in runs}
         for trial in self._folder.trials():
-            logged = client.get_metric_history(by_trial[trial.name], "return")
+            run_id = by_trial.get(trial.name)
+            logged = client.get_metric_history(run_id, "return") if run_id else []
             wrong += abs(len(logged) - len(trial.points))
         return wrong
 

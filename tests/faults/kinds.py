@@ -69,11 +69,11 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
         "services": [
             ("Optuna's database locked", [
                 ("from a trial's last round on", _lock, _unlock, 0.0),
-                ("from a trial's last round on, again", _lock, _unlock, 0.5),
+                ("within a round or after it", _lock, _unlock, 0.5),
             ]),
             ("disk full", [
                 ("within a round", _fill, _free, 0.2),
-                ("as a trial ends", _fill, _free, 0.2),
+                ("within a later round", _fill, _free, 0.2),
                 ("as a round begins", _fill, _free, 0.0),
             ]),
             ("MLflow's server down", [
@@ -109,13 +109,12 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
             if kind == "disk full" and not disk:
                 continue
             for moment, do, undo, delay in moments[:1] if brief else moments:
-                if kind.startswith("Optuna") or "ends" in moment:  # used between two trials
+                if "last round" in moment:  # the database is used between two trials
                     at += (ROUNDS - 1 - at) % ROUNDS
                 injections.append(Injection(kind, moment, at, do, undo, delay))
                 at += 1
-        # One trial more than it takes, as rounds go on until a fault has happened.
-        trials = -(-(at + 1) // ROUNDS) + 1
-        local.append(Script(name, trials, (), "undisturbed", injections))
+        # A trial for each: rounds go on until a fault has happened and was told of.
+        local.append(Script(name, len(injections) + 1, (), "undisturbed", injections))
     driver = [
         Injection("driver killed", moment, at, _nothing, None, delay)
         for moment, at, delay in (
