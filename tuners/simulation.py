@@ -38,9 +38,9 @@ BASELINE = BaselineRecord(
 class SimulatedTrial(PruningTrial):
     """A trial as Tune runs it, with rounds that are made up."""
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _begin(self, config: dict[str, Any]) -> Any:
         plan = Plan.model_validate(config["plan"])
-        self._rounds: Any = SimulatedRounds(self._folder, self._baseline, config["number"], plan)
+        return SimulatedRounds(self._folder, self._baseline, config["number"], plan)
 
 
 class SimulatedRounds:

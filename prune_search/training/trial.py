@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ray import tune
@@ -42,21 +42,17 @@ class PruningTrial(tune.Trainable):
         self._experiment, self._baseline = experiment, baseline
         self._folder = StudyFolder(storage, study)
         self._watch = Watch(experiment.search, experiment.resources)
-        self._begin(config)
+        self._rounds: TrialRounds | None = None
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        number: int = config["number"]
-        with self._watched(number):
-            self._rounds = TrialRounds(
-                self._experiment,
-                self._folder,
-                self._baseline,
-                number,
-                Plan.model_validate(config["plan"]),
-            )
+    def _begin(self, config: dict[str, Any]) -> TrialRounds:
+        plan = Plan.model_validate(config["plan"])
+        return TrialRounds(self._experiment, self._folder, self._baseline, config["number"], plan)
 
     def step(self) -> dict[str, Any]:
-        with self._watched(self._rounds.record.number):
+        with self._watched(self.config["number"]):
+            # Tune tries again what fails in a step, but not what fails before the first one.
+            if self._rounds is None:
+                self._rounds = self._begin(self.config)
             point = self._rounds.step()
         record, search = self._rounds.record, self._experiment.search
         return {
@@ -78,9 +74,11 @@ class PruningTrial(tune.Trainable):
                 raise TrialError(lost(error)) from error
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._rounds.stop()
-        self._begin(new_config)
+        with suppress(RayError):  # of the trial before, whose processes may be lost
+            self.cleanup()
         return True
 
     def cleanup(self) -> None:
-        self._rounds.stop()
+        rounds, self._rounds = self._rounds, None
+        if rounds is not None:
+            rounds.stop()
