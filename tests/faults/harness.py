@@ -161,6 +161,8 @@ class _Study:
             if injection.undo:
                 time.sleep(1)
                 injection.undo(self._world, held)
+                if injection.kind.startswith("MLflow"):  # which is told once for each time
+                    wait_for(lambda n=notes: "MLflow is back" in " ".join(heard.notes[n:]), 120)
             # The next fault is for a trial that has gone on.
             self._await(lambda k=known: len(self._points()) > len(k), thread)
             told = list(dict.fromkeys(heard.notes[notes:] or told or []))
