@@ -246,6 +246,15 @@ class TrialRounds:
         clock = time.monotonic()
         result = self._algorithm.train()
         self._train_s += time.monotonic() - clock
+        for name, figures in result.get("learners", {}).items():
+            # RLlib sets gradients that are not finite to zero, and goes on. Without updates in an
+            # iteration its mean of losses is no number either.
+            updated = figures.get("num_module_steps_trained", 0) > 0
+            if updated and math.isnan(figures.get("total_loss", 0.0)):
+                raise TrialError(
+                    f"the loss of {name} is not finite: the training has diverged, or the"
+                    " environment returned what is not finite"
+                )
         sampled = env_steps(self._algorithm) - self._start - self._steps
         if sampled <= 0:
             raise TrialError("no env steps were sampled; its env runners are lost")

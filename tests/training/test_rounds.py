@@ -164,3 +164,20 @@ def test_any_point_and_the_baseline_come_back_bit_for_bit(
 def _bytes(path: Path) -> bytes:
     with (path / MODULE_PATH / "module_state.pkl").open("rb") as stream:
         return pickle.dumps(pickle.load(stream))
+
+
+def test_a_reward_that_is_not_finite_fails_the_round(
+    tiny: Any, baseline: Any, tmp_path: Path
+) -> None:
+    """RLlib would set the gradients that come of it to zero, and go on."""
+    mark = tmp_path / "mark"
+    experiment = tiny(
+        "environment.id=Faulty-v0",
+        "environment.modules=[tests.faults.environments]",
+        f"environment.config.mark={mark}",
+    )
+    rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), baseline, 0, plan())
+    mark.write_text("nan_reward training")
+    with pytest.raises(TrialError, match="the loss of default_policy is not finite"):
+        rounds.step()
+    rounds.stop()
