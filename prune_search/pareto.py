@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import nan
+from typing import Protocol, TypeVar
 
 import moocore
 import numpy as np
@@ -69,14 +70,27 @@ def hypervolume_curve(trials: Iterable[TrialRecord]) -> list[tuple[int, float]]:
     return curve if not points or (curve and curve[-1][0] == total) else [*curve, (total, value)]
 
 
-def sparsest(points: Iterable[Point], retention: float) -> Point | None:
+class Measured(Protocol):
+    """What has a sparsity and the retention that it was measured to keep."""
+
+    @property
+    def sparsity(self) -> float: ...
+
+    @property
+    def retention(self) -> float: ...
+
+
+M = TypeVar("M", bound=Measured)
+
+
+def sparsest(points: Iterable[M], retention: float) -> M | None:
     """The sparsest point that keeps at least this retention."""
     held = [point for point in points if point.retention >= retention]
     return max(held, key=lambda p: (p.sparsity, p.retention), default=None)
 
 
-def delivered(points: Sequence[Point], retention: float) -> Point:
-    """What one would take from a trial: its sparsest point at this retention, else its best.
+def delivered(points: Sequence[M], retention: float) -> M:
+    """What one would take of a trial or plan: its sparsest point at this retention, else its best.
 
     Raises:
         ValueError: there are no points.

@@ -197,6 +197,11 @@ class TrialRecord(Record):
         return self.points[-1].env_steps if self.points else 0
 
     @property
+    def env_steps_saved(self) -> int:
+        """What it did not use of its budget because it was stopped."""
+        return self.plan.env_steps - self.env_steps if self.state == "stopped" else 0
+
+    @property
     def seconds(self) -> float:
         """Seconds spent in training and evaluation."""
         return sum(point.train_s + point.eval_s for point in self.points)

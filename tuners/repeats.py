@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prune_search.pareto import delivered
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, Point, Return, TrialRecord
 from prune_search.statistics import Verdict, compare, pooled
@@ -42,10 +43,7 @@ class Repeated:
 
     def best(self, retention: float) -> PooledPoint | None:
         """Its sparsest round at this retention, else its best return; None without a round."""
-        held = [one for one in self.rounds if one.retention >= retention]
-        if held:
-            return max(held, key=lambda one: (one.sparsity, one.retention))
-        return max(self.rounds, key=lambda one: one.retention, default=None)
+        return delivered(self.rounds, retention) if self.rounds else None
 
 
 def repeated(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[Repeated]:

@@ -89,11 +89,7 @@ class StudyReport:
     @property
     def env_steps_saved(self) -> int:
         """Env steps that stopped trials did not use of their budgets."""
-        return sum(
-            trial.plan.env_steps - trial.env_steps
-            for trial in self.trials
-            if trial.state == "stopped"
-        )
+        return sum(trial.env_steps_saved for trial in self.trials)
 
     @property
     def finals(self) -> dict[str, Return]:

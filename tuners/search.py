@@ -62,7 +62,6 @@ class StudySearch(OptunaSearch):
         self._experiment, self._folder = experiment, folder
         self._mirror = Mirror(folder.path.parent, experiment.mirror)
         self._layers, self._tell = layers, tell
-        self._lasted: dict[int, bool] = {}
         objectives = list(experiment.search.objectives)
         super().__init__(
             space=self._define,
@@ -165,20 +164,13 @@ class StudySearch(OptunaSearch):
         seeds = self._experiment.search.seeds
         if seeds == 1 or self._experiment.search.sampler == "grid":
             return
+        lasted = {record.number for record in self._folder.trials() if record.lasted}
         seen = Counter(_key(trial) for trial in own)
         for trial in own:
-            if trial.state is not TrialState.COMPLETE or seen[_key(trial)] >= seeds:
-                continue
-            if self._has_lasted(trial.number):
+            complete = trial.state is TrialState.COMPLETE and trial.number in lasted
+            if complete and seen[_key(trial)] < seeds:
                 self._ot_study.enqueue_trial(trial.params, user_attrs={REPEAT: trial.number})
                 return
-
-    def _has_lasted(self, number: int) -> bool:
-        """Whether a complete trial has used its budget, and did not collapse before."""
-        if number not in self._lasted:
-            record = self._folder.trial(number)
-            self._lasted[number] = record is not None and record.lasted
-        return self._lasted[number]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         report = super().on_trial_result

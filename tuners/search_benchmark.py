@@ -284,9 +284,7 @@ def _outcome(folder: StudyFolder, arm: str, seed: int, env_steps: int) -> Outcom
         study=folder.name,
         env_steps=sum(trial.env_steps for trial in trials),
         trials=len(trials),
-        env_steps_saved=sum(
-            trial.plan.env_steps - trial.env_steps for trial in trials if trial.state == "stopped"
-        ),
+        env_steps_saved=sum(trial.env_steps_saved for trial in trials),
         curve=curve,
         hypervolume=value_at(curve, env_steps),
         final_hypervolume=area(unseen),

@@ -123,22 +123,8 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
             ("as a trial ends", ROUNDS, 0.0),
         )
     ]
-    runner = [
-        Injection("env runner killed", moment, at, _kill("SingleAgentEnvRunner"), None, delay)
-        for moment, at, delay in (
-            ("within a round", 1, 0.5),
-            ("as a round begins", 2, 0.0),
-            ("in a trial's last round", 4, 0.2),
-        )
-    ]
-    learner = [
-        Injection("learner killed", moment, at, _kill("_WrappedExecutable"), None, delay)
-        for moment, at, delay in (
-            ("within a round", 1, 0.5),
-            ("as a round begins", 2, 0.0),
-            ("in a trial's last round", 4, 0.2),
-        )
-    ]
+    runner = _thrice("env runner killed", "SingleAgentEnvRunner")
+    learner = _thrice("learner killed", "_WrappedExecutable")
     runners, learners = ("resources.env_runners=1",), ("resources.learners=1",)
     count = 1 if brief else 3
     killed = [
@@ -154,6 +140,18 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
         *killed,
         *local[1:],
         Script("drivers", 2, (), "undisturbed", drivers),
+    ]
+
+
+def _thrice(kind: str, title: str) -> list[Injection]:
+    """Kills a process of this title at three moments."""
+    return [
+        Injection(kind, moment, at, _kill(title), None, delay)
+        for moment, at, delay in (
+            ("within a round", 1, 0.5),
+            ("as a round begins", 2, 0.0),
+            ("in a trial's last round", 4, 0.2),
+        )
     ]
 
 
