@@ -32,6 +32,8 @@ class Faulty(CartPoleEnv):
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         if seed is not None:
             self._phase = "evaluation" if seed >= EVALUATION else "training"
+        elif self._phase == "evaluation":
+            self._phase = "over"  # only the first episode counts, and no harm in others is told
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> Any:

@@ -76,6 +76,8 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
                 ("within a later round", _fill, _free, 0.2),
                 ("as a round begins", _fill, _free, 0.0),
             ]),
+        ],
+        "tracking": [
             ("MLflow's server down", [
                 ("killed within a round", _down(signal.SIGKILL), _up, 0.5),
                 ("stops to answer", _down(signal.SIGSTOP), _go_on, 0.5),
@@ -113,8 +115,10 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
                     at += (ROUNDS - 1 - at) % ROUNDS
                 injections.append(Injection(kind, moment, at, do, undo, delay))
                 at += 1
-        # A trial for each: rounds go on until a fault has happened and was told of.
-        local.append(Script(name, len(injections) + 1, (), "undisturbed", injections))
+        # A trial for each: rounds go on until a fault has happened and was told of. MLflow is
+        # tried again after up to half a minute.
+        trials = 12 if name == "tracking" else len(injections) + 1
+        local.append(Script(name, trials, (), "undisturbed", injections))
     driver = [
         Injection("driver killed", moment, at, _nothing, None, delay)
         for moment, at, delay in (

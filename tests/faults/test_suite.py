@@ -16,6 +16,7 @@ import pytest
 @pytest.mark.timeout(900)
 def test_faults_of_processes_and_services(tmp_path: Path) -> None:
     command = ["-m", "tests.faults", "--brief", "--study", "processes", "--study", "services"]
+    command += ["--study", "tracking"]
     # In a process of its own: the tests' own Ray is another cluster.
     ended = subprocess.run(
         [sys.executable, *command, "--out", str(tmp_path / "faults.md")],
