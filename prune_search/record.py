@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prune_search.errors import UserError, one_line, shown
 from prune_search.pruning import Plan
+from prune_search.reasons import BUDGET_USED
 
 BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last
 
@@ -173,7 +174,7 @@ class TrialRecord(Record):
     state: Literal["running", "complete", "stopped", "failed"]
     """Stopped: given up by the search before its end, and not taken up again."""
     reason: str = ""
-    """Why it ended: progress, floor, why it was stopped, or what failed."""
+    """Why it ended, in the words of `prune_search.reasons`, or what failed."""
     started: float
     """Seconds since the epoch."""
     points: list[Point] = []
@@ -191,6 +192,12 @@ class TrialRecord(Record):
     def lasted(self) -> bool:
         """Whether it has used its whole budget: it did not collapse, and nobody stopped it."""
         return bool(self.points) and self.points[-1].progress >= 1
+
+    @property
+    def remark(self) -> str:
+        """Why it ended, where its state does not say that already."""
+        used = self.state == "complete" and self.reason == BUDGET_USED
+        return "" if used else self.reason
 
     @property
     def env_steps(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from prune_search.experiment import Environment, Experiment, Search, Tracking
 from prune_search.pareto import front
 from prune_search.pruning import Plan, Pruning
+from prune_search.reasons import BUDGET_USED
 from prune_search.record import (
     BaselineRecord,
     FinalRecord,
@@ -116,7 +117,7 @@ def make_trial(
         number=number,
         plan=plan,
         state=state,
-        reason={"complete": "progress", "failed": "NaN in the learner's weights"}.get(state, ""),
+        reason={"complete": BUDGET_USED, "failed": "NaN in the learner's weights"}.get(state, ""),
         started=STARTED + 100 * number,
         points=points,
     )

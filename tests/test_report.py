@@ -259,6 +259,7 @@ def test_the_terminal_shows_everything_whole(tmp_path: Path, width: int) -> None
         assert point.name in text and f"{point.sparsity:.2%}" in text
         assert f"{point.returned.iqm * 0.97:.4g} [" in text
     assert "failed: NaN" in text
+    assert "complete" in text and "budget used" not in text
     assert "●" in text and "99%" in text
 
 

@@ -19,6 +19,7 @@ from prune_search import cli
 from prune_search.errors import UserError
 from prune_search.experiment import Experiment
 from prune_search.pareto import front
+from prune_search.reasons import SEARCH_STEPS_USED, stopped_by
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.rounds import TrialRounds
@@ -184,7 +185,7 @@ def test_a_budget_of_env_steps_ends_the_search(tiny: Any, shared_storage: Path) 
     trials = folder.trials()
     assert 1 <= len(trials) < 5
     assert all(trial.state == "complete" for trial in trials)
-    assert "search.env_steps used" in {trial.reason for trial in trials}
+    assert SEARCH_STEPS_USED in {trial.reason for trial in trials}
     assert set(states(folder).values()) <= {
         optuna.trial.TrialState.COMPLETE,
         optuna.trial.TrialState.PRUNED,
@@ -250,7 +251,7 @@ def test_tunes_own_scheduler_stops_trials_of_one_objective(tiny: Any, shared_sto
     first, second = folder.trials()
     assert (first.state, len(first.points)) == ("complete", 2)
     assert (second.state, len(second.points)) == ("stopped", 1)
-    assert second.reason == "stopped by asha"
+    assert second.reason == stopped_by("asha")
     assert [state.name for state in states(folder).values()] == ["COMPLETE", "PRUNED"]
 
 

@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 from prune_search.credentials import redacted
 from prune_search.experiment import Search
 from prune_search.mirror import Mirror
+from prune_search.reasons import stopped_by
 from prune_search.record import StudyFolder, TrialRecord, trial_name
 from prune_search.room import waits, with_room
 from prune_search.watch import why_ended
@@ -75,7 +76,7 @@ class StudyCallback(tune.Callback):
         self._mirror.pull(self._folder.trial_file(number))
         record = self._folder.trial(number)
         if record is not None and record.state == "running":
-            reason = {"state": "stopped", "reason": f"stopped by {self._scheduler}"}
+            reason = {"state": "stopped", "reason": stopped_by(self._scheduler)}
             record = record.model_copy(update=reason)
             self._write(record)
             self._mirror.push(self._folder.trial_file(number))

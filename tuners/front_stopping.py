@@ -28,6 +28,7 @@ from math import inf
 
 from prune_search.pareto import front, hypervolume
 from prune_search.pruning import Plan
+from prune_search.reasons import no_longer_improves
 from prune_search.record import Point, TrialRecord
 
 _LATEST = 100  # finished trials that are asked, so that a decision takes the same time in any study
@@ -85,8 +86,7 @@ class FrontStopping:
             return CONTINUE
         return Decision(
             stop=True,
-            reason=f"no longer improves the front: needs retention {needed:.3g} at sparsity"
-            f" {aim:.1%}, which {votes} of {len(asked)} finished trials speak for",
+            reason=no_longer_improves(needed, aim, votes, len(asked)),
         )
 
     def _learn(self, trial: TrialRecord) -> None:

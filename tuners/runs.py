@@ -18,11 +18,11 @@ from typing import Any
 from prune_search.experiment import Experiment
 from prune_search.pareto import front, sparsest, summary
 from prune_search.pruning import Plan
+from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
 from tuners.report import StudyReport, interval, point_json, strategy
 
 SUMMARY = "summary"
-INTERRUPTED = "interrupted; goes on when the study is resumed"
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
 _STATUS = {
     "running": "RUNNING",
@@ -77,9 +77,9 @@ def trial_run(
         over: nothing is running any more, so that a running trial was interrupted.
     """
     status = _STATUS[trial.state]
-    reason = trial.reason
+    reason, remark = trial.reason, trial.remark
     if over and status == "RUNNING":
-        status, reason = "KILLED", INTERRUPTED
+        status, reason, remark = "KILLED", INTERRUPTED, INTERRUPTED
     ended = max((point.time for point in trial.points), default=trial.started)
     metrics: list[Metric] = []
     if trial.points:
@@ -88,7 +88,7 @@ def trial_run(
         metrics += _scalars(scalars, ended)
         metrics += [metric for point in trial.points for metric in _point_metrics(point)]
     tags = {**_tags(study, "trial"), "trial": trial.name, "plan": _plan_id(trial.plan)}
-    tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, reason)
+    tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, remark)
     if reason:
         tags["reason"] = reason
     return Run(
@@ -239,9 +239,9 @@ def _trial_note(
     trial: TrialRecord,
     experiment: Experiment,
     finals: Mapping[str, Return],
-    reason: str,
+    remark: str,
 ) -> str:
-    ended = f" ({reason})" if reason not in ("", "progress") else ""
+    ended = f" ({remark})" if remark else ""
     lines = [
         f"Trial **{trial.name}** of study **{study.name}** on {experiment.environment.id}:"
         f" `{trial.plan.label}`, {trial.state}{ended}.",

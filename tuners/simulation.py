@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from prune_search.pruning import Plan
+from prune_search.reasons import BUDGET_USED
 from prune_search.record import (
     BaselineRecord,
     Point,
@@ -64,7 +65,7 @@ class SimulatedRounds:
             return self.record.points[-1]
         points = [*self.record.points, self._point(len(self.record.points))]
         over = len(points) == self.record.plan.rounds
-        ending = {"state": "complete", "reason": "budget used"} if over else {}
+        ending = {"state": "complete", "reason": BUDGET_USED} if over else {}
         self.record = self.record.model_copy(update={"points": points, **ending})
         self._folder.write_trial(self.record)
         return points[-1]

@@ -9,6 +9,7 @@ from ray.tune import Stopper
 
 from prune_search.experiment import Search, Stopping
 from prune_search.mirror import Mirror
+from prune_search.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
 from prune_search.record import StudyFolder, TrialRecord
 from tuners.front_stopping import FrontStopping
 
@@ -38,9 +39,9 @@ class Budget(Stopper):
     def reason(self) -> str:
         """Which budget is used; empty while none is."""
         if self._time_s is not None and time.monotonic() - self._began > self._time_s:
-            return "search.time_s used"
+            return SEARCH_TIME_USED
         if self._env_steps is not None and self._spent >= self._env_steps:
-            return "search.env_steps used"
+            return SEARCH_STEPS_USED
         return ""
 
 

@@ -18,6 +18,7 @@ from prune_search.errors import UserError, lost
 from prune_search.experiment import Experiment
 from prune_search.mirror import Mirror
 from prune_search.pareto import front
+from prune_search.reasons import STOPPED_BY_SEARCH
 from prune_search.record import (
     BASELINE_FILE,
     BaselineRecord,
@@ -229,7 +230,7 @@ def _close(
         searcher.end()
         closed = {"state": "complete", "reason": budget.reason}
     else:
-        closed = {"state": "stopped", "reason": "stopped by the search"}
+        closed = {"state": "stopped", "reason": STOPPED_BY_SEARCH}
     known = states(folder)
     for trial in folder.trials():
         if trial.state == "running" and known.get(trial.number) is TrialState.PRUNED:

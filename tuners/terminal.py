@@ -88,14 +88,13 @@ def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
             best = delivered(trial.points, study.retention)
             figures = [f"{best.sparsity:.2%}", f"{best.returned.iqm:.4g}", f"{best.retention:.1%}"]
         color = {"complete": "green", "failed": "red"}.get(trial.state, "yellow")
-        # That a trial has used its env steps needs no words.
-        reason = "" if trial.reason in ("", "progress") else f": {_safe(trial.reason)}"
+        remark = f": {_safe(trial.remark)}" if trial.remark else ""
         table.add_row(
             trial.name,
             _safe(trial.plan.label),
             f"{len(trial.points)}/{trial.plan.rounds}",
             *figures[: 3 if wide else 2],
-            f"[{color}]{trial.state}[/]{reason}",
+            f"[{color}]{trial.state}[/]{remark}",
         )
     table.caption = (
         f"figures of the sparsest point at retention ≥ {study.retention:.0%}, else the best return"

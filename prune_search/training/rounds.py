@@ -29,6 +29,7 @@ from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation, Experiment
 from prune_search.mirror import Mirror
 from prune_search.pruning import Plan
+from prune_search.reasons import BUDGET_USED, below_floor
 from prune_search.record import (
     BASELINE_FILE,
     BaselineRecord,
@@ -271,7 +272,7 @@ class TrialRounds:
         """Why the trial ends after these points; empty while it goes on."""
         pruning = self._experiment.pruning
         if points[-1].progress >= 1:
-            return "budget used"
+            return BUDGET_USED
         if self._plan.schedule == "gated":
             return ""  # the gate takes back what was too much
         last = points[-pruning.patience :]
@@ -283,7 +284,7 @@ class TrialRounds:
             and len(last) == pruning.patience
             and all(p.retention < pruning.floor for p in last)
         ):
-            return f"retention below the floor of {pruning.floor:g} for {len(last)} rounds"
+            return below_floor(pruning.floor, len(last))
         return ""
 
     def _measure(self) -> Return:

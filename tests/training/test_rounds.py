@@ -14,6 +14,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import TrialError
+from prune_search.reasons import BUDGET_USED, below_floor
 from prune_search.record import Point, StudyFolder
 from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH
@@ -34,7 +35,8 @@ def test_rounds_of_a_trial(tiny: Any, baseline: Any, tmp_path: Path) -> None:
         rounds.step()
     rounds.stop()
     record = folder.trial(7)
-    assert record is not None and record.state == "complete" and record.reason == "budget used"
+    assert record is not None and record.state == "complete" and record.reason == BUDGET_USED
+    assert record.remark == ""
     assert record == rounds.record
     assert [point.name for point in record.points] == ["t07/0", "t07/1", "t07/2"]
     # Geometric: the same share of what remains, at the start of each of two rounds.
@@ -95,7 +97,7 @@ def test_a_trial_below_the_floor_is_given_up(tiny: Any, baseline: Any, tmp_path:
         rounds.step()
     rounds.stop()
     assert len(rounds.record.points) == 2
-    assert "below the floor of 0.9" in rounds.record.reason
+    assert rounds.record.remark == below_floor(0.9, 2)
 
 
 def test_weights_that_are_not_finite_fail_the_trial(

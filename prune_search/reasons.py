@@ -1,0 +1,40 @@
+"""Why trials end, in the words that their records hold: one place for all that write or read them.
+
+What failed is told in words of its own.
+"""
+
+from __future__ import annotations
+
+BUDGET_USED = "budget used"
+"""It has run to the end of its plan."""
+SEARCH_TIME_USED = "search.time_s used"
+SEARCH_STEPS_USED = "search.env_steps used"
+STOPPED_BY_SEARCH = "stopped by the search"
+"""Where a driver was killed before it wrote down why."""
+INTERRUPTED = "interrupted; goes on when the study is resumed"
+"""In MLflow alone: in its record such a trial is running."""
+
+
+def below_floor(floor: float, rounds: int) -> str:
+    """Given up: its last rounds kept less than `pruning.floor` of the retention."""
+    return f"retention below the floor of {floor:g} for {rounds} rounds"
+
+
+def stopped_by(scheduler: str) -> str:
+    """Stopped by one of Tune's schedulers."""
+    return f"stopped by {scheduler}"
+
+
+def no_longer_improves(retention: float, sparsity: float, votes: int, asked: int) -> str:
+    """Stopped by `search.stopping`.
+
+    Args:
+        retention: that it needs at this sparsity for the front's sake.
+        sparsity: that it can still get to.
+        votes: finished trials that speak for going on.
+        asked: finished trials in all.
+    """
+    return (
+        f"no longer improves the front: needs retention {retention:.3g} at sparsity"
+        f" {sparsity:.1%}, which {votes} of {asked} finished trials speak for"
+    )
