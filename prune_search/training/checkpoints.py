@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray.rllib.connectors.connector_pipeline_v2 import ConnectorPipelineV2
-from ray.rllib.core import COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR
+from ray.rllib.core import COMPONENT_ENV_RUNNER
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import UserError, one_line
@@ -16,7 +17,7 @@ from prune_search.mirror import Mirror
 from prune_search.record import Return
 from prune_search.sparsity.measure import Size, size
 from prune_search.training.algorithm import MODULES_PATH, algorithm_config, process_settings
-from prune_search.training.evaluation import Evaluator
+from prune_search.training.evaluation import CONNECTORS, Evaluator
 from prune_search.training.shapes import shrinkable
 
 
@@ -63,7 +64,7 @@ class CheckpointMeter:
                 )
                 for name in self._evaluator.modules()
             }
-            self._evaluator.load(states, _filters(algorithm))
+            self._evaluator.load(states, _runner_state(algorithm))
         except Exception as error:
             raise UserError(
                 f"checkpoint: {str(algorithm)!r} cannot be read: {one_line(error)}"
@@ -75,9 +76,14 @@ class CheckpointMeter:
         return self._evaluator.measure(seed, episodes, random=True)
 
 
-def _filters(algorithm: Path) -> dict[str, Any] | None:
-    path = algorithm / COMPONENT_ENV_RUNNER / COMPONENT_ENV_TO_MODULE_CONNECTOR
-    if not path.is_dir():
-        return None
-    state: dict[str, Any] = ConnectorPipelineV2.from_checkpoint(path).get_state()
+def _runner_state(algorithm: Path) -> dict[str, Any]:
+    """What its env runners held beside the network; see `evaluation.runner_state`."""
+    folder = algorithm / COMPONENT_ENV_RUNNER
+    state: dict[str, Any] = {}
+    if (folder / "state.pkl").is_file():
+        with (folder / "state.pkl").open("rb") as stream:
+            state = pickle.load(stream)
+    for name in CONNECTORS:
+        if (folder / name).is_dir():
+            state[name] = ConnectorPipelineV2.from_checkpoint(folder / name).get_state()
     return state

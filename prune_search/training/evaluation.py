@@ -1,22 +1,29 @@
 """Measuring a policy's return: vectorised, on held-out seeds, the same for everyone compared.
 
 RLlib's own env runner steps the environments, so that every connector (observation filters,
-frame stacking, action unsquashing) acts as in training. Its `sample(num_episodes=n)` returns the
-n episodes that end first, which favours short ones; here exactly one episode is played for each
-seed.
+frame stacking, action unsquashing) acts as in training, but learns nothing: what is measured is
+the state that was loaded, and it leaves no trace in a training of the same process. Its
+`sample(num_episodes=n)` returns the n episodes that end first, which favours short ones; here
+exactly one episode is played for each seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import tree  # type: ignore[import-untyped]  # dm-tree, which RLlib requires
 from numpy.typing import NDArray
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.connectors.connector_pipeline_v2 import ConnectorPipelineV2
+from ray.rllib.core import (
+    COMPONENT_ENV_TO_MODULE_CONNECTOR,
+    COMPONENT_MODULE_TO_ENV_CONNECTOR,
+    DEFAULT_MODULE_ID,
+)
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -27,9 +34,14 @@ from prune_search.experiment import Evaluation
 from prune_search.record import Return
 from prune_search.statistics import interquartile_mean
 from prune_search.training.networks import full_name
+from prune_search.training.randomness import random_state_kept, seed_process
 
 _FIRST_SEED = 2**30
 _BLOCK = 100_000  # env seeds of one evaluation seed
+
+CONNECTORS = (COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR)
+"""What stands between environment and network; the names are those of RLlib's states and of the
+folders in an env runner's checkpoint."""
 
 
 def evaluation_seeds(seed: int, episodes: int) -> list[int]:
@@ -65,7 +77,12 @@ class Evaluator:
         self._settings = evaluation
         self._several = config.is_multi_agent
         runner = MultiAgentEnvRunner if self._several else SingleAgentEnvRunner
-        self._runner = runner(config=config)
+        with random_state_kept():  # RLlib's env runners seed the process that they are built in
+            self._runner = runner(config=config)
+        for connector in _connectors(self._runner._env_to_module):
+            if hasattr(connector, "_update_stats"):  # MeanStdFilter's switch
+                connector._update_stats = False
+        self._hold()
 
     def modules(self) -> dict[str, RLModule]:
         """The inference networks, by ModuleID."""
@@ -91,9 +108,14 @@ class Evaluator:
     def load(
         self,
         module_states: dict[str, dict[str, Any]],
-        env_to_module: dict[str, Any] | None = None,
+        runner_state: dict[str, Any] | None = None,
     ) -> None:
-        """Takes over weights by ModuleID, and the state of observation filters where there is any.
+        """Takes over weights by ModuleID, and what else there is to a policy that acts.
+
+        Args:
+            module_states: by ModuleID, as `RLModule.set_state` takes them.
+            runner_state: of the connectors (observation filters), and the env steps of the
+                policy's life, which say how much sampled actions explore; see `runner_state`.
 
         Raises:
             ValueError: a network gets none.
@@ -104,8 +126,13 @@ class Evaluator:
             raise ValueError(f"no weights for the networks {missing}")
         for module_id, module in modules.items():
             module.set_state(module_states[module_id])
-        if env_to_module is not None:
-            self._runner._env_to_module.set_state(env_to_module)
+        if runner_state is not None:
+            self._runner.set_state(runner_state)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Every block of episodes begins with the state that there is now."""
+        self._held = copy.deepcopy(self._runner.get_state(components=CONNECTORS))
 
     def measure(self, seed: int, episodes: int, *, random: bool = False) -> Return:
         """Return of the loaded policy, or of random actions, over an evaluation seed's episodes."""
@@ -118,14 +145,16 @@ class Evaluator:
         # an episode does not depend on how many others are asked for.
         blocks = [list(seeds[i : i + size]) for i in range(0, len(seeds), size)]
         blocks = [block + [block[-1]] * (size - len(block)) for block in blocks]
-        played = np.concatenate([self._block(block, random) for block in blocks])
+        with random_state_kept():
+            played = np.concatenate([self._block(block, random) for block in blocks])
         return played[: len(seeds)]
 
     def _block(self, seeds: list[int], random: bool) -> NDArray[np.float64]:
         runner = self._runner
+        runner.set_state(copy.deepcopy(self._held))
         if random:
             self._seed_actions(seeds[0])
-        torch.manual_seed(seeds[0])  # sampled actions
+        seed_process(seeds[0])  # sampled actions, and environments without a generator of their own
         runner._seed, runner._needs_initial_reset = seeds, True
         explore = self._settings.actions == "sampled"
         runner._reset_envs_and_episodes(explore)
@@ -156,6 +185,21 @@ class Evaluator:
         agents = [(each, agent) for each in environments for agent in each.possible_agents]
         for number, (environment, agent) in enumerate(agents):
             environment.get_action_space(agent).seed(seed + number)
+
+
+def runner_state(algorithm: Algorithm) -> dict[str, Any]:
+    """What an algorithm's env runners hold beside the network, as `Evaluator.load` takes it."""
+    state: dict[str, Any] = algorithm.env_runner.get_state(components=CONNECTORS)
+    return state
+
+
+def _connectors(pipeline: ConnectorPipelineV2) -> Iterator[Any]:
+    """All connectors of a pipeline, those of pipelines within it too."""
+    for connector in pipeline.connectors:
+        if isinstance(connector, ConnectorPipelineV2):
+            yield from _connectors(connector)
+        else:
+            yield connector
 
 
 def _check_finite(episode: Any) -> None:

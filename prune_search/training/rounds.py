@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
 
 from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation, Experiment
@@ -53,7 +52,7 @@ from prune_search.training.algorithm import (
     sync_weights,
 )
 from prune_search.training.cost import policy_cost, policy_latency
-from prune_search.training.evaluation import Evaluator
+from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.pruner import Pruner
 from prune_search.training.recovery import Recovery
 from prune_search.training.sensitivity import sensitivity_of
@@ -337,16 +336,8 @@ class TrialRounds:
 
 def measure(algorithm: Algorithm, evaluator: Evaluator, evaluation: Evaluation) -> Return:
     """The return of the policy that an algorithm has now, on the search's evaluation seeds."""
-    evaluator.load(learner.module_state(algorithm), env_to_module_state(algorithm))
+    evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
     return evaluator.measure(evaluation.seed, evaluation.episodes)
-
-
-def env_to_module_state(algorithm: Algorithm) -> dict[str, Any] | None:
-    """State of the connectors between environment and module: observation filters."""
-    runner = algorithm.env_runner
-    state = runner.get_state(components=COMPONENT_ENV_TO_MODULE_CONNECTOR)
-    found: dict[str, Any] | None = state.get(COMPONENT_ENV_TO_MODULE_CONNECTOR)
-    return found
 
 
 def _serialised(state: dict[str, Any]) -> bytes:

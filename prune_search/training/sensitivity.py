@@ -24,7 +24,7 @@ from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection import GRANULARITIES
 from prune_search.training import learner
 from prune_search.training.algorithm import TRAINING_SEEDS, algorithm_config, load_replay, reseed
-from prune_search.training.evaluation import Evaluator
+from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.networks import ACTOR, Network
 from prune_search.training.pruner import check_finite, chosen_layers
 from prune_search.training.single_layers import Cut, check_measurable, cuts
@@ -66,7 +66,7 @@ def sensitivity_of(
         ValueError: as `check_measurable`, or a layer's shape does not suit the granularity.
         TrialError: weights, statistics or returns are not finite.
     """
-    from prune_search.training.rounds import REPLAY, env_to_module_state  # which imports this one
+    from prune_search.training.rounds import REPLAY  # which imports this one
 
     check_measurable(granularity, criterion)
     name = f"{granularity.replace(':', '-of-')}-{criterion}.json"
@@ -82,7 +82,7 @@ def sensitivity_of(
         algorithm.restore_from_path(baseline.checkpoint)
         load_replay(algorithm, Path(baseline.checkpoint).with_name(REPLAY))
         evaluator = Evaluator(config, experiment.evaluation)
-        evaluator.load(learner.module_state(algorithm), env_to_module_state(algorithm))
+        evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
         units = GRANULARITIES[granularity].produced_by is not None
         record = measure_curves(
             experiment,

@@ -14,8 +14,7 @@ from prune_search.sensitivity import SensitivityRecord
 from prune_search.sparsity import sensitivity_ratios
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config
-from prune_search.training.evaluation import Evaluator
-from prune_search.training.rounds import env_to_module_state
+from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.sensitivity import RATIOS, measure_curves, sensitivity_of
 from prune_search.training.single_layers import check_measurable, cuts
 
@@ -32,7 +31,7 @@ class Dense:
         config = algorithm_config(experiment, seed=1)
         self.algorithm = algorithm
         self.evaluator = Evaluator(config, experiment.evaluation)
-        self.evaluator.load(learner.module_state(algorithm), env_to_module_state(algorithm))
+        self.evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
         self.weights = learner.weights(algorithm)
         self.networks = {
             units: learner.one(algorithm, lambda held, u=units: learner.networks_of(held, units=u))
