@@ -9,6 +9,8 @@ BUDGET_USED = "budget used"
 """It has run to the end of its plan."""
 SEARCH_TIME_USED = "search.time_s used"
 SEARCH_STEPS_USED = "search.env_steps used"
+CUT_OFF = frozenset({SEARCH_TIME_USED, SEARCH_STEPS_USED})
+"""The search's budget was used while it ran, however it did."""
 STOPPED_BY_SEARCH = "stopped by the search"
 """Where a driver was killed before it wrote down why."""
 INTERRUPTED = "interrupted; goes on when the study is resumed"

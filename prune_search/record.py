@@ -15,13 +15,13 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from prune_search.errors import UserError, one_line, shown
 from prune_search.pruning import Plan
-from prune_search.reasons import BUDGET_USED
+from prune_search.reasons import BUDGET_USED, CUT_OFF
 
 BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last
 
@@ -172,12 +172,20 @@ class TrialRecord(Record):
     number: int
     plan: Plan
     state: Literal["running", "complete", "stopped", "failed"]
-    """Stopped: given up by the search before its end, and not taken up again."""
+    """Stopped: by the search before its end, and not taken up again."""
     reason: str = ""
     """Why it ended, in the words of `prune_search.reasons`, or what failed."""
     started: float
     """Seconds since the epoch."""
     points: list[Point] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut_off_is_not_complete(cls, fields: Any) -> Any:
+        # As earlier versions have written it.
+        if isinstance(fields, dict) and fields.get("reason") in CUT_OFF:
+            return {**fields, "state": "stopped"}
+        return fields
 
     @property
     def name(self) -> str:
@@ -194,6 +202,16 @@ class TrialRecord(Record):
         return bool(self.points) and self.points[-1].progress >= 1
 
     @property
+    def collapsed(self) -> bool:
+        """Whether it gave up by itself, before its budget was used."""
+        return self.state == "complete" and not self.lasted
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the search's budget was used while it ran, which says nothing about its plan."""
+        return self.state == "stopped" and self.reason in CUT_OFF
+
+    @property
     def remark(self) -> str:
         """Why it ended, where its state does not say that already."""
         used = self.state == "complete" and self.reason == BUDGET_USED
@@ -205,8 +223,9 @@ class TrialRecord(Record):
 
     @property
     def env_steps_saved(self) -> int:
-        """What it did not use of its budget because it was stopped."""
-        return self.plan.env_steps - self.env_steps if self.state == "stopped" else 0
+        """What it did not use of its budget because the search gave it up."""
+        given_up = self.state == "stopped" and not self.cut_off
+        return self.plan.env_steps - self.env_steps if given_up else 0
 
     @property
     def seconds(self) -> float:

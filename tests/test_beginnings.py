@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from prune_search.errors import UserError
 from prune_search.experiment_file import dump
 from prune_search.pareto import objectives
 from prune_search.pruning import Pruning
+from prune_search.reasons import SEARCH_TIME_USED
 from prune_search.record import StudyFolder, StudyRecord, TrialRecord
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from tests.studies import BASELINE, STARTED, make_point, returned
@@ -123,7 +125,7 @@ def test_a_scheduler_counts_env_steps_in_the_objectives_direction(tiny: Any) -> 
 
 
 def earlier(tiny: Any, storage: Path, *changes: str) -> StudyFolder:
-    """A study of four trials: two complete, one stopped, one with a ratio of 0.5."""
+    """Five trials: two complete, one stopped, one with a ratio of 0.5, one cut off."""
     experiment = tiny("pruning.criterion=magnitude", "pruning.ratio={low: 0.5, high: 0.95}",
                       *changes, storage=storage)  # fmt: skip
     folder = StudyFolder(storage, "earlier")
@@ -143,6 +145,10 @@ def earlier(tiny: Any, storage: Path, *changes: str) -> StudyFolder:
         )
         folder.write_trial(record)
         searcher.on_trial_complete(f"a{number}", {"retention": 1.0, "compression": 2.0})
+    cut_off = record.model_dump() | {"number": 4, "reason": SEARCH_TIME_USED}
+    cut_off["plan"]["ratio"] = 0.85  # which the new study could have had
+    folder.trial_path(4).mkdir()
+    folder.trial_file(4).write_text(json.dumps(cut_off))  # complete, as earlier versions wrote it
     return folder
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from prune_search.pruning import Plan, Pruning
+from prune_search.reasons import SEARCH_TIME_USED
 from prune_search.record import StudyFolder, TrialRecord
 from tests.studies import BASELINE, make_plan, make_point
 from tuners.probes import probe
@@ -50,14 +51,23 @@ def test_probes_take_what_has_done_well_where_they_may() -> None:
     assert "criterion" not in probe(0, [], units, 0.95)
 
 
-def gone(*rounds: tuple[float, float], state: str = "complete", **fields: Any) -> TrialRecord:
+def gone(
+    *rounds: tuple[float, float], state: str = "complete", reason: str = "", **fields: Any
+) -> TrialRecord:
     """A trial with (target, retention) of its rounds, which aims at 0.99."""
     points = [
         make_point(0, at, 0.5, BASELINE.return_at(retention)).model_copy(update={"target": target})
         for at, (target, retention) in enumerate(rounds)
     ]
     aim = make_plan(0, 0.99).model_copy(update={"scope": "actor", **fields})
-    return TrialRecord(number=0, plan=aim, state=state, started=0.0, points=points)  # type: ignore[arg-type]
+    return TrialRecord(
+        number=0,
+        plan=aim,
+        state=state,
+        reason=reason,
+        started=0.0,
+        points=points,  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,6 +79,7 @@ def gone(*rounds: tuple[float, float], state: str = "complete", **fields: Any) -
         ([gone((0.6, 1.0), (0.9, 1.0), (0.99, 0.3))], 1 - (0.1 * 0.01) ** 0.5),
         ([gone((0.9, 1.0), (0.99, 0.3), state="running")], 1 - (0.1 * 0.01) ** 0.5),
         ([gone((0.96, 1.0), (0.97, 0.1))], 1 - (0.04 * 0.01) ** 0.5),  # collapsed on its way
+        ([gone((0.96, 1.0), state="stopped", reason=SEARCH_TIME_USED)], 0.99),  # cut off
         ([gone((0.96, 0.5), (0.99, 0.1))], 1 - (0.5 * 0.01) ** 0.5),  # nothing held
         ([gone((0.9, 1.0), (0.99, 0.3)), gone((0.99, 1.0), scope="critic")], 1 - 0.001**0.5),
         ([gone((0.9, 1.0), (0.99, 0.3)), gone((2.0, 1.0), ratio=None)], 1 - 0.001**0.5),

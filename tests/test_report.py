@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from prune_search.pareto import front, hypervolume
+from prune_search.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
 from prune_search.record import Point, Return, StudyFolder, StudyRecord
 from tests.studies import (
     BASELINE,
@@ -185,9 +186,14 @@ def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
     seed(4, [500, 60])
     folder.write_trial(make_trial(5, plan=plan, state="stopped"))
     folder.write_trial(make_trial(6, plan=plan, state="failed"))
+    # Of an earlier version, which has called it complete: no collapse, and no third round less.
+    cut_off = make_trial(7, rounds=1, plan=plan).model_dump() | {"reason": SEARCH_STEPS_USED}
+    folder.trial_path(7).mkdir()
+    folder.trial_file(7).write_text(json.dumps({**cut_off, "state": "complete"}))
 
     (found,) = report(folder, make_experiment()).repeated
     assert [trial.name for trial in found.trials] == ["t02", "t03", "t04"]
+    assert [trial.name for trial in found.left_out] == ["t05", "t06", "t07"]
     assert found.collapsed == 1
     first, second = found.rounds
     assert first.returned.episodes == 60 and first.returned.iqm == pytest.approx(500)
@@ -196,7 +202,7 @@ def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
     assert second.retention == pytest.approx(BASELINE.retention(second.returned.iqm))
     assert found.best(0.95) == first
     text = shown(folder, 140)
-    assert "t02 t03 t04 (1 collapsed)" in text
+    assert "t02 t03 t04 (1 collapsed, 1 failed, 2 stopped)" in text
     listed = to_json(report(folder, make_experiment()))["repeated"]
     assert [one["round"] for one in listed[0]["rounds"]] == [1, 2]
     assert json.dumps(listed, allow_nan=False)
@@ -212,6 +218,10 @@ def test_what_stopping_saved_is_told(tmp_path: Path) -> None:
     text = shown(folder)
     assert f"{found.env_steps_saved:,} saved by stopping 1 trials early" in text
     assert "stopped: no longer improves" in " ".join(text.split())
+    folder.write_trial(make_trial(4, rounds=2, state="stopped", reason=SEARCH_TIME_USED))
+    assert report(folder, make_experiment()).env_steps_saved == found.env_steps_saved
+    text = " ".join(shown(folder).split())
+    assert "saved by stopping 1 trials early; 1 cut off as the search's budget was used" in text
 
 
 def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def _aim(name: str, trials: Sequence[TrialRecord], pruning: Pruning, retention: 
     held = [point.target for point in points if point.retention >= retention]
     best, far = max([lowest(space), *held]), end * (1 - 1e-9)
     arrived = any(point.target >= far for point in points)
-    gave_up = any(trial.ended and getattr(trial.plan, name) >= far for trial in asked)
+    gave_up = any(
+        trial.ended and not trial.cut_off and getattr(trial.plan, name) >= far for trial in asked
+    )
     if best >= far or not (arrived or gave_up):
         return end
     # 97 % and 99 % are as far apart as 91 % and 97 %.

@@ -30,16 +30,18 @@ class PooledPoint:
 
 @dataclass(frozen=True)
 class Repeated:
-    """A plan, the trials that have run it, and the rounds that all of them have."""
+    """A plan, the trials that ran it to their end, and the rounds that all of them have."""
 
     plan: Plan
     trials: list[TrialRecord]
     rounds: list[PooledPoint]
+    left_out: list[TrialRecord]
+    """Its trials that failed or were stopped: what they would have come to is unknown."""
 
     @property
     def collapsed(self) -> int:
-        """How many of its trials were given up before their budgets were used."""
-        return sum(not trial.lasted for trial in self.trials)
+        """How many of its trials gave up by themselves before their budgets were used."""
+        return sum(trial.collapsed for trial in self.trials)
 
     def best(self, retention: float) -> PooledPoint | None:
         """Its sparsest round at this retention, else its best return; None without a round."""
@@ -50,17 +52,18 @@ def repeated(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[Re
     """The plans that ran to their end with more than one seed, in the order of their first trials.
 
     Rounds are pooled only where every one of the plan's trials has them and kept the return of each
-    episode; trials that failed, that the search stopped or that still run are not among them.
+    episode.
     """
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for trial in trials:
-        if trial.state == "complete":
-            groups[trial.plan.model_dump_json()].append(trial)
-    return [
-        Repeated(group[0].plan, group, _rounds(group, baseline))
-        for group in groups.values()
-        if len(group) > 1
-    ]
+        groups[trial.plan.model_dump_json()].append(trial)
+    found = []
+    for group in groups.values():
+        ended = [trial for trial in group if trial.state == "complete"]
+        if len(ended) > 1:
+            left_out = [trial for trial in group if trial.state in ("stopped", "failed")]
+            found.append(Repeated(group[0].plan, ended, _rounds(ended, baseline), left_out))
+    return found
 
 
 def verdict(returns: Sequence[Return], dense: Return) -> Verdict | None:

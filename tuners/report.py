@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -144,8 +145,9 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high, than_dense}`, by
       rising sparsity;
     - each of repeated is a plan that was run with several seeds, `{strategy, trials, collapsed,
-      rounds}`, each of rounds `{round, sparsity, return_iqm, return_low, return_high, retention,
-      than_dense}`: the IQM over seeds and episodes.
+      left_out, rounds}`, left_out being its trials that failed or were stopped, and each of rounds
+      `{round, sparsity, return_iqm, return_low, return_high, retention, than_dense}`: the IQM over
+      seeds and episodes.
 
     Curve is the hypervolume over the env steps of all trials, `[[env_steps, hypervolume], ...]`;
     importances are shares by field of `pruning`, empty for few trials.
@@ -220,6 +222,14 @@ def strategy(plan: Plan) -> dict[str, Any]:
     return plan.model_dump(exclude_none=True)
 
 
+def remark(plan: Repeated) -> str:
+    """Of its trials, how many collapsed, failed or were stopped: ` (1 collapsed, 2 stopped)`."""
+    counts = Counter(trial.state for trial in plan.left_out)
+    told = {"collapsed": plan.collapsed, "failed": counts["failed"], "stopped": counts["stopped"]}
+    found = ", ".join(f"{count} {word}" for word, count in told.items() if count)
+    return f" ({found})" if found else ""
+
+
 def interval(returned: Return) -> str:
     """`472 [455, 490]`: the IQM and its 95 % interval."""
     return f"{returned.iqm:.4g} [{returned.low:.4g}, {returned.high:.4g}]"
@@ -242,6 +252,7 @@ def _repeated(plan: Repeated) -> dict[str, Any]:
         "strategy": strategy(plan.plan),
         "trials": [trial.name for trial in plan.trials],
         "collapsed": plan.collapsed,
+        "left_out": [trial.name for trial in plan.left_out],
         "rounds": [
             {
                 "round": one.round,

@@ -20,7 +20,7 @@ from prune_search.pareto import front, sparsest, summary
 from prune_search.pruning import Plan
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
-from tuners.report import StudyReport, interval, point_json, strategy
+from tuners.report import StudyReport, interval, point_json, remark, strategy
 
 SUMMARY = "summary"
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
@@ -324,7 +324,8 @@ def _pooled(found: StudyReport) -> list[str]:
         best = item.best(found.retention)
         if best:
             lines.append(
-                f"| {' '.join(trial.name for trial in item.trials)} | {item.plan.label} |"
+                f"| {' '.join(trial.name for trial in item.trials)}{remark(item)} |"
+                f" {item.plan.label} |"
                 f" {best.sparsity:.2%} | {interval(best.returned)} | {best.retention:.1%} |"
                 f" {best.than_dense or ''} |"
             )

@@ -84,12 +84,13 @@ class StudySearch(OptunaSearch):
         return sum(trial.state.is_finished() and FROM not in trial.user_attrs for trial in trials)
 
     def end(self) -> None:
-        """Tells Optuna of the trials that the end of the whole search has cut short.
+        """Tells Optuna of the trials that the end of the whole search has cut off: no result.
 
-        Tune doesn't: they would be running for ever.
+        Tune doesn't: they would be running for ever. Samplers leave out what has failed; what was
+        pruned they would take for bad.
         """
         for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._ot_study.tell(trial.number, state=TrialState.PRUNED)
+            self._ot_study.tell(trial.number, state=TrialState.FAIL)
 
     def _learn(self) -> None:
         """Adds what earlier studies have measured, unless an earlier driver has."""

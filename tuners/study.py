@@ -228,12 +228,13 @@ def _close(
     """Closes the trials that the search has ended; a driver killed meanwhile may have left some."""
     if budget.reason:
         searcher.end()
-        closed = {"state": "complete", "reason": budget.reason}
+        closed = {"state": "stopped", "reason": budget.reason}
     else:
         closed = {"state": "stopped", "reason": STOPPED_BY_SEARCH}
     known = states(folder)
     for trial in folder.trials():
-        if trial.state == "running" and known.get(trial.number) is TrialState.PRUNED:
+        told = known.get(trial.number, TrialState.RUNNING)
+        if trial.state == "running" and told.is_finished():
             folder.write_trial(trial.model_copy(update=closed))
             mirror.push(folder.trial_file(trial.number))
             tracker.trial_changed(trial.number)

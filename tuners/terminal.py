@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prune_search.pareto import delivered, sparsest
 from prune_search.record import BaselineRecord
 from tuners.plots import position, ticks
-from tuners.report import StudyReport, interval
+from tuners.report import StudyReport, interval, remark
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -69,11 +69,13 @@ def _summary(study: StudyReport) -> RenderableType:
 
 
 def _env_steps(study: StudyReport) -> str:
-    stopped = sum(trial.state == "stopped" for trial in study.trials)
+    cut_off = sum(trial.cut_off for trial in study.trials)
+    stopped = sum(trial.state == "stopped" for trial in study.trials) - cut_off
     saved = (
         f"; {study.env_steps_saved:,} saved by stopping {stopped} trials early" if stopped else ""
     )
-    return f"{study.env_steps:,} in {len(study.trials)} trials{saved}"
+    cut = f"; {cut_off} cut off as the search's budget was used" if cut_off else ""
+    return f"{study.env_steps:,} in {len(study.trials)} trials{saved}{cut}"
 
 
 def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
@@ -150,8 +152,7 @@ def _repeated_table(study: StudyReport) -> RenderableType:
                 f"{best.retention:.1%}",
                 best.than_dense or "",
             ]
-        collapsed = f" ({item.collapsed} collapsed)" if item.collapsed else ""
-        table.add_row(f"{names}{collapsed}", _safe(item.plan.label), *figures)
+        table.add_row(f"{names}{remark(item)}", _safe(item.plan.label), *figures)
     table.caption = (
         "IQM over seeds and episodes, with its stratified bootstrap interval; the sparsest round at"
         f" retention ≥ {study.retention:.0%}, else the best return"
