@@ -21,7 +21,8 @@ from prune_search.credentials import holds_credentials, redacted
 from prune_search.errors import UserError
 from prune_search.record import BaselineRecord, StudyFolder, StudyRecord
 from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.rounds import REPLAY, TrialRounds
+from prune_search.training.replay import REPLAY
+from prune_search.training.rounds import TrialRounds
 from tests.conftest import TINY
 from tests.studies import make_experiment, make_study
 from tests.test_tracking import free_port, wait_for

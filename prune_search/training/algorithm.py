@@ -245,38 +245,6 @@ def reseed(algorithm: Algorithm, seed: int) -> None:
     each_learner(algorithm, seed_learner)
 
 
-def save_replay(algorithm: Algorithm, path: Path) -> None:
-    """Writes the replay buffer, where the algorithm has one: RLlib's checkpoints leave it out."""
-    if algorithm.local_replay_buffer is not None:
-        with path.open("wb") as stream:
-            pickle.dump(algorithm.local_replay_buffer.get_state(), stream, protocol=5)
-
-
-def load_replay(algorithm: Algorithm, path: Path) -> None:
-    """Reads what `save_replay` wrote, if it wrote anything.
-
-    It is a pickle: only for files of the study's or the baseline's own, never for one that lies
-    beside a checkpoint of the user's.
-    """
-    if algorithm.local_replay_buffer is not None and path.is_file():
-        with path.open("rb") as stream:
-            algorithm.local_replay_buffer.set_state(pickle.load(stream))
-
-
-def postpone_learning(algorithm: Algorithm, steps: int) -> None:
-    """Fills an empty replay buffer before updates: env steps of an earlier life are not in it.
-
-    Args:
-        steps: env steps that the algorithm counts already.
-    """
-    config = algorithm.config
-    if algorithm.local_replay_buffer is None or config is None:
-        return
-    frozen, config._is_frozen = config._is_frozen, False
-    config.num_steps_sampled_before_learning_starts += steps
-    config._is_frozen = frozen
-
-
 def _seed_process(seed: int) -> None:
     import random
 

@@ -23,15 +23,14 @@ from prune_search.training.algorithm import (
     TRAINING_SEEDS,
     algorithm_config,
     env_steps,
-    load_replay,
     process_settings,
     reseed,
-    save_replay,
     sync_weights,
 )
 from prune_search.training.evaluation import Evaluator
 from prune_search.training.recovery import WEIGHTS
-from prune_search.training.rounds import REPLAY, measure
+from prune_search.training.replay import REPLAY, load_replay, save_replay
+from prune_search.training.rounds import measure
 
 _SAVE_EVERY_S = 30.0
 

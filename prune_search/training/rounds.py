@@ -45,20 +45,16 @@ from prune_search.training.algorithm import (
     TRAINING_SEEDS,
     algorithm_config,
     env_steps,
-    load_replay,
-    postpone_learning,
     reseed,
-    save_replay,
     sync_weights,
 )
 from prune_search.training.cost import policy_cost, policy_latency
 from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.pruner import Pruner
 from prune_search.training.recovery import Recovery
+from prune_search.training.replay import REPLAY, load_replay, postpone_learning, save_replay
 from prune_search.training.sensitivity import sensitivity_of
 from prune_search.training.shapes import shrinkable
-
-REPLAY = "replay.pkl"  # beside an algorithm's checkpoint
 
 
 class TrialRounds:

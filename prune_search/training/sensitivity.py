@@ -23,10 +23,11 @@ from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection import GRANULARITIES
 from prune_search.training import learner
-from prune_search.training.algorithm import TRAINING_SEEDS, algorithm_config, load_replay, reseed
+from prune_search.training.algorithm import TRAINING_SEEDS, algorithm_config, reseed
 from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.networks import ACTOR, Network
 from prune_search.training.pruner import check_finite, chosen_layers
+from prune_search.training.replay import REPLAY, load_replay
 from prune_search.training.single_layers import Cut, check_measurable, cuts
 
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -66,8 +67,6 @@ def sensitivity_of(
         ValueError: as `check_measurable`, or a layer's shape does not suit the granularity.
         TrialError: weights, statistics or returns are not finite.
     """
-    from prune_search.training.rounds import REPLAY  # which imports this one
-
     check_measurable(granularity, criterion)
     name = f"{granularity.replace(':', '-of-')}-{criterion}.json"
     path = folder / "sensitivity" / name if folder else None

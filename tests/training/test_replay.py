@@ -10,23 +10,25 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 
 from prune_search.record import BaselineRecord, StudyFolder
 from prune_search.training.algorithm import algorithm_config
-from prune_search.training.rounds import REPLAY, TrialRounds
+from prune_search.training.replay import REPLAY, load_replay, save_replay
+from prune_search.training.rounds import TrialRounds
 from tests.plans import plan
 from tests.training.test_strategies import figures, resumed, run
 
 DQN = (
     "algorithm.name=DQN",
-    "algorithm.training={lr: 0.001, train_batch_size_per_learner: 16, training_intensity: 4,"
-    " num_steps_sampled_before_learning_starts: 64, target_network_update_freq: 50,"
-    " replay_buffer_config: {type: EpisodeReplayBuffer, capacity: 2000}}",
+    "algorithm.training={lr: 0.001, train_batch_size_per_learner: 16, training_intensity: 2,"
+    " num_steps_sampled_before_learning_starts: 64, target_network_update_freq: 50, n_step: 1,"
+    " replay_buffer_config: {type: EpisodeReplayBuffer, capacity: 1500}}",
     "algorithm.model={fcnet_hiddens: [16], head_fcnet_hiddens: []}",
 )
+PRIORITIZED = "algorithm.training.replay_buffer_config.type=PrioritizedEpisodeReplayBuffer"
 SAC = (
     "environment.id=Pendulum-v1",
     "algorithm.name=SAC",
-    "algorithm.training={train_batch_size_per_learner: 16, training_intensity: 4,"
+    "algorithm.training={train_batch_size_per_learner: 8, training_intensity: 0.5, n_step: 1,"
     " num_steps_sampled_before_learning_starts: 64,"
-    " replay_buffer_config: {type: EpisodeReplayBuffer, capacity: 2000}}",
+    " replay_buffer_config: {type: EpisodeReplayBuffer, capacity: 1500}}",
     "algorithm.model={fcnet_hiddens: [16], head_fcnet_hiddens: []}",
 )
 SHORT = ("evaluation.episodes=4", "evaluation.envs=4", "evaluation.max_steps=100")
@@ -36,25 +38,50 @@ CHOSEN = plan(
 )  # fmt: skip
 
 
-def stand_in(experiment: Any, baseline: BaselineRecord, path: Path) -> BaselineRecord:
-    """A checkpoint of this algorithm, without its replay buffer, under the figures of another."""
+def stand_in(
+    experiment: Any, baseline: BaselineRecord, path: Path, *, buffer: bool
+) -> BaselineRecord:
+    """A checkpoint of this algorithm, with or without a buffer, under the figures of another."""
     algorithm = algorithm_config(experiment, seed=5).build_algo()
     algorithm.train()
     algorithm.save_to_path(path / "algorithm")
+    if buffer:
+        save_replay(algorithm, path / REPLAY)
     algorithm.stop()
     return baseline.model_copy(update={"checkpoint": str(path / "algorithm")})
 
 
+def check_buffer(algorithm: Any) -> None:
+    """A buffer holds what it counts, and knows each of its steps by one index."""
+    buffer = algorithm.local_replay_buffer
+    held = sum(len(episode) for episode in buffer.episodes)
+    assert held == buffer.get_num_timesteps() == len(buffer._indices) > 0
+    assert len(buffer.episode_id_to_index) == len(buffer.episodes)
+    if hasattr(buffer, "_tree_idx_to_sample_idx"):
+        assert sorted(buffer._tree_idx_to_sample_idx.values()) == list(range(held))
+
+
+def rewards(algorithm: Any) -> list[tuple[str, list[float]]]:
+    """Ids and rewards of the episodes that a buffer holds."""
+    return [(each.id_, list(each.get_rewards())) for each in algorithm.local_replay_buffer.episodes]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "origin"), [(DQN, "baseline"), (SAC, "scratch")], ids=["DQN", "SAC"]
+    ("settings", "origin"),
+    [
+        (DQN, "scratch"),
+        ((*SAC, PRIORITIZED), "scratch"),
+        ((*SAC, "algorithm.training.n_step=3"), "baseline"),
+    ],
+    ids=["DQN", "SAC prioritized", "SAC n-step"],
 )
 def test_rounds_with_a_replay_buffer_resume_exactly(
     tiny: Any, baseline: Any, tmp_path: Path, settings: tuple[str, ...], origin: str
 ) -> None:
     experiment = tiny(*settings, *SHORT)
     chosen = CHOSEN.model_copy(update={"origin": origin})
-    start = stand_in(experiment, baseline, tmp_path / "dense")
+    start = stand_in(experiment, baseline, tmp_path / "dense", buffer=True)
     whole = run(experiment, folder := StudyFolder(tmp_path, "whole"), start, chosen)
     parts = resumed(experiment, StudyFolder(tmp_path, "parts"), start, chosen)
     assert [figures(point) for point in parts] == [figures(point) for point in whole]
@@ -64,9 +91,31 @@ def test_rounds_with_a_replay_buffer_resume_exactly(
     assert kept == [False] * (len(whole) - 1) + [True]
 
 
+@pytest.mark.parametrize("kind", ["EpisodeReplayBuffer", "PrioritizedEpisodeReplayBuffer"])
+def test_a_buffer_that_is_loaded_replaces_what_was_there(
+    tiny: Any, local_ray: None, tmp_path: Path, kind: str
+) -> None:
+    """RLlib would keep the episodes, and take the other buffer's counts."""
+    experiment = tiny(*DQN, f"algorithm.training.replay_buffer_config.type={kind}")
+    algorithm = algorithm_config(experiment, seed=5).build_algo()
+    for _ in range(3):
+        algorithm.training_step()
+    save_replay(algorithm, tmp_path / REPLAY)
+    saved = rewards(algorithm)
+    for _ in range(3):
+        algorithm.training_step()
+    load_replay(algorithm, tmp_path / REPLAY)
+    assert rewards(algorithm) == saved
+    check_buffer(algorithm)
+    for _ in range(300):  # beyond the buffer's capacity
+        algorithm.training_step()
+    check_buffer(algorithm)
+    algorithm.stop()
+
+
 def test_an_empty_buffer_is_filled_before_updates(tiny: Any, baseline: Any, tmp_path: Path) -> None:
     experiment = tiny(*DQN, *SHORT)
-    start = stand_in(experiment, baseline, tmp_path / "dense")
+    start = stand_in(experiment, baseline, tmp_path / "dense", buffer=False)
     rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), start, 0, CHOSEN)
     algorithm = rounds._algorithm
     assert algorithm is not None

@@ -1,0 +1,74 @@
+"""Replay buffers, which RLlib's checkpoints leave out: kept beside them, emptied, filled first."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.env.env_runner import EnvRunner
+
+REPLAY = "replay.pkl"
+"""Name of the file beside an algorithm's checkpoint."""
+
+_POSTPONED = "_prune_search_postponed"
+
+
+def save_replay(algorithm: Algorithm, path: Path) -> None:
+    """Writes the replay buffer, where the algorithm has one."""
+    if algorithm.local_replay_buffer is not None:
+        with path.open("wb") as stream:
+            pickle.dump(algorithm.local_replay_buffer.get_state(), stream, protocol=5)
+
+
+def load_replay(algorithm: Algorithm, path: Path) -> None:
+    """Reads what `save_replay` wrote, if it wrote anything; what the buffer holds is forgotten.
+
+    It is a pickle: only for files of the study's or the baseline's own, never for one that lies
+    beside a checkpoint of the user's.
+    """
+    if algorithm.local_replay_buffer is not None and path.is_file():
+        with path.open("rb") as stream:
+            state = pickle.load(stream)
+        # RLlib replaces episodes in an empty buffer alone, but indices and counts in any.
+        empty_replay(algorithm)
+        algorithm.local_replay_buffer.set_state(state)
+
+
+def empty_replay(algorithm: Algorithm) -> None:
+    """A new replay buffer in place of the one there is, and new episodes on every env runner.
+
+    The rest of an episode can't be added to a buffer that holds another part of it.
+    """
+
+    def start_anew(runner: EnvRunner) -> None:
+        runner._needs_initial_reset = True
+
+    if algorithm.local_replay_buffer is not None:
+        algorithm.local_replay_buffer = algorithm._create_local_replay_buffer_if_necessary(
+            algorithm.config
+        )
+        if algorithm.env_runner_group is not None:
+            algorithm.env_runner_group.foreach_env_runner(start_anew)
+
+
+def postpone_learning(algorithm: Algorithm, steps: int) -> None:
+    """Fills a replay buffer before updates: env steps of an earlier life are not in it.
+
+    Args:
+        algorithm: built.
+        steps: env steps that the algorithm counts and the buffer has not seen; learning starts
+            so much later than RLlib's configuration says. In place of those given before.
+    """
+    config = algorithm.config
+    if algorithm.local_replay_buffer is None or config is None:
+        return
+    frozen, config._is_frozen = config._is_frozen, False
+    config.num_steps_sampled_before_learning_starts += steps - postponed(algorithm)
+    config._is_frozen = frozen
+    setattr(algorithm, _POSTPONED, steps)
+
+
+def postponed(algorithm: Algorithm) -> int:
+    """The env steps by which learning starts later; see `postpone_learning`."""
+    return int(getattr(algorithm, _POSTPONED, 0))
