@@ -19,12 +19,18 @@ from prune_search.sparsity.coupling import Coupling
 GRADIENT, SQUARE, MOVEMENT, ACTIVATION = "gradient", "square", "movement", "activation"
 STATISTICS = (GRADIENT, SQUARE, MOVEMENT, ACTIVATION)
 
+_CARRIED = 32
+"""Optimizer steps that all which was seen under earlier masks counts for at most."""
+
 Statistics = dict[str, dict[str, Tensor]]
 """By the statistic's name, then by the parameter's."""
 
 
 class Collector:
     """One learner's statistics since `restart`.
+
+    They outlast changes of masks, see `carry`, so that what prunes or grows after every iteration
+    has as much to go by as what does so once.
 
     Args:
         parameters: by the names that statistics are given by.
@@ -76,8 +82,33 @@ class Collector:
     def restart(self) -> None:
         """Forgets what was collected so far."""
         self._sums: Statistics = {name: {} for name in STATISTICS if name in self._needs}
-        self._steps: dict[str, int] = {}
-        self._rows: dict[str, int] = {}
+        self._steps: dict[str, float] = {}
+        self._rows: dict[str, float] = {}
+
+    @torch.no_grad()
+    def carry(self, masks: Mapping[str, Tensor]) -> None:
+        """Goes on after a change of masks, with less trust in what was seen before it.
+
+        Means are those of the steps that follow and of `_CARRIED` before them at most. A gradient
+        of the loss is an estimate for masked weights too, and a little change of masks leaves it
+        one. Movement is a sum over the whole training (Sanh et al. 2020, Movement pruning, section
+        4), in which a masked weight has no share: one that comes back starts anew.
+
+        Args:
+            masks: boolean, by parameter name, True where a weight is kept.
+        """
+        for name, steps in self._steps.items():
+            if steps > _CARRIED:
+                share = _CARRIED / steps
+                self._steps[name] = _CARRIED
+                if name in self._rows:
+                    self._rows[name] *= share
+                for statistic, sums in self._sums.items():
+                    if statistic != MOVEMENT and name in sums:
+                        sums[name] *= share
+        for name, total in self._sums.get(MOVEMENT, {}).items():
+            if name in masks:
+                total.masked_fill_(~masks[name].to(total.device), 0.0)
 
     def result(self) -> Statistics | None:
         """The statistics as `sparsity.criteria.Evidence` has them; None before the first step.

@@ -73,7 +73,7 @@ class LearnerMasks:
             raise ValueError(f"no optimizer updates the parameters {fixed}: they can't be masked")
         self.masks.update(self.parameters, masks, restore=restore)
         self._mask_targets()
-        self.evidence.restart()
+        self.evidence.carry(self.masks.masks)
 
     @torch.no_grad()
     def _mask_targets(self) -> None:
@@ -135,7 +135,7 @@ def attach(algorithm: Algorithm, needs: frozenset[str] = frozenset()) -> None:
 def set_masks(algorithm: Algorithm, masks: dict[str, Tensor], *, restore: bool = False) -> None:
     """New masks on every learner: newly removed weights become zero, their values are kept.
 
-    Statistics start anew.
+    Statistics go on, see `Collector.carry`.
 
     Args:
         masks: by parameter name, True where a weight is kept; others keep their masks.
@@ -162,7 +162,7 @@ def weights(algorithm: Algorithm) -> dict[str, Tensor]:
 
 
 def evidence(algorithm: Algorithm) -> Statistics | None:
-    """What criteria asked for, since the masks last changed; None if no step was taken since.
+    """What criteria asked for, of recent steps; None before the first, also after a rewinding.
 
     By statistic, then by parameter name: `gradient` and `square`, the means of gradients and of
     their squares over optimizer steps, `movement`, their sum of -weight·gradient, and
@@ -203,6 +203,15 @@ def load_mask_state(algorithm: Algorithm, state: dict[str, Any]) -> None:
 
     def run(learner: Any) -> None:
         getattr(learner, _ATTRIBUTE).load_state_dict(state)
+
+    each_learner(algorithm, run)
+
+
+def load_evidence(algorithm: Algorithm, state: dict[str, Any]) -> None:
+    """Puts statistics on every learner, as `mask_state` has them under `evidence`."""
+
+    def run(learner: Any) -> None:
+        getattr(learner, _ATTRIBUTE).evidence.load_state_dict(state)
 
     each_learner(algorithm, run)
 

@@ -52,6 +52,13 @@ class Removal:
         laid[kept[0]] = value
         return laid
 
+    def take_one(self, name: str, value: Tensor, *, rows: bool) -> Tensor:
+        """What is left of one layer's statistic over all units, as `put_one` lays it."""
+        if not rows:
+            return self._layout.take(name, value)
+        kept = self._layout.kept.get(name)
+        return value.clone() if kept is None or kept[0] is None else value[kept[0]]
+
     def remove(self, units: Sequence[Coupling], masks: Tensors) -> dict[str, Layout]:
         """Notes that units which are masked altogether go: the steps from here, by ModuleID.
 

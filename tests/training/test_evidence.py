@@ -68,6 +68,36 @@ def test_statistics_are_those_of_the_steps() -> None:
     close(collector.result()["gradient"]["3.weight"], found["gradient"]["3.weight"])
 
 
+def test_statistics_outlast_a_change_of_masks() -> None:
+    """What was seen before counts as 32 steps at most; movement is a sum over what is kept."""
+    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+    collector = Collector({"w": weight}, STATISTICS)
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    collector.watch(optimizer)
+
+    def see(gradient: float, steps: int) -> None:
+        for _ in range(steps):
+            weight.grad = torch.full((2,), gradient)
+            optimizer.step()
+
+    def found() -> dict[str, list[float]]:
+        result = collector.result()
+        assert result is not None
+        return {name: result[name]["w"].tolist() for name in ("gradient", "square", "movement")}
+
+    see(1.0, 96)
+    kept = torch.tensor([True, False])
+    for _ in range(2):  # as pruning and growing one after the other do
+        collector.carry({"w": kept})
+    assert found() == {"gradient": [1.0, 1.0], "square": [1.0, 1.0], "movement": [-96.0, 0.0]}
+    with torch.no_grad():
+        weight[1] = 0.0
+    see(3.0, 32)
+    assert found() == {"gradient": [2.0, 2.0], "square": [5.0, 5.0], "movement": [-192.0, 0.0]}
+    collector.restart()
+    assert collector.result() is None
+
+
 def test_several_learners_see_the_same_gradients_and_their_own_activations() -> None:
     one = {"gradient": {"w": torch.ones(2)}, "activation": {"w": torch.tensor([1.0])}}
     two = {"gradient": {"w": torch.ones(2)}, "activation": {"w": torch.tensor([3.0])}}
