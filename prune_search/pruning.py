@@ -95,11 +95,11 @@ class Pruning(Section):
     drop_fraction: Searchable[Ratio] = 0.3
     """Regrowth: share of a layer's weights dropped and grown; decays as a cosine until `end`."""
     regrow_every: Searchable[PositiveInt] = 2_000
-    """Regrowth: env steps between two of them."""
+    """Regrowth: env steps between two of them, which happen from the first pruning to `end`."""
     rewind: Choice[Rewind] = "none"
-    """After each pruning, weights return to the baseline's initial or early ones (the lottery
-    ticket), or to random ones or to initial ones under a permuted mask (its controls);
-    learning_rate rewinds the learning rate's schedule alone."""
+    """After each pruning of schedules one_shot and geometric, weights return to the baseline's
+    initial or early ones (the lottery ticket), or to random ones or to initial ones under a
+    permuted mask (its controls); learning_rate rewinds the learning rate's schedule alone."""
     rounds: Searchable[PositiveInt] = 6
     """Evaluations in a trial: each round ends with one, and yields one point."""
     env_steps: Searchable[PositiveInt] = 60_000
@@ -143,6 +143,19 @@ class Pruning(Section):
             raise ValueError(
                 f"pruning.end: must lie above pruning.start, got {plain(self.end)}"
                 f" and start {plain(self.start)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _regrows(self) -> Pruning:
+        """That a multiple of `regrow_every` falls between the first pruning and `end`."""
+        if as_choices(self.regrowth) == ["none"]:
+            return self
+        most = (lowest(self.end) - highest(self.start)) * lowest(self.env_steps)
+        if highest(self.regrow_every) >= most:
+            raise ValueError(
+                "pruning.regrow_every: must be less than (end - start) x env_steps ="
+                f" {most:,.0f}, or no regrowth may ever be due, got {plain(self.regrow_every)}"
             )
         return self
 
@@ -201,16 +214,21 @@ def conflict(chosen: Mapping[str, Any]) -> str | None:
         ("schedule", ("gated",), "granularity", _PATTERNS, "those keep a fixed share"),
         ("schedule", ("gated",), "criterion", ("threshold",), "the gate sets a ratio"),
         ("allocation", ("sensitivity",), "origin", ("scratch",), "it is measured on the baseline"),
-        ("rewind", _LOTTERY, "origin", ("scratch",), "it returns to the baseline's past"),
         (
             "rewind",
-            _LOTTERY,
+            (*_LOTTERY, "learning_rate"),
+            "origin",
+            ("scratch",),
+            "it returns to the baseline's past",
+        ),
+        (
+            "rewind",
+            (*_LOTTERY, "learning_rate"),
             "schedule",
             ("linear", "cubic", "cosine", "gated"),
-            "it follows a pruning at the start of a round: one_shot or geometric",
+            "it follows each pruning, and there it must go in steps: one_shot or geometric",
         ),
         ("rewind", ("permuted",), "granularity", structured, "single weights are permuted"),
-        ("rewind", ("learning_rate",), "schedule", ("gated",), "it has no last round"),
         ("regrowth", ("set", "rigl"), "granularity", structured, "single weights are grown"),
         ("regrowth", ("set", "rigl"), "schedule", ("gated",), "the gate grows by itself"),
         ("regrowth", ("set", "rigl"), "rewind", _LOTTERY, "tickets keep their masks"),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -110,6 +111,35 @@ class BaselineRecord(Record):
         return self.random.iqm + retention * (self.returned.iqm - self.random.iqm)
 
 
+class Did(Record):
+    """What the dynamic parts of a plan did, in a round or in a trial: counts."""
+
+    prunings: int = 0
+    """Times that something was removed: by the schedule, or by the gate."""
+    regrowths_due: int = 0
+    """Times that weights were to be dropped and others grown."""
+    regrowths: int = 0
+    """Of these, how often it was done."""
+    regrown: int = 0
+    """Weights that grew in them."""
+    rewinds: int = 0
+    """Times that weights, or the learning rate, were rewound."""
+    gate_pruned: int = 0
+    """Schedule gated: rounds that began with a higher ratio, ..."""
+    gate_held: int = 0
+    """... with the one before, ..."""
+    gate_took_back: int = 0
+    """... or with a lower one."""
+
+    @staticmethod
+    def total(each: Sequence[Did | None]) -> Did | None:
+        """All of them together; None where one is unknown."""
+        known = [did for did in each if did is not None]
+        if len(known) < len(each):
+            return None
+        return Did(**{name: sum(getattr(did, name) for did in known) for name in Did.model_fields})
+
+
 class Point(Record):
     """One round's result: achieved sparsity, evaluated return, cost, and its checkpoint."""
 
@@ -145,7 +175,7 @@ class Point(Record):
     """Of these, non-zero ones."""
     returned: Return
     return_pruned: float
-    """IQM right after the round's first pruning, before its training."""
+    """IQM at the round's start, after the pruning (and rewinding) that falls there."""
     return_training: float | None
     """Mean return of the training episodes (exploring) that ended in the round's last iteration."""
     retention: float
@@ -159,6 +189,8 @@ class Point(Record):
     """When it was measured, seconds since the epoch."""
     checkpoint: str
     """Folder of its checkpoint, relative to the study's folder."""
+    did: Did | None = None
+    """What the plan's dynamic parts did in the round; None in records of earlier versions."""
 
     @property
     def name(self) -> str:
@@ -220,6 +252,11 @@ class TrialRecord(Record):
     @property
     def env_steps(self) -> int:
         return self.points[-1].env_steps if self.points else 0
+
+    @property
+    def did(self) -> Did | None:
+        """What its plan's dynamic parts did so far; None where a point doesn't say."""
+        return Did.total([point.did for point in self.points])
 
     @property
     def env_steps_saved(self) -> int:

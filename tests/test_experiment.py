@@ -100,7 +100,8 @@ def test_overrides() -> None:
         ("pruning.granularity=3:4", "pruning.granularity: input should be 'weight'"),
         ("pruning.ratio=1.0", "pruning.ratio: input should be less than 1, got 1.0"),
         ("pruning.rewind=initial", "rewind initial does not go with schedule linear"),
-        ("pruning.rewind=learning_rate", "needs a schedule in algorithm.training.lr"),
+        ("pruning.rewind=learning_rate", "rewind learning_rate does not go with schedule linear"),
+        ("pruning.rewind=[none, learning_rate]", "needs a schedule in algorithm.training.lr"),
         ("pruning.layers=[]", "pruning.layers: list should have at least 1 item"),
         ("search.first=[{ratoi: 0.5}]", "search.first: unknown field 'ratoi' of pruning"),
         (
@@ -201,6 +202,14 @@ def test_the_file_refuses_what_selection_refuses(
         (
             ["pruning.regrowth=rigl", "pruning.granularity=neuron"],
             "regrowth rigl does not go with granularity neuron",
+        ),
+        (
+            ["pruning.regrowth=set", "pruning.regrow_every=[500, 30000]", "pruning.start=0.25"],
+            "pruning.regrow_every: must be less than (end - start) x env_steps = 30,000",
+        ),
+        (
+            ["pruning.origin=scratch", "pruning.rewind=learning_rate", "pruning.schedule=one_shot"],
+            "rewind learning_rate does not go with origin scratch: it returns to the baseline's",
         ),
         (
             ["pruning.origin=scratch", "pruning.allocation=sensitivity"],

@@ -6,8 +6,9 @@ out of them physically by then, so that a ratio always means the same. `Removal`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -19,15 +20,25 @@ from prune_search.sparsity.allocation import Allocation, proportional
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.measure import Size, size
 from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
-from prune_search.sparsity.schedules import Schedule, schedule
+from prune_search.sparsity.schedules import Geometric, OneShot, Schedule, schedule
 from prune_search.sparsity.selection import select, select_threshold
 from prune_search.sparsity.sensitivity import Curve, by_sensitivity
 from prune_search.training import learner
 from prune_search.training.algorithm import sync_weights
+from prune_search.training.evidence import ACTIVATION
 from prune_search.training.networks import ACTOR, CRITIC, Network
 from prune_search.training.removal import Removal
 
 Tensors = dict[str, Tensor]
+
+
+class Regrown(NamedTuple):
+    """What came of a regrowth that was due."""
+
+    done: bool
+    """False where no gradient had been seen that it needed."""
+    weights: int
+    """How many grew."""
 
 
 class Pruner:
@@ -85,7 +96,7 @@ class Pruner:
         self._fraction = 0.0  # how much of the schedule's way the masks have gone
         self._ratio: float | None = None  # what the gate has set
         self._went: Tensors = {}  # the ratio at which each weight went; infinite where kept
-        self._regrown = 0  # how often drop and grow was due
+        self._regrown = 0  # multiples of regrow_every that have passed
 
     def target(self, progress: float) -> float:
         """The ratio (criterion threshold: the threshold) of the first network in scope."""
@@ -100,7 +111,7 @@ class Pruner:
     def blind(self, progress: float) -> bool:
         """Whether pruning is due whose criterion has seen no batch yet."""
         due = self._schedule is None or self._schedule.fraction(progress) > self._fraction
-        return bool(due and self._needs and learner.evidence(self._algorithm) is None)
+        return bool(due and self._criterion.needs and learner.evidence(self._algorithm) is None)
 
     def prune(self, progress: float) -> bool:
         """Removes what the schedule asks for at this progress; True if anything went.
@@ -146,20 +157,27 @@ class Pruner:
             self._went[name] = torch.where(kept, torch.inf, went.clamp(max=ratio))
         return self._install(new, old, restore=True)
 
-    def regrow(self, steps: int, progress: float) -> bool:
-        """Drops and grows where that is due after so many env steps; True on a change."""
+    def regrow(self, steps: int, progress: float) -> Regrown | None:
+        """Drops and grows where that is due after so many env steps; None where it is not.
+
+        It is due where a multiple of `regrow_every` has passed, from the first pruning on until
+        `end`. Gradients that a pruning at the same time went by serve it as well.
+        """
         plan = self._plan
         if plan.regrowth == "none":
-            return False
+            return None
         assert plan.regrow_every is not None and plan.drop_fraction is not None
         due = steps // plan.regrow_every
         fraction = drop_fraction(plan.drop_fraction, progress, plan.end or 1.0)
-        if due <= self._regrown or fraction == 0.0:
-            return False
-        evidence = learner.evidence(self._algorithm) if self._needs else {}
-        if evidence is None:
-            return False
+        if due <= self._regrown:
+            return None
         self._regrown = due
+        if fraction == 0.0 or self._fraction == 0.0:
+            return None
+        by_gradient = regrowth(plan.regrowth).needs_gradient
+        evidence = learner.evidence(self._algorithm) if by_gradient else {}
+        if evidence is None:
+            return Regrown(done=False, weights=0)
         weights, old = self._weights(), self._masks()
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + due) % 2**63)
         new = dict(old)
@@ -173,7 +191,9 @@ class Pruner:
                 evidence.get("gradient", {}),
                 generator,
             )
-        return self._install(new, old)
+        self._install(new, old)
+        grown = sum(int((new[name] & ~old[name]).sum()) for name in old)
+        return Regrown(done=True, weights=grown)
 
     def shrink(self) -> bool:
         """Takes units that are masked altogether out of the networks; True if any were left."""
@@ -181,11 +201,14 @@ class Pruner:
             return False
         units = [unit for network in self.networks.values() for unit in network.units]
         before = self._masks()
+        seen = learner.mask_state(self._algorithm)["evidence"]
+        dense = _statistics(seen, self.removal.put_one)
         steps = self.removal.remove(units, before)
         if not steps:
             return False
         self._resize(steps)
         learner.set_masks(self._algorithm, self.removal.take(before))
+        learner.load_evidence(self._algorithm, _statistics(dense, self.removal.take_one))
         return True
 
     def _resize(self, steps: dict[str, Any]) -> None:
@@ -288,6 +311,17 @@ class Pruner:
         )
 
 
+def _statistics(seen: dict[str, Any], lay: Callable[..., Tensor]) -> dict[str, Any]:
+    """A collector's state, each of its tensors laid into another shape."""
+    sums = {
+        statistic: {
+            name: lay(name, value, rows=statistic == ACTIVATION) for name, value in of.items()
+        }
+        for statistic, of in seen["sums"].items()
+    }
+    return {**seen, "sums": sums}
+
+
 def chosen_layers(network: Network, patterns: list[str]) -> tuple[str, ...]:
     """The kernels of a network whose names fit one of the patterns."""
     return tuple(
@@ -335,6 +369,25 @@ def plan_schedule(plan: Plan) -> Schedule | None:
     if plan.schedule == "geometric":
         end = min(1.0, start + steps / plan.rounds)
     return schedule(plan.schedule, start, end, steps)
+
+
+def retrainings(plan: Plan) -> list[tuple[int, int]]:
+    """The trainings that follow the steps of a schedule that goes in steps.
+
+    Returns:
+        Env steps of the trial at which each begins and ends, the last at the trial's end. Empty
+        for schedules that prune all the time.
+    """
+    found = plan_schedule(plan)
+    if isinstance(found, OneShot):
+        begins = [found.start]
+    elif isinstance(found, Geometric):
+        width = (found.end - found.start) / found.steps
+        begins = [found.start + step * width for step in range(found.steps)]
+    else:
+        return []
+    marks = [round(begin * plan.env_steps) for begin in begins]
+    return list(zip(marks, [*marks[1:], plan.env_steps], strict=True))
 
 
 def _allocation(plan: Plan, curves: dict[str, Curve] | None) -> str | Allocation | None:

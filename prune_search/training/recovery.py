@@ -12,7 +12,7 @@ from prune_search.experiment import Experiment
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord
 from prune_search.training import distillation, learner, rewinding
-from prune_search.training.pruner import Pruner
+from prune_search.training.pruner import Pruner, retrainings
 from prune_search.training.validate import dense_modules, named_weights
 from prune_search.trust import require_trust
 
@@ -45,6 +45,9 @@ class Recovery:
         rate = experiment.algorithm.training.get("lr")
         self._rates = rate if plan.rewind == "learning_rate" else None
         self._total = baseline.env_steps
+        self._retrainings = retrainings(plan)
+        if plan.rewind in WEIGHTS:
+            self._past()  # before anything is trained in vain
         if plan.distillation:
             if experiment.pruning.teacher:
                 require_trust(experiment, "pruning.teacher")
@@ -55,11 +58,15 @@ class Recovery:
                 plan.temperature or 1.0,
             )
 
-    def rewind(self, pruner: Pruner) -> None:
-        """After a pruning: weights, and for the control the masks, as the plan's rewinding says."""
+    def rewind(self, pruner: Pruner) -> bool:
+        """After a pruning: weights, and for the control the masks, as the plan's rewinding says.
+
+        Returns:
+            Whether anything is rewound; a learning rate is by `set_lr`.
+        """
         name = self._plan.rewind
         if name in ("none", "learning_rate"):
-            return
+            return name != "none"
         generator = torch.Generator().manual_seed(self._seed)
         now, masks = learner.weights(self._algorithm), learner.masks(self._algorithm)
         then = self._past() if name in WEIGHTS else self._fresh()
@@ -67,12 +74,21 @@ class Recovery:
         weights, masks = rewinding.rewound(name, now, pruner.removal.take(then), masks, generator)
         learner.set_masks(self._algorithm, masks)
         rewinding.rewind(self._algorithm, weights)
+        return True
 
-    def set_lr(self, done: int, left: int) -> None:
-        """The learning rate after `done` of a round's `left` env steps, where it is rewound."""
-        if self._rates is not None:
-            # A round that is longer than the baseline's training replays all of it.
-            left, done = min(left, self._total), min(done, left, self._total)
+    def set_lr(self, steps: int) -> None:
+        """The learning rate after so many env steps of the trial, where it is rewound.
+
+        Each retraining, from one step of the schedule to the next, replays the end of the
+        baseline's. Before the first there is nothing to rewind.
+        """
+        if self._rates is None:
+            return
+        begun = [part for part in self._retrainings if part[0] <= steps]
+        if begun:
+            begin, end = begun[-1]
+            # A retraining that is longer than the baseline's training replays all of it.
+            left, done = min(end - begin, self._total), min(steps - begin, self._total)
             rate = rewinding.rewound_lr(self._rates, self._total, left, done)
             learner.set_lr(self._algorithm, rate * self._plan.lr_scale)
 

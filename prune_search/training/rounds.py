@@ -49,6 +49,7 @@ from prune_search.training.algorithm import (
     sync_weights,
 )
 from prune_search.training.cost import policy_cost, policy_latency
+from prune_search.training.dynamics import Dynamics
 from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.pruner import Pruner
 from prune_search.training.recovery import Recovery
@@ -108,7 +109,10 @@ class TrialRounds:
             curves=self._curves(),
             shrink=experiment.pruning.shrink,
         )
-        self._recovery = Recovery(self._algorithm, experiment, baseline, self._plan, seed)
+        recovery = Recovery(self._algorithm, experiment, baseline, self._plan, seed)
+        pruning = experiment.pruning
+        gate = Gate(hold=pruning.hold, floor=pruning.floor)
+        self._dynamics = Dynamics(self._plan, self._pruner, recovery, gate)
         self._start = env_steps(self._algorithm)
         if self.record.points:
             checkpoint = self._folder.path / self.record.points[-1].checkpoint
@@ -127,7 +131,8 @@ class TrialRounds:
         """Runs one round: its point, which is on disk, with its checkpoint, when this returns.
 
         Raises:
-            TrialError: weights or returns are not finite, or no env steps were sampled.
+            TrialError: weights or returns are not finite, no env steps were sampled, or the trial
+                is through and a part of its plan never happened.
         """
         if self._algorithm is None:
             return self.record.points[-1]
@@ -137,12 +142,7 @@ class TrialRounds:
         seed = self._seed(number)
         end = math.ceil(plan.env_steps * (number + 1) / plan.rounds)
         self._look(end)
-        if plan.schedule == "gated":
-            removed = pruner.to_ratio(self._gate())
-        else:
-            removed = pruner.prune(begin / plan.env_steps)
-        if removed:
-            self._recovery.rewind(pruner)
+        self._dynamics.begin(begin, self.record.points)
         clock = time.monotonic()
         pruned = self._measure()
         eval_s = time.monotonic() - clock
@@ -150,10 +150,10 @@ class TrialRounds:
         reseed(algorithm, seed)
         training_return = None
         while self._steps < end:
-            pruner.prune(self._progress)
-            pruner.regrow(self._steps, self._progress)
-            self._recovery.set_lr(self._steps - begin, end - begin)
+            self._dynamics.update(self._steps)
             training_return = self._train()
+        if self._progress >= 1:
+            self._dynamics.check(self.record.points)
 
         pruner.shrink()
         acting, trained, physical = pruner.sizes()
@@ -196,6 +196,7 @@ class TrialRounds:
             eval_s=eval_s,
             time=time.time(),
             checkpoint=checkpoint.relative_to(self._folder.path).as_posix(),
+            did=self._dynamics.did,
         )
         points = [*self.record.points, point]
         reason = self._end(points)
@@ -225,12 +226,6 @@ class TrialRounds:
         with learner.frozen(self._algorithm):
             while self._pruner.blind(self._progress) and self._steps < end:
                 self._train()
-
-    def _gate(self) -> float:
-        """The ratio of the round that begins, where the return decides it."""
-        pruning = self._experiment.pruning
-        gate = Gate(hold=pruning.hold, floor=pruning.floor)
-        return gate.next_ratio([(point.target, point.retention) for point in self.record.points])
 
     @property
     def _progress(self) -> float:

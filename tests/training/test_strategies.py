@@ -16,7 +16,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.pruning import Plan
-from prune_search.record import Point, StudyFolder
+from prune_search.record import Did, Point, StudyFolder
 from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH, algorithm_config
 from prune_search.training.checkpoints import CheckpointMeter
@@ -77,11 +77,16 @@ KINDS = {
         origin="scratch", criterion="random", allocation="erk", schedule="one_shot",
         regrowth="rigl", drop_fraction=0.3, regrow_every=500, end=0.9,
     ),
-    "set": plan(
-        schedule="one_shot", regrowth="set", drop_fraction=0.3, regrow_every=500, end=0.9
+    "rigl cubic": plan(
+        schedule="cubic", start=0.1, criterion="movement", regrowth="rigl", drop_fraction=0.3,
+        regrow_every=300, end=0.9,
     ),
-    "initial": plan(rewind="initial"),
-    "early": plan(rewind="early", schedule="one_shot", end=None),
+    "set": plan(
+        schedule="linear", criterion="saliency", regrowth="set", drop_fraction=0.3,
+        regrow_every=500, end=0.9,
+    ),
+    "initial": plan(rewind="initial", start=0.1, end=0.9),
+    "early": plan(rewind="early", schedule="one_shot", start=0.5, end=None),
     "permuted": plan(rewind="permuted"),
     "random": plan(rewind="random", granularity="neuron", allocation="uniform"),
     "sensitivity": plan(allocation="sensitivity"),
@@ -99,6 +104,12 @@ def test_every_kind_of_plan_resumes_exactly(
     parts = resumed(experiment, StudyFolder(tmp_path, "parts"), baseline, chosen)
     assert [figures(point) for point in parts] == [figures(point) for point in whole]
     assert whole[-1].sparsity > 0.2
+    did = Did.total([point.did for point in whole])
+    assert did is not None and did.prunings > 0
+    assert did.rewinds == (did.prunings if chosen.rewind != "none" else 0)
+    assert did.regrowths == did.regrowths_due and (did.regrown > 0) == (chosen.regrowth != "none")
+    rounds = [did.gate_pruned, did.gate_held, did.gate_took_back]
+    assert sum(rounds) == (len(whole) if chosen.schedule == "gated" else 0)
 
 
 def test_pruned_neurons_are_gone_and_the_dense_shape_comes_back(
@@ -229,36 +240,3 @@ def test_scoring_before_training_moves_no_weight(tiny: Any, baseline: Any, tmp_p
     acting, _, _ = pruner.sizes()
     algorithm.stop()
     assert acting.weight_sparsity == pytest.approx(0.8, abs=0.01)
-
-
-def test_learning_rates_are_those_of_the_end_of_the_baselines_training(
-    tiny: Any, baseline: Any, tmp_path: Path
-) -> None:
-    """Renda et al. 2020: a round of 1,000 steps replays the schedule's last 1,000, and again."""
-    experiment = tiny("algorithm.training.lr=[[0, 0.002], [12000, 0.0]]")
-    rounds = TrialRounds(
-        experiment, StudyFolder(tmp_path, "study"), baseline, 0, plan(rewind="learning_rate")
-    )
-    algorithm, train = rounds._algorithm, rounds._train
-    assert algorithm is not None
-    began: list[int] = []  # the trial's env steps before each iteration
-
-    def noted() -> float | None:
-        began.append(rounds._steps)
-        return train()
-
-    rounds._train = noted  # type: ignore[method-assign]
-    for end in (1000, 2000):
-        before = rounds.record.env_steps
-        rounds.step()
-        position = baseline.env_steps - (end - before) + (began[-1] - before)
-        (rate,) = learner.one(
-            algorithm,
-            lambda held: [
-                group["lr"]
-                for _, optimizer in held.get_optimizers_for_module("default_policy")
-                for group in optimizer.param_groups
-            ],
-        )
-        assert rate == pytest.approx(0.002 * (1 - position / 12000), rel=1e-3)
-    rounds.stop()

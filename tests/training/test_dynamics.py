@@ -1,0 +1,218 @@
+"""Dynamic parts of plans happen as often as formulas say, wherever in a round, and are counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from prune_search.errors import TrialError
+from prune_search.pruning import Plan
+from prune_search.record import Did, StudyFolder
+from prune_search.sparsity.gate import Gate
+from prune_search.training import learner, rewinding
+from prune_search.training.algorithm import algorithm_config, each_learner, unwrapped
+from prune_search.training.dynamics import Dynamics, missing
+from prune_search.training.inside import optimizers
+from prune_search.training.pruner import Pruner, retrainings
+from prune_search.training.recovery import Recovery
+from prune_search.training.rounds import TrialRounds
+from tests.plans import plan
+
+STEPS, EACH, ROUNDS = 3000, 100, 3
+SCHEDULES = ("one_shot", "linear", "cubic", "cosine", "geometric")
+STARTS = (0.0, 0.25)  # at a round's boundary, and off it
+LR = [[0, 0.01], [8000, 0.001]]
+
+REGROWING = [
+    plan(
+        schedule=schedule, start=start, end=0.75, regrowth=regrowth, criterion=criterion,
+        regrow_every=170, drop_fraction=0.3, origin="scratch", rounds=ROUNDS, env_steps=STEPS,
+    )
+    for schedule, start, regrowth in product(SCHEDULES, STARTS, ("set", "rigl"))
+    for criterion in ("magnitude", "movement" if start else "saliency")
+]  # fmt: skip
+REWOUND = [
+    plan(
+        schedule=schedule, start=start, end=0.75, rewind=rewind, criterion=criterion,
+        rounds=ROUNDS, env_steps=STEPS,
+    )
+    for schedule, start in product(("one_shot", "geometric"), STARTS)
+    for rewind, criterion in (
+        ("initial", "magnitude"), ("early", "fisher"), ("random", "magnitude"),
+        ("permuted", "saliency"), ("learning_rate", "magnitude"),
+    )
+]  # fmt: skip
+
+
+def name(chosen: Plan) -> str:
+    parts = (chosen.schedule, f"{chosen.start:g}", chosen.criterion, chosen.regrowth, chosen.rewind)
+    return "-".join(part for part in parts if part != "none")
+
+
+class World:
+    """An algorithm whose optimizers take steps along made-up gradients, a hundred env steps each
+    iteration: all that prunes, rewinds and regrows is real, and nothing is sampled."""
+
+    def __init__(self, experiment: Any, baseline: Any) -> None:
+        self.experiment, self.baseline = experiment, baseline
+        self.algorithm = algorithm_config(experiment, seed=1).build_algo()
+        self.begun = learner.weights(self.algorithm)
+        self.rates: list[float] = []
+
+    def train(self, steps: int) -> None:
+        def run(held: Any) -> None:
+            (optimizer,) = optimizers(held)
+            self.rates.append(float(optimizer.param_groups[0]["lr"]))
+            for key, parameter in sorted(unwrapped(held).named_parameters()):
+                generator = torch.Generator().manual_seed(1000 * steps + len(key))
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+
+        each_learner(self.algorithm, run)
+
+    def made(self, chosen: Plan) -> tuple[Pruner, Dynamics]:
+        pruner = Pruner(self.algorithm, chosen, seed=0)
+        recovery = Recovery(self.algorithm, self.experiment, self.baseline, chosen, seed=0)
+        return pruner, Dynamics(chosen, pruner, recovery, Gate(hold=0.9, floor=0.5))
+
+    def run(self, chosen: Plan, resumed: bool) -> tuple[list[Did], dict[str, Tensor]]:
+        """A trial: what each round did, and the weights at its end.
+
+        Args:
+            resumed: with nothing but its state kept between rounds.
+        """
+        learner.attach(self.algorithm)
+        rewinding.rewind(self.algorithm, self.begun)
+        learner.set_lr(self.algorithm, 0.01)
+        self.rates.clear()
+        pruner, dynamics = self.made(chosen)
+        if pruner.blind(0.0):
+            with learner.frozen(self.algorithm):
+                self.train(10**6)
+        did: list[Did] = []
+        for begin in range(0, STEPS, STEPS // ROUNDS):
+            if resumed and begin:
+                state = pruner.state_dict()
+                pruner, dynamics = self.made(chosen)
+                pruner.load_state_dict(state)
+            dynamics.begin(begin, [])
+            for steps in range(begin, begin + STEPS // ROUNDS, EACH):
+                dynamics.update(steps)
+                self.train(steps)
+            did.append(dynamics.did)
+        return did, learner.weights(self.algorithm)
+
+
+@pytest.fixture(scope="module")
+def world(tiny: Any, baseline: Any) -> Iterator[World]:
+    found = World(tiny(f"algorithm.training.lr={LR}"), baseline)
+    yield found
+    found.algorithm.stop()
+
+
+HEADS = range(0, STEPS, EACH)
+
+
+def due(chosen: Plan) -> list[int]:
+    """By formula: iterations before which a schedule asks for more, by the env steps before."""
+    assert chosen.start is not None and chosen.end is not None
+    begin, end = chosen.start * STEPS, chosen.end * STEPS
+    if chosen.schedule in ("one_shot", "geometric"):
+        count = round((chosen.end - chosen.start) * ROUNDS) if chosen.schedule != "one_shot" else 1
+        steps = (begin + step * STEPS / ROUNDS for step in range(count))
+        return [math.ceil(step / EACH) * EACH for step in steps]
+    return [head for head in HEADS if begin < head < end + EACH]
+
+
+@pytest.mark.parametrize("chosen", [*REGROWING, *REWOUND], ids=name)
+def test_what_is_due_is_done_and_counted(world: World, chosen: Plan) -> None:
+    did, weights = world.run(chosen, resumed=False)
+    rates = list(world.rates)
+    whole = Did.total(did)
+    assert whole is not None and missing(chosen, whole) is None
+    pruned = due(chosen)
+    flat = 2 if chosen.schedule in ("cubic", "cosine") else 0  # where less than a weight is due
+    assert len(pruned) - flat <= whole.prunings <= len(pruned)
+    if chosen.rewind != "none":
+        assert whole.rewinds == whole.prunings
+    else:
+        assert chosen.end is not None
+        regrown = sum(
+            head // 170 > (head - EACH) // 170
+            for head in HEADS
+            if head and pruned[0] <= head < chosen.end * STEPS
+        )
+        assert whole.regrowths_due == whole.regrowths == regrown > 5
+        assert whole.regrown >= regrown
+    again, same = world.run(chosen, resumed=True)
+    assert again == did and world.rates == rates
+    assert all(torch.equal(weights[key], same[key]) for key in weights)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("schedule", ["one_shot", "geometric"])
+def test_learning_rates_are_replayed_from_each_pruning_on(
+    world: World, schedule: str, start: float
+) -> None:
+    """Renda et al. 2020: each retraining goes through the end of the baseline's schedule."""
+    chosen = plan(
+        schedule=schedule, start=start, end=0.75, rewind="learning_rate", rounds=ROUNDS,
+        env_steps=STEPS,
+    )  # fmt: skip
+    world.run(chosen, resumed=False)
+    marks = [round(start * STEPS)]
+    if schedule == "geometric":
+        steps = round((0.75 - start) * ROUNDS)
+        marks = [round((start + step / ROUNDS) * STEPS) for step in range(steps)]
+    assert [begin for begin, _ in retrainings(chosen)] == marks
+    for head, rate in zip(HEADS, world.rates, strict=True):
+        begun = [mark for mark in marks if mark <= head]
+        if not begun:
+            assert rate == pytest.approx(0.01)
+            continue
+        end = next((mark for mark in marks if mark > head), STEPS)
+        at = world.baseline.env_steps - (end - begun[-1]) + (head - begun[-1])
+        assert rate == pytest.approx(0.01 - 0.009 * at / 8000, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "did", "message"),
+    [
+        ({}, {}, "schedule geometric never pruned anything"),
+        ({"start": 0.9, "end": 1.0}, {}, "starts at progress 0.9 of 3,000 env steps, never pruned"),
+        ({"rewind": "early"}, {"prunings": 2}, "rewind early never happened, in 2 prunings"),
+        ({}, {"prunings": 1}, "regrowth rigl was never due: between the first pruning and end"),
+        ({}, {"prunings": 1, "regrowths_due": 3}, "was due 3 times, and had seen no gradient"),
+        ({}, {"prunings": 1, "regrowths_due": 3, "regrowths": 3}, "grew no weight in 3 times"),
+        ({}, {"prunings": 1, "regrowths_due": 3, "regrowths": 1, "regrown": 1}, None),
+        ({"rewind": "initial"}, {"prunings": 1, "rewinds": 1}, None),
+    ],
+)
+def test_what_never_happened_is_named(
+    changes: dict[str, Any], did: dict[str, int], message: str | None
+) -> None:
+    regrowing = {"regrowth": "rigl", "regrow_every": 900, "drop_fraction": 0.3}
+    chosen = plan(**changes if "rewind" in changes else regrowing | changes)
+    reason = missing(chosen, Did(**did))
+    assert reason is None if message is None else message in (reason or "")
+
+
+def test_a_trial_that_did_not_what_its_plan_says_fails(
+    tiny: Any, baseline: Any, tmp_path: Path
+) -> None:
+    """Its last iteration begins before the schedule; not so a trial that is stopped before."""
+    folder = StudyFolder(tmp_path, "study")
+    late = plan(schedule="one_shot", start=0.99, end=None, rounds=2, env_steps=1024)
+    rounds = TrialRounds(tiny(), folder, baseline, 0, late)
+    assert rounds.step().did == Did()
+    with pytest.raises(TrialError, match=r"one_shot, which starts at progress 0\.99 of 1,024"):
+        rounds.step()
+    rounds.stop()
+    assert not rounds.record.ended and len(rounds.record.points) == 1
