@@ -100,8 +100,10 @@ class Stopping(Section):
     """When a trial is given up because it can no longer improve the study's front."""
 
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    """How sure that is: at most 1 - confidence of such decisions are wrong, as long as trials are
-    alike; nothing is stopped before confidence / (1 - confidence) trials have ended."""
+    """How sure that is: of trials that are stopped at most a share of 1 - confidence would still
+    have improved the front, on average over studies and as far as trials are alike. It is estimated
+    on trials that run to their end whatever they do: the first confidence / (1 - confidence), 4 at
+    0.8, and each fourth after them."""
     gain: Share = 0.001
     """The least improvement that counts, as a share of the front's hypervolume."""
 

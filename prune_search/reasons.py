@@ -27,16 +27,16 @@ def stopped_by(scheduler: str) -> str:
     return f"stopped by {scheduler}"
 
 
-def no_longer_improves(retention: float, sparsity: float, votes: int, asked: int) -> str:
+def no_longer_improves(retention: float, sparsity: float, wrong: int, alike: int) -> str:
     """Stopped by `search.stopping`.
 
     Args:
         retention: that it needs at this sparsity for the front's sake.
         sparsity: that it can still get to.
-        votes: finished trials that speak for going on.
-        asked: finished trials in all.
+        wrong: of those alike, trials that improved the front afterwards.
+        alike: calibrating trials that looked as hopeless at some time.
     """
     return (
         f"no longer improves the front: needs retention {retention:.3g} at sparsity"
-        f" {sparsity:.1%}, which {votes} of {asked} finished trials speak for"
+        f" {sparsity:.1%}; of {alike} trials that looked as bad, {wrong} came that far"
     )

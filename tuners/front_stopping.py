@@ -1,18 +1,26 @@
 """Early stopping for several objectives: a trial that can no longer improve the study's front.
 
-A decision needs three things. How far the trial still goes: its reach, the sparsity that its plan
-aims at. What it needs there: the least retention at which a point at its reach would still add
-something to the front's hypervolume. Whether that may come: the finished trials tell.
+**How hopeful a trial looks.** How far does it still go: its reach, the sparsity that its plan aims
+at. What does it need there: the least retention at which a point at its reach would still add
+something to the front's hypervolume. Do finished trials show that this can happen: a finished trial
+speaks for going on if it held that retention at some time and, unless it reached further than this
+trial does, gained as much after the same progress. The share of finished trials that speak for it
+is its hope, 0 to 1. Asked are those that start from the same weights: from scratch, a policy gains
+far more than the baseline recovers.
 
-Asked are those that start from the same weights: from scratch, a policy gains far more than the
-baseline recovers. A finished trial speaks for going on if it shows that what is needed can happen:
-it held that retention at some time and, unless it reached further than this trial does, it gained
-as much after the same progress. A trial is stopped when at most a share of 1 - confidence of the
-finished trials and itself, (votes + 1) / (trials + 1), speak for it: a conformal p-value (Vovk,
-Gammerman & Shafer 2005, Algorithmic learning in a random world). If what trials still gain is
-exchangeable between them, at most that share of decisions stops a trial that would have improved
-the front. The sampler bends this a little, since later trials are better ones, so only the latest
-are asked.
+**How often that is wrong.** Hope is a guess, so it is calibrated. Some trials run to their end
+whatever they do, chosen by their numbers alone, and the rule is tried on each of them as if it came
+now: at which rounds did it look how hopeless, and did it improve the front afterwards? A trial is
+stopped if, of those that looked as hopeless as it does in *any* of their rounds, at most a share of
+1 - confidence still improved the front, this one counted as one more that would have; and if its
+hope is no more than that either. The share is of trials and not of looks, since a trial that is
+looked at often has often a chance to look bad.
+
+It is a conformal estimate of the share of false discoveries (Jin & Candès 2023, Selection by
+prediction with conformal p-values), with one p-value a trial, that of its worst look. It is meant
+on average over studies, and as far as trials are exchangeable (Vovk, Gammerman & Shafer 2005,
+Algorithmic learning in a random world). A sampler that gets better bends this; the front that
+calibrating trials are held against is today's, and only the latest are asked.
 
 Predicting the end of a learning curve from its beginning, and stopping where it is unlikely to
 beat the best, is from Domhan, Springenberg & Hutter 2015; here without a model of the curve, and
@@ -21,17 +29,23 @@ for a front instead of one best value.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
+
+import numpy as np
+from numpy.typing import NDArray
 
 from prune_search.pareto import front, hypervolume
 from prune_search.pruning import Plan
 from prune_search.reasons import no_longer_improves
 from prune_search.record import Point, TrialRecord
 
-_LATEST = 100  # finished trials that are asked, so that a decision takes the same time in any study
+EVERY = 4
+"""Each so many trials one runs to its end, so that it is known how often stopping is wrong."""
+# Trials that are asked and, at least, that calibrate, so that a decision takes the same time in any
+# study; where more are needed before anything is stopped, twice as many as that.
+_LATEST, _CALIBRATING = 100, 20
 
 
 @dataclass(frozen=True)
@@ -46,67 +60,155 @@ class Decision:
 CONTINUE = Decision(stop=False)
 
 
+@dataclass(frozen=True)
+class _Calibrated:
+    """What the rule would have made of a trial that ran to its end."""
+
+    hope: float
+    """In the round in which it looked worst."""
+    overcome: float
+    """In the worst-looking round after which it still improved the front; infinite if none."""
+
+
 @dataclass
 class FrontStopping:
     """Stops trials that can no longer improve the study's front; see the module's description.
 
     Args:
-        confidence: in (0, 1). Nothing is stopped before confidence / (1 - confidence) trials have
-            finished: 4 at 0.8, 9 at 0.9.
+        confidence: in (0, 1). The first confidence / (1 - confidence) trials run to their end, 4 at
+            0.8, 9 at 0.9, and so does each fourth after them.
         gain: least improvement that counts, as a share of the front's hypervolume.
     """
 
     confidence: float
     gain: float = 0.0
-    _front: list[Point] = field(default_factory=list, init=False)
+    _contenders: list[Point] = field(default_factory=list, init=False)
     _seen: dict[int, int] = field(default_factory=dict, init=False)
-    _finished: deque[TrialRecord] = field(default_factory=lambda: deque(maxlen=_LATEST), init=False)
+    _groups: dict[tuple[str, str], _Group] = field(default_factory=dict, init=False)
 
     def add(self, trials: Iterable[TrialRecord]) -> None:
-        """Takes over what an earlier driver of the study, or another study, has measured."""
+        """Takes over what an earlier driver of the study has measured."""
         for trial in trials:
             self._learn(trial)
+
+    def calibrates(self, number: int) -> bool:
+        """Whether a trial runs to its end, however it does."""
+        return number % EVERY == 0 or number < self._fewest
+
+    @property
+    def _fewest(self) -> int:
+        """Calibrating trials without which nothing is stopped."""
+        return ceil(self.confidence / (1 - self.confidence) - 1e-9)
 
     def on_trial_result(self, trial: TrialRecord) -> Decision:
         """Continue or stop: asked after each round, with all of the trial's points so far."""
         self._learn(trial)
-        if trial.state != "running" or not trial.points:
+        group = self._groups.get(_start(trial.plan))
+        if (
+            trial.state != "running"
+            or not trial.points
+            or self.calibrates(trial.number)
+            or group is None
+            or len(group.calibrating) < self._fewest
+        ):
             return CONTINUE
-        now = trial.points[-1]
-        aim = reach(trial)
-        needed = needed_retention(self._front, aim, self.gain * hypervolume(self._front))
-        asked = [
-            other
-            for other in self._finished
-            if _learns_alike(other.plan, trial.plan) and other.points[0].progress <= now.progress
-        ]
-        votes = sum(_shows(other, now, aim, needed) for other in asked)
-        share = (votes + 1) / (len(asked) + 1)
-        if share > 1 - self.confidence + 1e-9:
+        best, aim = front(self._contenders), reach(trial)
+        needed = needed_retention(best, aim, self.gain * hypervolume(best))
+        hope = group.hope(trial.number, trial.points[-1], aim, needed)
+        if hope > 1 - self.confidence + 1e-9:
             return CONTINUE
-        return Decision(
-            stop=True,
-            reason=no_longer_improves(needed, aim, votes, len(asked)),
-        )
+        alike = [one for one in self._calibrated(group) if one.hope <= hope]
+        wrong = sum(one.overcome <= hope for one in alike)
+        if (wrong + 1) / (len(alike) + 1) > 1 - self.confidence + 1e-9:
+            return CONTINUE
+        reason = no_longer_improves(needed, aim, wrong, len(alike))
+        return Decision(stop=True, reason=reason)
 
     def _learn(self, trial: TrialRecord) -> None:
         new = trial.points[self._seen.get(trial.number, 0) :]
         self._seen[trial.number] = len(trial.points)
-        self._front = front([*self._front, *new])
+        self._contenders = _contenders([*self._contenders, *new])
         if trial.state == "complete" and trial.points:
-            self._finished.append(trial)
+            group = self._groups.setdefault(_start(trial.plan), _Group())
+            group.add(trial)
+            if self.calibrates(trial.number):
+                kept = max(_CALIBRATING, 2 * self._fewest)
+                group.calibrating = [*group.calibrating, trial][-kept:]
+
+    def _calibrated(self, group: _Group) -> list[_Calibrated]:
+        """The calibrating trials, as if each came now; kept until something changes."""
+        known = tuple(point.name for point in self._contenders), group.version
+        if group.known != known:
+            group.known = known
+            group.calibrated = [self._calibrate(trial, group) for trial in group.calibrating]
+        return group.calibrated
+
+    def _calibrate(self, trial: TrialRecord, group: _Group) -> _Calibrated:
+        best = front(point for point in self._contenders if point.trial != trial.number)
+        area = self.gain * hypervolume(best)
+        found = _Calibrated(inf, inf)
+        for rounds in range(1, len(trial.points)):
+            so_far, later = trial.points[:rounds], trial.points[rounds:]
+            best = front([*best, so_far[-1]])
+            aim = _reach(trial.plan, so_far)
+            needed = needed_retention(best, aim, area)
+            hope = group.hope(trial.number, so_far[-1], aim, needed)
+            improves = any(p.retention > needed_retention(best, p.sparsity, area) for p in later)
+            found = _Calibrated(
+                min(found.hope, hope), min(found.overcome, hope) if improves else found.overcome
+            )
+        return found
+
+
+class _Group:
+    """The latest finished trials with one start, as arrays: [trials] or [trials, rounds]."""
+
+    def __init__(self) -> None:
+        self._trials: list[TrialRecord] = []
+        self.calibrating: list[TrialRecord] = []
+        self.version = 0
+        self.known: object = None
+        self.calibrated: list[_Calibrated] = []
+
+    def add(self, trial: TrialRecord) -> None:
+        """A trial that has finished."""
+        self._trials = [*self._trials, trial][-_LATEST:]
+        self.version += 1
+        self._numbers = np.array([one.number for one in self._trials])
+        # What a shorter trial lacks is never before and never after.
+        self._progress = _padded([[p.progress for p in one.points] for one in self._trials])
+        self._retention = _padded([[p.retention for p in one.points] for one in self._trials])
+        self._best = np.nanmax(self._retention, axis=1)
+        sparsity = _padded([[p.sparsity for p in one.points] for one in self._trials])
+        self._sparsest = np.nanmax(sparsity, axis=1)
+
+    def hope(self, number: int, now: Point, aim: float, needed: float) -> float:
+        """The share of other trials that show that what is needed can happen; 1 without any."""
+        before = self._progress <= now.progress
+        asked = before.any(axis=1) & (self._numbers != number)
+        if not asked.any():
+            return 1.0
+        last = np.maximum(before.sum(axis=1) - 1, 0)
+        at = self._retention[np.arange(len(last)), last]
+        later = np.where(self._progress > now.progress, self._retention, -inf).max(axis=1)
+        # One that had more to remove shows too little by what it gained.
+        gained = (later - at > needed - now.retention) | (self._sparsest > aim)
+        return float(((self._best > needed) & gained)[asked].mean())
 
 
 def reach(trial: TrialRecord) -> float:
     """The sparsity that a trial can still get to, 0 to 1; 1 where its plan doesn't tell."""
-    plan, now = trial.plan, trial.points[-1]
+    return _reach(trial.plan, trial.points)
+
+
+def _reach(plan: Plan, points: Sequence[Point]) -> float:
     if plan.ratio is not None:
         aim = plan.ratio if plan.scope != "critic" else 0.0
-    elif plan.schedule == "gated" or (plan.end is not None and now.progress < plan.end):
+    elif plan.schedule == "gated" or (plan.end is not None and points[-1].progress < plan.end):
         aim = 1.0
     else:  # by value or by pattern, and all of it is gone
         aim = 0.0
-    return max(aim, *(point.sparsity for point in trial.points))
+    return max(aim, *(point.sparsity for point in points))
 
 
 def needed_retention(best: Sequence[Point], sparsity: float, area: float) -> float:
@@ -131,16 +233,30 @@ def needed_retention(best: Sequence[Point], sparsity: float, area: float) -> flo
     return level + area / sparsity if sparsity > 0 else inf
 
 
-def _learns_alike(one: Plan, other: Plan) -> bool:
-    return (one.origin, one.rewind) == (other.origin, other.rewind)
+def _start(plan: Plan) -> tuple[str, str]:
+    return plan.origin, plan.rewind
 
 
-def _shows(other: TrialRecord, now: Point, aim: float, needed: float) -> bool:
-    """Whether a finished trial shows that what is needed can happen."""
-    if max(point.retention for point in other.points) <= needed:
-        return False
-    if max(point.sparsity for point in other.points) > aim:
-        return True  # it had more to remove, so that what it gained says too little
-    before = [point for point in other.points if point.progress <= now.progress]
-    later = (point.retention for point in other.points[len(before) :])
-    return max(later, default=-inf) - before[-1].retention > needed - now.retention
+def _contenders(points: Sequence[Point]) -> list[Point]:
+    """Those of which any front is made that leaves one trial out: the rest are never on one.
+
+    They are the points that all points which dominate them, if any, share a trial.
+    """
+    return [
+        point
+        for point in points
+        if len({other.trial for other in points if _dominates(other, point)}) < 2
+    ]
+
+
+def _dominates(one: Point, other: Point) -> bool:
+    return (
+        one.sparsity >= other.sparsity
+        and one.retention >= other.retention
+        and (one.sparsity > other.sparsity or one.retention > other.retention)
+    )
+
+
+def _padded(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    longest = max(map(len, rows))
+    return np.array([[*row, *[np.nan] * (longest - len(row))] for row in rows])

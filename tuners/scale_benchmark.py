@@ -131,8 +131,8 @@ def _measure(experiment: Experiment, trials: int) -> Scale:
     settings = experiment.search.model_copy(
         update={
             "trials": trials,
-            # Asked after each round, and so sure of itself that it stops none.
-            "stopping": Stopping(confidence=0.999),
+            # Asked after each round, and so sure of itself that it stops few.
+            "stopping": Stopping(confidence=0.95),
         }
     )
     experiment = experiment.model_copy(update={"search": settings})
@@ -158,7 +158,7 @@ def _measure(experiment: Experiment, trials: int) -> Scale:
         folder.write_study(record.model_copy(update={"ended": time.time()}))
         tracked = tracker.finish(_PATIENCE_S)
     for trial in folder.trials():
-        if trial.state != "complete":
+        if trial.state not in ("complete", "stopped"):
             raise UserError(f"benchmark scale: {trial.name} is {trial.state}: {trial.reason}")
     if tracked.pending:
         raise UserError(f"benchmark scale: {tracked.problem or 'MLflow is late'}")
