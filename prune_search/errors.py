@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from prune_search.credentials import redacted
+from prune_search.culprit import culprit, of_code
 
 _MOST_OF_A_VALUE, _MOST_OF_A_MESSAGE = 120, 2_000
 
@@ -25,6 +26,10 @@ class UserError(Exception):
 
 class TrialError(Exception):
     """A trial cannot go on: what it computed is not finite, or nothing was sampled."""
+
+
+class LostError(TrialError):
+    """A process or node of a trial's is gone: another try may well succeed."""
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
@@ -59,9 +64,8 @@ def unknown(what: str, given: object, known: object) -> UserError:
 
 def lost(error: BaseException) -> str:
     """What one of Ray's errors says of an actor, in one line: its own error, or that it died."""
-    cause = getattr(error, "cause", None)  # of an error in the actor's code
-    if cause is not None:
-        return f"{type(cause).__name__}: {one_line(cause)}"
+    if of_code(error):
+        return culprit(error)
     text = str(error)
     found = re.search(r"class_name: (\S+)", text)
     actor = found.group(1) if found else "an actor"

@@ -103,3 +103,19 @@ class Pursuit(MultiAgentEnv):
 
 
 register_env("pursuit", Pursuit)
+
+
+class Crashing(CartPoleEnv):
+    """CartPole whose steps fail alike for as long as its mark, a file or folder, exists."""
+
+    def __init__(self, mark: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.mark = Path(mark)
+
+    def step(self, action: Any) -> Any:
+        if self.mark.exists():
+            raise ValueError("the gripper is stuck:\n  close it first")
+        return super().step(action)
+
+
+gym.register("Crashing-v0", entry_point=Crashing, max_episode_steps=500)

@@ -16,6 +16,7 @@ from prune_search.mirror import Mirror
 from prune_search.reasons import stopped_by
 from prune_search.record import StudyFolder, TrialRecord, trial_name
 from prune_search.room import waits, with_room
+from prune_search.training.trial import FAILED
 from prune_search.watch import why_ended
 from tuners.progress import Progress
 from tuners.search import snapshot
@@ -73,6 +74,10 @@ class StudyCallback(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         number = trial.config["number"]
+        failed = (trial.last_result or {}).get(FAILED)
+        if failed:
+            self._failed(trial, failed)
+            return
         self._mirror.pull(self._folder.trial_file(number))
         record = self._folder.trial(number)
         if record is not None and record.state == "running":
@@ -90,10 +95,13 @@ class StudyCallback(tune.Callback):
         self._progress.note(f"{trial_name(number)} failed and goes on: {self._failure(trial)}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        reason = self._failure(trial)
+        self._failed(trial, self._failure(trial))
+
+    def _failed(self, trial: Trial, reason: str) -> None:
         self._close(trial, reason)
         self._progress.note(f"{trial_name(trial.config['number'])} failed: {reason}")
         self._changed(trial)
+        self._push_search()
 
     def _push_search(self) -> None:
         """What a driver elsewhere needs to go on with the search."""
@@ -141,7 +149,7 @@ def failure(trial: Trial) -> str:
     # what went wrong; one of Ray's begins with that.
     if lines[0].startswith("\x1b[36mray::"):
         named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-        lines = [(named or lines)[-1].removeprefix("prune_search.errors.TrialError: ")]
+        lines = [re.sub(r"^prune_search\.errors\.\w+: ", "", (named or lines)[-1])]
     elif "is unavailable" in lines[0]:
         return "its process or node is lost"
     elif "died unexpectedly" in lines[0]:

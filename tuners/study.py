@@ -14,6 +14,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from prune_search.culprit import of_code
 from prune_search.errors import UserError, lost
 from prune_search.experiment import Experiment
 from prune_search.mirror import Mirror
@@ -114,7 +115,7 @@ def _baseline(
     progress.begin_baseline(baseline_key(experiment))
     resources = experiment.resources
     gpus = 0 if resources.learners else resources.gpus_per_learner
-    retries = experiment.search.retries
+    retries, before = experiment.search.retries, ""
     while True:
         trainer = (
             ray.remote(BaselineTrainer)
@@ -133,10 +134,11 @@ def _baseline(
             cause = getattr(error, "cause", None)
             if isinstance(cause, UserError):
                 raise cause from None
-            if retries == 0:
-                raise UserError(f"baseline: its training failed: {lost(error)}") from None
-            retries -= 1
-            progress.note(f"the baseline's training failed and begins anew: {lost(error)}")
+            reason = lost(error)
+            if retries == 0 or (of_code(error) and reason == before):  # it always fails so
+                raise UserError(f"baseline: its training failed: {reason}") from None
+            retries, before = retries - 1, reason
+            progress.note(f"the baseline's training failed and begins anew: {reason}")
         finally:
             ray.kill(trainer)
 
@@ -278,6 +280,8 @@ def _final(
     from ray.util import ActorPool
 
     points = front(point for trial in folder.trials() for point in trial.points)
+    if not points:  # all trials failed: there is nothing to compare
+        return
     known = folder.final()
     if known is not None and set(known.points) == {point.name for point in points}:
         return

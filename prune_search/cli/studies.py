@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from prune_search.experiment import Experiment
     from prune_search.record import StudyFolder
     from tuners.report import StudyReport
+    from tuners.tracking import TrackerReport
 
 
 @app.command()
@@ -98,9 +99,7 @@ def resume(
 
 def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
     from tuners.progress import Progress
-    from tuners.report import report
     from tuners.study import run as run_study
-    from tuners.terminal import show as show_report
 
     progress = Progress(settings, folder.name, folder.trials(), out, quiet)
     try:
@@ -108,8 +107,19 @@ def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
     except KeyboardInterrupt:
         err.print(f"stopped; go on with it by: prune-search resume {words(folder)}", soft_wrap=True)
         sys.exit(130)
-    if quiet:
-        return
+    if not quiet:
+        _tell(folder, settings, tracked)
+    trials = folder.trials()
+    if trials and all(trial.state == "failed" for trial in trials):
+        err.print(f"all {len(trials)} trials failed: {trials[-1].reason}", markup=False)
+        sys.exit(1)
+
+
+def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> None:
+    """The study's tables, and where to see more of it."""
+    from tuners.report import report
+    from tuners.terminal import show as show_report
+
     show_report(report(folder, settings), out)
     if tracked.pending:
         out.print(

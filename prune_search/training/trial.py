@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -10,7 +11,8 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.result import DONE
 
-from prune_search.errors import TrialError, lost
+from prune_search.culprit import culprit, of_code
+from prune_search.errors import LostError, TrialError, lost
 from prune_search.experiment import Experiment
 from prune_search.pareto import objectives, violations
 from prune_search.pruning import Plan
@@ -18,6 +20,9 @@ from prune_search.record import BaselineRecord, StudyFolder
 from prune_search.training.algorithm import process_settings
 from prune_search.training.rounds import TrialRounds
 from prune_search.watch import Watch
+
+FAILED = "failed"
+"""Of a trial's last result: why it ends without another try; absent where it hasn't failed."""
 
 
 class PruningTrial(tune.Trainable):
@@ -49,12 +54,29 @@ class PruningTrial(tune.Trainable):
         return TrialRounds(self._experiment, self._folder, self._baseline, config["number"], plan)
 
     def step(self) -> dict[str, Any]:
-        with self._watched(self.config["number"]):
-            # Tune tries again what fails in a step, but not what fails before the first one.
-            if self._rounds is None:
-                self._rounds = self._begin(self.config)
-            point = self._rounds.step()
-        record, search = self._rounds.record, self._experiment.search
+        number, search = self.config["number"], self._experiment.search
+        try:
+            with self._watched(number):
+                # Tune tries again what fails in a step, but not what fails before the first one.
+                if self._rounds is None:
+                    self._rounds = self._begin(self.config)
+                point = self._rounds.step()
+        except LostError:
+            raise
+        except TrialError as error:
+            if not self._repeats(number, str(error)):
+                raise
+            # Tune would try as often as it is allowed to; a trial that ends is left in peace.
+            record = self._folder.trial(number)
+            return {
+                "number": number,
+                "round": len(record.points) if record else 0,  # in which it failed
+                "env_steps": record.env_steps if record else 0,
+                **dict.fromkeys(search.objectives, math.nan),
+                FAILED: str(error),
+                DONE: True,
+            }
+        record = self._rounds.record
         return {
             "number": point.trial,
             "round": point.round,
@@ -66,12 +88,31 @@ class PruningTrial(tune.Trainable):
 
     @contextmanager
     def _watched(self, number: int) -> Iterator[None]:
-        """Limits of time and memory hold; what Ray says of lost processes is one line."""
+        """Limits of time and memory hold; whatever else ends a round is told in one line."""
         with self._watch.round(self._folder.trial_path(number)):
             try:
                 yield
+            except TrialError:
+                raise
             except RayError as error:
-                raise TrialError(lost(error)) from error
+                kind = TrialError if of_code(error) else LostError
+                raise kind(lost(error)) from error
+            except Exception as error:
+                raise TrialError(culprit(error)) from error
+
+    def _repeats(self, number: int, reason: str) -> bool:
+        """Whether a trial fails as it did before in the same round, or as another has for good.
+
+        A round depends on its checkpoint and seed alone: what fails alike twice always does.
+        """
+        record = self._folder.trial(number)
+        failure = f"{len(record.points) if record else 0} {reason}"
+        file = self._folder.trial_path(number) / "failure.txt"
+        before = file.read_text(encoding="utf-8") if file.is_file() else ""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(failure, encoding="utf-8")
+        known = {trial.reason for trial in self._folder.trials() if trial.state == "failed"}
+        return failure == before or reason in known
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         with suppress(RayError):  # of the trial before, whose processes may be lost
