@@ -1,4 +1,4 @@
-"""Writing to a disk that may be full for a while: wait for room instead of giving up."""
+"""Writing to a disk that may be full, or fail, for a while: wait instead of giving up."""
 
 from __future__ import annotations
 
@@ -12,54 +12,63 @@ from typing import TypeVar
 T = TypeVar("T")
 
 WAIT_S = 900.0
-"""Seconds after which a disk that is still full is an error."""
+"""Seconds after which a disk that still takes nothing is an error."""
+FULL, FAILS = "the disk is full", "writing to the disk fails"
 _POLL_S = 2.0
+_MARKS = {FULL: "waits-for-room", FAILS: "waits-for-disk"}
 
 
-def full(error: BaseException) -> bool:
-    """Whether an error says that a disk, or the user's share of it, is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    if "disk is full" in str(error) or "No space left" in str(error):  # SQLite, Arrow
-        return True
-    return error.__cause__ is not None and full(error.__cause__)
+def trouble(error: BaseException) -> str:
+    """What an error says of a disk that may be well again later; empty for other errors.
+
+    `FULL`, also where it is the user's share that is, or `FAILS`: disks of networks do for a while.
+    """
+    text = str(error)  # SQLite and Arrow have words of their own
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return FULL
+    if "disk is full" in text or "No space left" in text:
+        return FULL
+    if getattr(error, "errno", None) in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+        return FAILS
+    if "disk I/O error" in text or "Input/output error" in text:
+        return FAILS
+    return trouble(error.__cause__) if error.__cause__ is not None else ""
 
 
-def with_room(write: Callable[[], T], tell: Callable[[], None] = lambda: None) -> T:
-    """Calls a function that writes, again for as long as the disk is full.
+def with_room(write: Callable[[], T], tell: Callable[[str], None] = lambda _: None) -> T:
+    """Calls a function that writes, again for as long as the disk is full or fails.
 
     Args:
         write: leaves things as they were when it fails, and can be called again.
-        tell: called once, when the waiting begins.
+        tell: called once, with the trouble, when the waiting begins.
 
     Raises:
-        OSError: the disk is still full after `WAIT_S`.
+        OSError: the disk still takes nothing after `WAIT_S`.
     """
     end, told = time.monotonic() + WAIT_S, False
     while True:
         try:
             return write()
         except Exception as error:
-            if not full(error) or time.monotonic() > end:
+            found = trouble(error)
+            if not found or time.monotonic() > end:
                 raise
         if not told:
-            tell()
+            tell(found)
             told = True
         time.sleep(_POLL_S)
 
 
-def mark(folder: Path) -> None:
-    """Leaves word in a trial's folder that it waits for room: an empty file takes none."""
+def mark(folder: Path, found: str) -> None:
+    """Leaves word in a trial's folder of why it waits: an empty file takes no room."""
     with suppress(OSError):
-        (folder / _MARK).touch()
+        (folder / _MARKS[found]).touch()
 
 
-def waits(folder: Path) -> bool:
-    """Whether a trial has begun to wait for room since this was last asked."""
-    with suppress(OSError):
-        (folder / _MARK).unlink()
-        return True
-    return False
-
-
-_MARK = "waits-for-room"
+def waits(folder: Path) -> str:
+    """Why a trial has begun to wait since this was last asked; empty if it hasn't."""
+    for found, name in _MARKS.items():
+        with suppress(OSError):
+            (folder / name).unlink()
+            return found
+    return ""

@@ -55,11 +55,12 @@ class StudyCallback(tune.Callback):
             self._looked = now
             running = [t.config["number"] for t in trials if t.status == Trial.RUNNING]
             for number in running:
-                if waits(self._folder.trial_path(number)):
-                    self._tell_full(trial_name(number))
+                found = waits(self._folder.trial_path(number))
+                if found:
+                    self._tell_wait(found, trial_name(number))
 
-    def _tell_full(self, who: str = "the study") -> None:
-        self._progress.note(f"the disk is full: {who} waits for room in {self._folder.path}")
+    def _tell_wait(self, found: str, who: str = "the study") -> None:
+        self._progress.note(f"{found}: {who} waits in {self._folder.path}")
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._progress.trial_started(trial.config["number"])
@@ -113,7 +114,7 @@ class StudyCallback(tune.Callback):
         return why_ended(folder, self._search) or failure(trial)
 
     def _write(self, record: TrialRecord) -> None:
-        with_room(lambda: self._folder.write_trial(record), self._tell_full)
+        with_room(lambda: self._folder.write_trial(record), self._tell_wait)
 
     def _close(self, trial: Trial, reason: str) -> None:
         self._mirror.pull(self._folder.trial_file(trial.config["number"]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,6 +18,20 @@ from prune_search.experiment import Experiment
 from prune_search.pareto import best_returns, front
 from prune_search.record import BaselineRecord, Point, TrialRecord, trial_name
 from prune_search.searchable import highest
+
+
+class _Notes(logging.Handler):
+    """Shows what the package logs while a study runs, each line once."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._note, self._shown = note, set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line not in self._shown:
+            self._shown.add(line)
+            self._note(line)
 
 
 class Progress:
@@ -50,8 +65,10 @@ class Progress:
         self._baseline: BaselineRecord | None = None
         self._printed_at = 0.0
         self._live: Live | None = None
+        self._notes = _Notes(lambda line: self.note(line))
 
     def __enter__(self) -> Progress:
+        logging.getLogger("prune_search").addHandler(self._notes)
         if self._console.is_terminal and not self._quiet:
             self._live = Live(
                 console=self._console, get_renderable=self._view, refresh_per_second=2
@@ -66,6 +83,7 @@ class Progress:
 
     def end(self) -> None:
         """Leaves the display as it stands."""
+        logging.getLogger("prune_search").removeHandler(self._notes)
         if self._live is not None:
             self._live.stop()
             self._live = None

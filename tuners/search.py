@@ -226,8 +226,10 @@ class StudySearch(OptunaSearch):
         watcher.daemon = True
         watcher.start()
         try:
-            full = f"the disk is full: the search waits for room in {self._folder.path}"
-            return with_room(call, lambda: self._tell(full))
+            place = self._folder.path
+            return with_room(
+                call, lambda found: self._tell(f"{found}: the search waits in {place}")
+            )
         finally:
             watcher.cancel()
 

@@ -324,8 +324,10 @@ def _keep(record: StudyRecord | FinalRecord, folder: StudyFolder, progress: Prog
     """Writes a record of the study's, once the disk has room for it."""
     final = isinstance(record, FinalRecord)
     path = folder.path / ("final.json" if final else "study.json")
-    full = f"the disk is full: the study waits for room in {folder.path}"
-    with_room(lambda: record.write(path), lambda: progress.note(full))
+    with_room(
+        lambda: record.write(path),
+        lambda found: progress.note(f"{found}: the study waits in {folder.path}"),
+    )
 
 
 def _push_results(folder: StudyFolder, mirror: Mirror) -> None:

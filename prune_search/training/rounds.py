@@ -293,7 +293,7 @@ class TrialRounds:
         self._mirror.push(self._folder.trial_file(record.number))
 
     def _with_room(self, write: Callable[[], None]) -> None:
-        with_room(write, lambda: mark(self._folder.trial_path(self.record.number)))
+        with_room(write, lambda found: mark(self._folder.trial_path(self.record.number), found))
 
     def _save(self, path: Path) -> None:
         """The round's checkpoint, complete before it has its name."""

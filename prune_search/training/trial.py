@@ -109,8 +109,9 @@ class PruningTrial(tune.Trainable):
         failure = f"{len(record.points) if record else 0} {reason}"
         file = self._folder.trial_path(number) / "failure.txt"
         before = file.read_text(encoding="utf-8") if file.is_file() else ""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(failure, encoding="utf-8")
+        with suppress(OSError):  # then it is tried once more
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(failure, encoding="utf-8")
         known = {trial.reason for trial in self._folder.trials() if trial.state == "failed"}
         return failure == before or reason in known
 

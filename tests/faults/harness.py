@@ -98,7 +98,11 @@ def run_all(
     try:
         ray.init(address=world.cluster.address, log_to_driver=False, logging_level="CRITICAL")
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        chosen = [one for one in scripts(brief, world.mounted) if not only or one.name in only]
+        chosen = [
+            one
+            for one in scripts(brief, world.mounted, world.can_fail_writes)
+            if not only or one.name in only
+        ]
         for script in chosen:
             begun = time.monotonic()
             found = _Study(world, script, round_s, say).run()

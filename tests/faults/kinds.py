@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from tests.faults.world import World, lock
+from tests.faults.world import FAILS_EACH, World, lock
 
 ROUNDS = 5
 """Of each trial."""
@@ -47,12 +48,13 @@ class Script:
     injections: list[Injection] = field(default_factory=list)
 
 
-def scripts(brief: bool, disk: bool) -> list[Script]:
+def scripts(brief: bool, disk: bool, compiler: bool) -> list[Script]:
     """All studies and what happens to them.
 
     Args:
         brief: one injection of each kind.
         disk: whether there is a disk of the faults' own to fill.
+        compiler: whether there is what makes writes fail.
     """
     groups: dict[str, list[_Kind]] = {
         "processes": [
@@ -60,6 +62,9 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
                 ("in its first round", _kill("ResourceTrainable"), None, 1.0),
                 ("as a round begins", _kill("ResourceTrainable"), None, 0.0),
                 ("within a round", _kill("ResourceTrainable"), None, 1.5),
+            ]),
+            ("process paused for a minute", [
+                ("within a round", _pause("ResourceTrainable"), None, 0.5),
             ]),
             ("node lost", [
                 ("before another comes", _lose("remove"), None, 0.5),
@@ -75,6 +80,14 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
                 ("within a round", _fill, _free, 0.2),
                 ("within a later round", _fill, _free, 0.2),
                 ("as a round begins", _fill, _free, 0.0),
+            ]),
+            (f"every {FAILS_EACH}th write fails", [
+                ("from a round's begin on", _fail_writes, _write, 0.0),
+                ("within a round", _fail_writes, _write, 0.5),
+            ]),
+            ("record torn in the middle", [
+                ("a trial's that has ended", _tear("trials/t00/trial.json"), None, 0.0),
+                ("the study's", _tear("study.json"), None, 0.0),
             ]),
         ],
         "tracking": [
@@ -108,7 +121,7 @@ def scripts(brief: bool, disk: bool) -> list[Script]:
     for name, kinds in groups.items():
         injections, at = [], 0
         for kind, moments in kinds:
-            if kind == "disk full" and not disk:
+            if (kind == "disk full" and not disk) or (kind.endswith("fails") and not compiler):
                 continue
             for moment, do, undo, delay in moments[:1] if brief else moments:
                 if "last round" in moment:  # the database is used between two trials
@@ -165,6 +178,27 @@ def _nothing(world: World, study: str) -> None:
 
 def _kill(title: str) -> Callable[[World, str], None]:
     return lambda world, study: world.kill(title)
+
+
+def _pause(title: str) -> Callable[[World, str], None]:
+    return lambda world, study: world.pause(title, 60.0)
+
+
+def _fail_writes(world: World, study: str) -> None:
+    world.failing.touch()
+
+
+def _write(world: World, _: Any) -> None:
+    world.failing.unlink()
+
+
+def _tear(name: str) -> Callable[[World, str], None]:
+    def tear(world: World, study: str) -> None:
+        """Only the first half of the file is left."""
+        path = world.storage / study / name
+        os.truncate(path, path.stat().st_size // 2)
+
+    return tear
 
 
 def _lose(first: str) -> Callable[[World, str], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from prune_search import room
+from prune_search.errors import UserError
 from prune_search.experiment import Resources, Search
 from prune_search.record import StudyFolder
-from prune_search.room import mark, waits, with_room
+from prune_search.room import FAILS, FULL, mark, waits, with_room
 from prune_search.watch import Watch, reason_file, why_ended
 from tests.studies import make_trial
 from tuners.callback import failure
@@ -31,8 +33,8 @@ def test_a_full_disk_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
         return "written"
 
-    assert with_room(write, lambda: told.append(1)) == "written"
-    assert len(tries) == 4 and told == [1]
+    assert with_room(write, told.append) == "written"
+    assert len(tries) == 4 and told == [FULL]
 
 
 def test_other_errors_and_disks_that_stay_full_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +55,8 @@ def test_other_errors_and_disks_that_stay_full_are_errors(monkeypatch: pytest.Mo
 def test_a_trial_that_waits_is_told_of_once(tmp_path: Path) -> None:
     folder = tmp_path / "trials" / "t03"
     folder.mkdir(parents=True)
-    mark(folder)
-    assert waits(folder)
+    mark(folder, FAILS)
+    assert waits(folder) == FAILS
     assert not waits(folder)
 
 
@@ -62,6 +64,7 @@ LONG = "a round took longer than search.round_s = 1.5 s"
 ENDED = """
 import sys, time
 from pathlib import Path
+from prune_search.errors import UserError
 from prune_search.experiment import Resources, Search
 from prune_search.watch import Watch
 watch = Watch(Search(round_s={round_s}), Resources(memory_gb=1.5))
@@ -121,7 +124,8 @@ def test_a_write_that_fails_leaves_the_old_record_whole(small_disk: Path) -> Non
     with pytest.raises(OSError, match="No space left"):
         folder.write_trial(make_trial(0, rounds=6))
     assert folder.trial(0) == make_trial(0, rounds=2)
-    assert [path.name for path in folder.trial_path(0).iterdir()] == ["trial.json"]
+    left = {path.name for path in folder.trial_path(0).iterdir()}
+    assert left == {"trial.json", ".trial.json.copy"}
     (small_disk / "filler").unlink()
     folder.write_trial(make_trial(0, rounds=6))
     assert folder.trial(0) == make_trial(0, rounds=6)
@@ -157,3 +161,20 @@ class _Failed:
 def test_a_failure_is_told_in_a_line(tmp_path: Path, text: str, reason: str) -> None:
     failed: Any = _Failed(tmp_path / "error.txt", text)
     assert failure(failed) == reason
+
+
+def test_a_torn_record_is_read_from_its_copy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = StudyFolder(tmp_path, "study")
+    folder.write_trial(make_trial(0, rounds=2))
+    folder.write_trial(make_trial(0, rounds=6))
+    assert folder.trials() == [make_trial(0, rounds=6)]
+    file = folder.trial_file(0)
+    os.truncate(file, file.stat().st_size // 2)
+    assert folder.trials() == [make_trial(0, rounds=6)]
+    assert "its copy is read instead" in caplog.text and str(file) in caplog.text
+    # Without a copy, as earlier versions left none, it is an error that says so.
+    file.with_name(".trial.json.copy").unlink()
+    with pytest.raises(UserError, match="not a readable record"):
+        StudyFolder(tmp_path, "study").trials()

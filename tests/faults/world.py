@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -19,6 +20,8 @@ import psutil
 
 _LIGHT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 DISK_MB = 200
+FAILS_EACH = 300
+"""More than one checkpoint needs writes, so that trying again can succeed."""
 
 
 def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
@@ -48,6 +51,9 @@ class World:
         self.storage.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(self.storage)]
         self.mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        self.failing = folder / "writes-fail"
+        """While this file exists, every so many writes to the disk fail, in each process."""
+        self.can_fail_writes = self._make_writes_fail()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -59,7 +65,23 @@ class World:
         if tracked:
             self.start_server()
 
+    def _make_writes_fail(self) -> bool:
+        """Has processes that are started from now on load what makes their writes fail."""
+        library = self.folder / "failing_writes.so"
+        source = Path(__file__).with_name("failing_writes.c")
+        command = ["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"]
+        if shutil.which("cc") is None or subprocess.run(command, check=False).returncode:
+            return False
+        os.environ |= {
+            "LD_PRELOAD": str(library),
+            "FAILING_WRITES_MARK": str(self.failing),
+            "FAILING_WRITES_UNDER": str(self.storage),
+            "FAILING_WRITES_EACH": str(FAILS_EACH),
+        }
+        return True
+
     def close(self) -> None:
+        os.environ.pop("LD_PRELOAD", None)
         self.kill_server()
         self.cluster.shutdown()
         if self.mounted:
@@ -84,6 +106,14 @@ class World:
         found = wait_for(lambda: self.workers(title), 120)
         assert found, f"no process {title}"
         found[0].send_signal(signal.SIGKILL)
+
+    def pause(self, title: str, seconds: float) -> None:
+        """Stops one such process for a while, as a machine that swaps or sleeps does."""
+        found = wait_for(lambda: self.workers(title), 120)
+        assert found, f"no process {title}"
+        found[0].send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        found[0].send_signal(signal.SIGCONT)
 
     # Nodes
 
