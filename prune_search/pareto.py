@@ -16,6 +16,9 @@ import numpy as np
 from prune_search.experiment import Search
 from prune_search.record import BaselineRecord, Point, TrialRecord
 
+Curve = list[tuple[int, float]]
+"""(env steps, hypervolume), by rising env steps."""
+
 
 def front(points: Iterable[Point]) -> list[Point]:
     """The points that no other has both more sparsity and more return than, by rising sparsity.
@@ -47,27 +50,38 @@ def area(axes: Iterable[tuple[float, float]]) -> float:
     return float(moocore.hypervolume(above, ref=[0.0, 0.0], maximise=True))
 
 
-def hypervolume_curve(trials: Iterable[TrialRecord]) -> list[tuple[int, float]]:
+def hypervolume_curve(trials: Iterable[TrialRecord]) -> Curve:
     """How the front of all trials grew: (env steps of all trials, hypervolume), by rising steps.
 
     One item for each point that improved the front, and one at the end.
     """
+    found = list(trials)
+    curve: Curve = []
+    value = 0.0
+    for steps, best in front_history(found):
+        grown = hypervolume(best)
+        if grown > value:
+            value = grown
+            curve.append((steps, value))
+    total = sum(trial.env_steps for trial in found)
+    return curve if not total or (curve and curve[-1][0] == total) else [*curve, (total, value)]
+
+
+def front_history(trials: Iterable[TrialRecord]) -> list[tuple[int, list[Point]]]:
+    """The front of all trials as it changed: (env steps of all trials, front), by rising steps."""
     points = [point for trial in trials for point in trial.points]
     best: list[Point] = []
-    curve: list[tuple[int, float]] = []
+    history: list[tuple[int, list[Point]]] = []
     spent: dict[int, int] = {}
-    total, value = 0, 0.0
+    total = 0
     for point in sorted(points, key=lambda p: (p.time, p.trial, p.round)):
         total += point.env_steps - spent.get(point.trial, 0)
         spent[point.trial] = point.env_steps
         if any(p.sparsity >= point.sparsity and p.retention >= point.retention for p in best):
             continue
         best = front([*best, point])
-        grown = hypervolume(best)
-        if grown > value:
-            value = grown
-            curve.append((total, value))
-    return curve if not points or (curve and curve[-1][0] == total) else [*curve, (total, value)]
+        history.append((total, best))
+    return history
 
 
 class Measured(Protocol):

@@ -14,23 +14,33 @@ from prune_search import cli
 from prune_search.experiment import Experiment
 from prune_search.experiment_file import dump, load, parse, presets
 from prune_search.training.validate import check
-from tuners.search_benchmark import GRID, arms, speed, value_at
+from tuners.search_arms import GRID, arms
+from tuners.search_benchmark import speed
+
+ARMS = ["default", "probes", "grid"]
 
 
 def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
     experiment = tiny("search.trials=7", "search.time_s=60")
     found = arms(experiment, seed=3, env_steps=13_000)
-    assert list(found) == ["default", "random", "grid"]
+    assert list(found) == ["default", "unstopped", "probed", "random", "expert", "grid"]
     for settings in found.values():
         assert settings.baseline == experiment.baseline
         assert settings.evaluation == experiment.evaluation
         assert (settings.search.env_steps, settings.search.seed) == (13_000, 3)
         assert settings.search.time_s is None
         assert parse(dump(settings)) == settings  # as a study's folder keeps it
-    default, random, grid = found.values()
-    assert default.pruning == random.pruning == experiment.pruning
-    assert default.search.stopping and default.search.sampler == "tpe"
-    assert random.search.stopping is None and random.search.sampler == "random"
+    default, unstopped, probed, random, expert, grid = found.values()
+    for searched in (default, unstopped, probed, random):
+        assert searched.pruning == experiment.pruning
+    assert default.search.stopping and default.search.sampler == "tpe" and default.search.probes
+    # Each lacks one thing more than the one before it.
+    assert unstopped.search == default.search.model_copy(update={"stopping": None})
+    assert probed.search == unstopped.search.model_copy(update={"sampler": "random"})
+    assert random.search == probed.search.model_copy(update={"probes": 0})
+    assert expert.search.trials == 7  # each takes a trial's 2,000 env steps
+    assert expert.pruning.ratio == [0.99] and expert.pruning.allocation == "erk"
+    assert (expert.pruning.origin, expert.pruning.schedule) == ("baseline", "geometric")
     # Even if every trial were stopped after the first of its two rounds of 1,000 env steps.
     assert default.search.trials == random.search.trials == 13
     assert grid.search.trials == 3  # each takes the baseline's 6,000 env steps
@@ -57,13 +67,10 @@ def test_the_ratio_of_env_steps() -> None:
     assert speed(curves[:1], [0.7], env_steps=400).median == 0.5
 
 
-def test_a_curve_holds_until_it_grows() -> None:
-    curve = [(100, 0.5), (200, 0.6)]
-    assert [value_at(curve, steps) for steps in (0, 99, 100, 150, 200, 900)] == [
-        *(0, 0),
-        *(0.5, 0.5),
-        *(0.6, 0.6),
-    ]
+def test_the_baseline_s_env_steps_can_be_counted_too() -> None:
+    found = speed([[(200, 0.85)]], [0.8], env_steps=1_000 + 600, before=600)
+    assert found.median == 0.5
+    assert speed([[(200, 0.85)]], [0.8], env_steps=1_000, before=600).median == 0.8
 
 
 @pytest.mark.slow
@@ -75,7 +82,16 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     monkeypatch.setenv("COLUMNS", "200")
     brief = tiny("pruning.env_steps=1000", "pruning.rounds=1", "pruning.ratio=0.3")
     Path("tiny.yaml").write_text(dump(brief))
-    arguments = ["--preset", "tiny.yaml", "--seeds", "1", "--env-steps", "1100"]
+    arguments = [
+        "--preset",
+        "tiny.yaml",
+        "--seeds",
+        "1",
+        "--env-steps",
+        "1100",
+        "--against",
+        "grid",
+    ]
     arguments += ["--storage", str(shared_storage)]
 
     def run(*more: str) -> tuple[int, str]:
@@ -88,18 +104,21 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
 
     code, text = run("--out", "found.json")
     assert code == 0, text
-    assert "3/3 benchmark-tiny-grid-1100-0: hypervolume" in text
-    assert "the hypervolume of random / random's" in text and "of grid / grid's" in text
+    assert "2/2 benchmark-tiny-grid-1100-0: hypervolume" in text
+    assert "the hypervolume of probes / probes's" in text and "of grid / grid's" in text
+    assert text.count("with the baseline's") == 2
     found = json.loads(Path("found.json").read_text())
     assert Path("found.png").stat().st_size > 5_000
-    assert [one["arm"] for one in found["studies"]] == ["default", "random", "grid"]
+    assert [one["arm"] for one in found["studies"]] == ARMS
     for one in found["studies"]:
         folder = shared_storage / one["study"]
         assert json.loads((folder / "study.json").read_text())["ended"]
-        assert one["env_steps"] >= 1_100
-        assert one["final_hypervolume"] >= 0
+        assert one["env_steps"] >= 1_000
+        history = json.loads((folder / "history.json").read_text())
+        assert len(one["final_curve"]) <= len(history["points"])
     assert found["studies"][0]["curve"]  # the grid's one round lies beyond the env steps
-    assert set(found["ratios"]) == {"random", "grid"}
+    assert found["studies"][0]["final_curve"]
+    assert list(found["ratios"]) == ARMS[1:]
     trials = sorted(shared_storage.glob("benchmark-*/trials/*/trial.json"))
     before = [path.stat().st_mtime_ns for path in trials]
     assert run("--out", "found.json")[0] == 0
@@ -108,3 +127,5 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     code, text = run("--set", "search.retention=0.5")
     assert code == 2 and "was run with other settings; give another --storage" in text
     assert run("--out", "found.png")[0] == 2
+    code, text = run("--against", "luck")
+    assert code == 2 and "known are: expert, grid, probed, random, unstopped" in text

@@ -65,7 +65,7 @@ class Progress:
         self._baseline: BaselineRecord | None = None
         self._printed_at = 0.0
         self._live: Live | None = None
-        self._notes = _Notes(lambda line: self.note(line))
+        self._notes = _Notes(self.note)
 
     def __enter__(self) -> Progress:
         logging.getLogger("prune_search").addHandler(self._notes)

@@ -1,7 +1,9 @@
-"""The default search beside random search and a grid written by hand, at equal env steps.
+"""The default search beside its rivals and beside its own parts, at equal env steps.
 
 Each arm is run once a seed, as an ordinary study with a name: what is finished is found again, and
-what was interrupted goes on. All share one baseline, so that hypervolumes compare.
+what was interrupted goes on. All share one baseline, so that hypervolumes compare. What is compared
+is measured on the final seeds, which no search has seen: of the best of many noisy points part is
+luck.
 """
 
 from __future__ import annotations
@@ -9,26 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import cycle, islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.errors import UserError
+from prune_search.errors import UserError, unknown
 from prune_search.experiment import Experiment
-from prune_search.pareto import area, hypervolume_curve
-from prune_search.pruning import Pruning
+from prune_search.pareto import Curve, hypervolume_curve
 from prune_search.record import StudyFolder
-from prune_search.searchable import highest, lowest
+from tuners.front_history import final_curve
 from tuners.progress import clock
-
-DEFAULT = "default"
-OTHERS = ("random", "grid")
-GRID = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Ratios of the grid; repeated, with other seeds, while there are env steps left."""
-
-Curve = list[tuple[int, float]]
+from tuners.search_arms import DEFAULT, PROBES, arms
 
 
 @dataclass(frozen=True)
@@ -44,16 +37,27 @@ class Outcome:
     env_steps_saved: int
     """That stopped trials left of their budgets."""
     curve: Curve
-    """(env steps, hypervolume), up to the benchmark's env steps."""
-    hypervolume: float
-    """At the benchmark's env steps, on the search's evaluation seeds."""
-    final_hypervolume: float
-    """Of the last front on seeds that the search never saw."""
+    """(env steps, hypervolume), up to the benchmark's env steps, on the search's own seeds."""
+    final_curve: Curve
+    """The same fronts on seeds that the search never saw."""
+
+    @property
+    def hypervolume(self) -> float:
+        """At the end, on the search's own seeds."""
+        return self.curve[-1][1] if self.curve else 0.0
+
+    @property
+    def final_hypervolume(self) -> float:
+        """At the end, on seeds that the search never saw."""
+        return self.final_curve[-1][1] if self.final_curve else 0.0
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Env steps in which the default reaches another arm's hypervolume / the other's env steps."""
+    """Env steps in which the default reaches another arm's hypervolume / the other's env steps.
+
+    Hypervolumes on the final seeds.
+    """
 
     median: float
     """Over all pairs of a default's and the other's study; infinite if most never reach it."""
@@ -78,25 +82,44 @@ class Result:
     env_steps: int
     """Of each study, without its baseline's."""
     baseline_env_steps: int
-    """Of the baseline, which the grid only needs as a measure."""
+    """Of the baseline, which all need but the grid, whose trials begin from scratch."""
     outcomes: list[Outcome]
+
+    @property
+    def others(self) -> list[str]:
+        """All that the default is compared with."""
+        return list(dict.fromkeys(one.arm for one in self.outcomes if one.arm != DEFAULT))
 
     def arm(self, name: str) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.arm == name]
 
-    def ratio(self, other: str) -> Ratio:
-        """Of the default to another arm."""
+    def ratio(self, other: str, *, with_baseline: bool = False) -> Ratio:
+        """Of the default to another arm.
+
+        Args:
+            other: the arm.
+            with_baseline: count the baseline's env steps too, for those that begin from it.
+        """
+        ours = self.baseline_env_steps if with_baseline else 0
+        theirs = ours if other != "grid" else 0
         return speed(
-            [outcome.curve for outcome in self.arm(DEFAULT)],
-            [outcome.hypervolume for outcome in self.arm(other)],
-            self.env_steps,
+            [outcome.final_curve for outcome in self.arm(DEFAULT)],
+            [outcome.final_hypervolume for outcome in self.arm(other)],
+            self.env_steps + theirs,
+            ours,
         )
 
     def to_json(self) -> dict[str, object]:
         """Plain types; a ratio that is infinite is null."""
         ratios = {
-            name: {key: _plain(value) for key, value in asdict(self.ratio(name)).items()}
-            for name in OTHERS
+            name: {
+                counted: {key: _plain(value) for key, value in asdict(ratio).items()}
+                for counted, ratio in (
+                    ("searches", self.ratio(name)),
+                    ("searches_and_baseline", self.ratio(name, with_baseline=True)),
+                )
+            }
+            for name in self.others
         }
         return {
             "preset": self.preset,
@@ -107,61 +130,13 @@ class Result:
         }
 
 
-def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experiment]:
-    """The experiments that are compared: alike in task, baseline, evaluation and env steps.
-
-    The default is the file's search. Random samples the same space and stops nothing. The grid is
-    what one would write by hand: gradual magnitude pruning (Zhu & Gupta 2017) from scratch, uniform
-    over the layers, once for each ratio, for as long as the baseline's training.
-    """
-    search, pruning = experiment.search, experiment.pruning
-    shortest = lowest(pruning.env_steps) / highest(pruning.rounds)
-    search = search.model_copy(
-        update={
-            "seed": seed,
-            "env_steps": env_steps,
-            "time_s": None,
-            # Env steps end the search, also where every trial is stopped after its first round.
-            "trials": math.ceil(env_steps / shortest),
-        }
-    )
-    random: dict[str, Any] = {"sampler": "random", "stopping": None, "first": [], "probes": 0}
-    runs = math.ceil(env_steps / experiment.baseline.env_steps)
-    by_hand = Pruning(
-        origin="scratch",
-        granularity="weight",
-        criterion="magnitude",
-        allocation="uniform",
-        scope="actor",
-        layers=pruning.layers,
-        ratio=list(GRID),
-        schedule="cubic",
-        start=0.2,
-        end=0.8,
-        rounds=int(highest(pruning.rounds)),
-        env_steps=experiment.baseline.env_steps,
-        floor=pruning.floor,
-        patience=pruning.patience,
-    )
-    listed = [{"ratio": ratio} for ratio in islice(cycle(GRID), runs)]
-    return {
-        DEFAULT: experiment.model_copy(update={"search": search}),
-        "random": experiment.model_copy(update={"search": search.model_copy(update=random)}),
-        "grid": experiment.model_copy(
-            update={
-                "pruning": by_hand,
-                "search": search.model_copy(update={**random, "trials": runs, "first": listed}),
-            }
-        ),
-    }
-
-
 def benchmark(
     experiment: Experiment,
     preset: str,
     seeds: Sequence[int],
     env_steps: int,
     report: Callable[[str], None],
+    against: Sequence[str] | None = None,
 ) -> Result:
     """Runs what is missing, and reads all of it.
 
@@ -171,42 +146,54 @@ def benchmark(
         seeds: of the searches.
         env_steps: of each study.
         report: told of each study, in a line.
+        against: the arms to compare the default with; all if None.
 
     Raises:
-        UserError: as `tuners.study.run`, or a study of such a name has other settings.
+        UserError: as `tuners.study.run`, no such arm, or a study of such a name has other settings.
     """
+    known = [name for name in arms(experiment, 0, env_steps) if name != DEFAULT]
+    for name in against or ():
+        if name not in known:
+            raise unknown("--against", name, known)
+    chosen = {DEFAULT, *(known if against is None else against)}
     planned = [
         (name, seed, settings)
         for seed in seeds
         for name, settings in arms(experiment, seed, env_steps).items()
+        if name in chosen
     ]
     outcomes: list[Outcome] = []
     seconds = 0.0
     for number, (name, seed, settings) in enumerate(planned, start=1):
         study = f"benchmark-{preset}-{name}-{env_steps}-{seed}"
         folder = _finished(settings, study)
-        found = _outcome(folder, name, seed, env_steps)
+        found = _outcome(folder, settings, name, seed, env_steps)
         outcomes.append(found)
+        if name == DEFAULT and settings.search.probes:
+            outcomes.append(_outcome(folder, settings, PROBES, seed, env_steps))
         record = folder.study()
         seconds += record.wall_s if record else 0.0
         left = clock(seconds / number * (len(planned) - number))
         report(
-            f"{number}/{len(planned)} {study}: hypervolume {found.hypervolume:.4f} in"
+            f"{number}/{len(planned)} {study}: hypervolume {found.final_hypervolume:.4f} in"
             f" {found.env_steps:,} env steps, {found.trials} trials; at most {left} left"
         )
     return Result(preset, env_steps, experiment.baseline.env_steps, outcomes)
 
 
-def speed(curves: Sequence[Curve], targets: Sequence[float], env_steps: int) -> Ratio:
+def speed(
+    curves: Sequence[Curve], targets: Sequence[float], env_steps: int, before: int = 0
+) -> Ratio:
     """How soon curves reach other studies' hypervolumes, over all pairs of both.
 
     Args:
         curves: the default's, a seed each.
         targets: the others' hypervolumes, a seed each.
         env_steps: that the others took.
+        before: env steps that were spent before the curves begin.
     """
     pairs = np.array([[_reached(curve, target) for target in targets] for curve in curves])
-    pairs = pairs / env_steps
+    pairs = (pairs + before) / env_steps
     generator = np.random.default_rng(0)
     medians = [
         _quantile(pairs[np.ix_(_drawn(generator, len(curves)), _drawn(generator, len(targets)))])
@@ -221,11 +208,6 @@ def speed(curves: Sequence[Curve], targets: Sequence[float], env_steps: int) -> 
         ),
         reached=float(np.isfinite(pairs).mean()),
     )
-
-
-def value_at(curve: Curve, env_steps: float) -> float:
-    """A curve's hypervolume at some env steps."""
-    return max((value for steps, value in curve if steps <= env_steps), default=0.0)
 
 
 def _reached(curve: Curve, target: float) -> float:
@@ -267,17 +249,12 @@ def _finished(experiment: Experiment, name: str) -> StudyFolder:
     return folder
 
 
-def _outcome(folder: StudyFolder, arm: str, seed: int, env_steps: int) -> Outcome:
-    trials, final = folder.trials(), folder.final()
-    curve = [item for item in hypervolume_curve(trials) if item[0] <= env_steps]
-    unseen = []
-    if final is not None:
-        dense, random = final.baseline.iqm, final.random.iqm
-        points = {point.name: point for trial in trials for point in trial.points}
-        unseen = [
-            (points[name].sparsity, (returned.iqm - random) / (dense - random))
-            for name, returned in final.points.items()
-        ]
+def _outcome(
+    folder: StudyFolder, experiment: Experiment, arm: str, seed: int, env_steps: int
+) -> Outcome:
+    trials = folder.trials()
+    if arm == PROBES:  # the study's first trials after those that the file names
+        trials = trials[: len(experiment.search.first) + experiment.search.probes]
     return Outcome(
         arm=arm,
         seed=seed,
@@ -285,10 +262,13 @@ def _outcome(folder: StudyFolder, arm: str, seed: int, env_steps: int) -> Outcom
         env_steps=sum(trial.env_steps for trial in trials),
         trials=len(trials),
         env_steps_saved=sum(trial.env_steps_saved for trial in trials),
-        curve=curve,
-        hypervolume=value_at(curve, env_steps),
-        final_hypervolume=area(unseen),
+        curve=_until(hypervolume_curve(trials), env_steps),
+        final_curve=_until(final_curve(folder, experiment, trials), env_steps),
     )
+
+
+def _until(curve: Curve, env_steps: int) -> Curve:
+    return [item for item in curve if item[0] <= env_steps]
 
 
 def _plain(value: float | tuple[float, ...]) -> object:

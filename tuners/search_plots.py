@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINE, _BAR = "#c2410c", "#475569"
+_ARMS = (_LINE, "#f59e0b", "#0f766e", "#2563eb", _BAR, "#a21caf", "#111827")
 
 
 def curve_figure(curve: Sequence[tuple[int, float]], title: str = "") -> Figure:
@@ -75,16 +76,16 @@ def benchmark_figure(
     figure = _figure(4.5 + 0.15 * len(notes))
     axes = figure.add_subplot()
     at = np.linspace(0, env_steps, 400)
-    for (name, each), color in zip(curves.items(), (_LINE, "#0f766e", _BAR), strict=False):
+    for (name, each), color in zip(curves.items(), _ARMS, strict=False):
         values = np.array(
-            [[max((v for s, v in curve if s <= x), default=0.0) for x in at] for curve in each]
+            [[next((v for s, v in curve[::-1] if s <= x), 0.0) for x in at] for curve in each]
         )
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
         axes.plot(at, middle, color=color, lw=2, label=f"{name} ({len(each)} seeds)")
         axes.fill_between(at, low, high, color=color, alpha=0.15, lw=0)
     axes.set_xlim(0, env_steps)
     # What tells searches apart happens near the top.
-    ends = [[max((v for _, v in one), default=0.0) for one in each] for each in curves.values()]
+    ends = [[one[-1][1] if one else 0.0 for one in each] for each in curves.values()]
     axes.set_ylim(bottom=0.8 * min((min(each, default=0.0) for each in ends), default=0.0))
     axes.set_xlabel("env steps of all trials")
     if notes:

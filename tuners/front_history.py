@@ -1,0 +1,75 @@
+"""A search's front as it grew, measured on the final seeds, which the search never saw.
+
+What a search would have delivered, had it ended at any time, is chosen on its own seeds; what that
+is worth is measured on others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prune_search.experiment import Experiment
+from prune_search.pareto import Curve, area, front_history
+from prune_search.record import Point, Record, Return, StudyFolder, TrialRecord
+from prune_search.training.checkpoints import CheckpointMeter
+
+
+class HistoryRecord(Record):
+    """All points that were on the front at any time, on the final seeds."""
+
+    random: Return
+    baseline: Return
+    points: dict[str, Return]
+    """By the point's name."""
+
+
+def final_curve(
+    folder: StudyFolder, experiment: Experiment, trials: Sequence[TrialRecord]
+) -> Curve:
+    """(env steps, hypervolume on the final seeds) of the front of some trials, as it grew.
+
+    It may fall: points that were chosen on the search's seeds can be worth less on others.
+
+    Args:
+        folder: of a study that has ended.
+        experiment: the study's.
+        trials: of the study.
+    """
+    history = front_history(trials)
+    needed = {point.name: point for _, points in history for point in points}
+    measured = _measured(folder, experiment, needed)
+    dense, random = measured.baseline.iqm, measured.random.iqm
+    return [
+        (
+            env_steps,
+            area(
+                (point.sparsity, (measured.points[point.name].iqm - random) / (dense - random))
+                for point in points
+            ),
+        )
+        for env_steps, points in history
+    ]
+
+
+def _measured(
+    folder: StudyFolder, experiment: Experiment, needed: Mapping[str, Point]
+) -> HistoryRecord:
+    """What points are worth on the final seeds; each is measured once, and found again."""
+    path = folder.path / "history.json"
+    known = HistoryRecord.read(path)
+    if known is None:
+        final = folder.final()
+        assert final is not None
+        known = HistoryRecord(random=final.random, baseline=final.baseline, points=final.points)
+    missing = sorted(needed.keys() - known.points.keys())
+    if not missing:
+        return known
+    meter = CheckpointMeter(experiment, folder.path.parent)
+    seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
+    points = dict(known.points)
+    for name in missing:
+        checkpoint = folder.path / needed[name].checkpoint / "algorithm"
+        points[name] = meter.measure(checkpoint, seed, episodes).returned
+    record = known.model_copy(update={"points": points})
+    record.write(path)
+    return record

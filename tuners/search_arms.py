@@ -1,0 +1,97 @@
+"""What the benchmark of the search compares: the default, its rivals, and what it is made of."""
+
+from __future__ import annotations
+
+import math
+from itertools import cycle, islice
+from typing import Any
+
+from prune_search.experiment import Experiment
+from prune_search.pruning import Pruning
+from prune_search.searchable import highest, lowest
+
+DEFAULT = "default"
+PROBES = "probes"
+"""Not an arm: the default's first trials alone, after which nothing more is done."""
+GRID = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Ratios of the grid; repeated, with other seeds, while there are env steps left."""
+
+
+def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experiment]:
+    """The experiments that are compared: alike in task, baseline, evaluation and env steps.
+
+    - ``default``: the file's search.
+    - ``unstopped``: the same, but no trial is stopped.
+    - ``probed``: the default's probes, then random choices; no trial is stopped.
+    - ``random``: random choices from the same space; no trial is stopped.
+    - ``expert``: what one who knows the field would run once: iterative magnitude pruning with ERK
+      from the baseline, a step of a geometric schedule and training in each round (Renda et al.
+      2020; ERK as Graesser et al. 2022 have it), to the highest ratio, and again with other seeds.
+    - ``grid``: what one would write by hand: gradual magnitude pruning (Zhu & Gupta 2017) from
+      scratch, uniform over the layers, once for each of `GRID`, for as long as the baseline's
+      training.
+
+    Args:
+        experiment: of the preset.
+        seed: of the searches, and so of their trials.
+        env_steps: of each study, without its baseline's.
+    """
+    search, pruning = experiment.search, experiment.pruning
+    shortest = lowest(pruning.env_steps) / highest(pruning.rounds)
+    search = search.model_copy(
+        update={
+            "seed": seed,
+            "env_steps": env_steps,
+            "time_s": None,
+            # Env steps end the search, also where every trial is stopped after its first round.
+            "trials": math.ceil(env_steps / shortest),
+        }
+    )
+    unstopped: dict[str, Any] = {"stopping": None}
+    probed = {**unstopped, "sampler": "random"}
+    random = {**probed, "first": [], "probes": 0}
+
+    def searched(changes: dict[str, Any]) -> Experiment:
+        return experiment.model_copy(update={"search": search.model_copy(update=changes)})
+
+    def by_hand(ratios: tuple[float, ...], **axes: Any) -> Experiment:
+        plan = Pruning(
+            granularity="weight",
+            criterion="magnitude",
+            scope="actor",
+            layers=pruning.layers,
+            ratio=list(ratios),
+            rounds=int(highest(pruning.rounds)),
+            floor=pruning.floor,
+            patience=pruning.patience,
+            **axes,
+        )
+        runs = math.ceil(env_steps / axes["env_steps"])
+        listed = [{"ratio": ratio} for ratio in islice(cycle(ratios), runs)]
+        settings = search.model_copy(update={**random, "trials": runs, "first": listed})
+        return experiment.model_copy(update={"pruning": plan, "search": settings})
+
+    return {
+        DEFAULT: searched({}),
+        "unstopped": searched(unstopped),
+        "probed": searched(probed),
+        "random": searched(random),
+        "expert": by_hand(
+            (highest(pruning.ratio),),
+            origin="baseline",
+            allocation="erk",
+            schedule="geometric",
+            start=0.0,
+            end=1.0,
+            env_steps=int(highest(pruning.env_steps)),
+        ),
+        "grid": by_hand(
+            GRID,
+            origin="scratch",
+            allocation="uniform",
+            schedule="cubic",
+            start=0.2,
+            end=0.8,
+            env_steps=experiment.baseline.env_steps,
+        ),
+    }
