@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ import pytest
 from prune_search import cli
 from prune_search.experiment import Experiment
 from prune_search.experiment_file import dump, load, parse, presets
+from prune_search.record import FinalRecord, Return, StudyFolder
+from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.validate import check
+from tests.studies import make_trial
+from tuners.front_history import final_curve
 from tuners.search_arms import GRID, arms
 from tuners.search_benchmark import speed
 
@@ -114,8 +119,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
         folder = shared_storage / one["study"]
         assert json.loads((folder / "study.json").read_text())["ended"]
         assert one["env_steps"] >= 1_000
-        history = json.loads((folder / "history.json").read_text())
-        assert len(one["final_curve"]) <= len(history["points"])
+        assert len(one["final_curve"]) <= sum(1 for _ in folder.glob("trials/*/round-*"))
     assert found["studies"][0]["curve"]  # the grid's one round lies beyond the env steps
     assert found["studies"][0]["final_curve"]
     assert list(found["ratios"]) == ARMS[1:]
@@ -129,3 +133,39 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert run("--out", "found.png")[0] == 2
     code, text = run("--against", "luck")
     assert code == 2 and "known are: expert, grid, probed, random, unstopped" in text
+
+
+def test_a_search_s_fronts_are_measured_on_the_final_seeds(
+    tiny: Any, baseline: Any, shared_storage: Path, tmp_path: Path
+) -> None:
+    """What is on the last front has been measured; what was on an earlier one is measured now."""
+    experiment = tiny(storage=shared_storage)
+    folder = StudyFolder(tmp_path, "made-up")
+    better, worse = Return(iqm=400, low=390, high=410, episodes=8), baseline.returned
+    trial = make_trial(0, rounds=2)
+    first, second = (
+        point.model_copy(
+            update={
+                "sparsity": 0.5,
+                "retention": retention,
+                "returned": worse.model_copy(update={"iqm": value}),
+                "checkpoint": os.path.relpath(Path(baseline.checkpoint).parent, folder.path),
+            }
+        )
+        for point, retention, value in zip(trial.points, (0.5, 0.9), (50.0, 90.0), strict=True)
+    )
+    folder.write_trial(trial.model_copy(update={"points": [first, second]}))
+    random = Return(iqm=0, low=0, high=0, episodes=8)
+    folder.write_final(FinalRecord(baseline=better, random=random, points={second.name: better}))
+    curve = final_curve(folder, experiment, folder.trials())
+    meter = CheckpointMeter(experiment, shared_storage)
+    seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
+    measured = meter.measure(Path(baseline.checkpoint), seed, episodes).returned
+    steps = [point.env_steps for point in (first, second)]
+    assert curve == [
+        (steps[0], pytest.approx(0.5 * measured.iqm / 400)),
+        (steps[1], pytest.approx(0.5)),
+    ]
+    written = (folder.path / "history.json").read_text()
+    assert final_curve(folder, experiment, folder.trials()) == curve
+    assert (folder.path / "history.json").read_text() == written

@@ -62,14 +62,13 @@ def _measured(
         assert final is not None
         known = HistoryRecord(random=final.random, baseline=final.baseline, points=final.points)
     missing = sorted(needed.keys() - known.points.keys())
-    if not missing:
-        return known
-    meter = CheckpointMeter(experiment, folder.path.parent)
-    seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
-    points = dict(known.points)
-    for name in missing:
-        checkpoint = folder.path / needed[name].checkpoint / "algorithm"
-        points[name] = meter.measure(checkpoint, seed, episodes).returned
-    record = known.model_copy(update={"points": points})
-    record.write(path)
-    return record
+    if missing:
+        meter = CheckpointMeter(experiment, folder.path.parent)
+        seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
+        points = dict(known.points)
+        for name in missing:
+            checkpoint = folder.path / needed[name].checkpoint / "algorithm"
+            points[name] = meter.measure(checkpoint, seed, episodes).returned
+        known = known.model_copy(update={"points": points})
+        known.write(path)
+    return known

@@ -64,7 +64,6 @@ LONG = "a round took longer than search.round_s = 1.5 s"
 ENDED = """
 import sys, time
 from pathlib import Path
-from prune_search.errors import UserError
 from prune_search.experiment import Resources, Search
 from prune_search.watch import Watch
 watch = Watch(Search(round_s={round_s}), Resources(memory_gb=1.5))
