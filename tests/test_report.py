@@ -12,7 +12,7 @@ from rich.console import Console
 
 from prune_search.pareto import front, hypervolume
 from prune_search.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
-from prune_search.record import Point, Return, StudyFolder, StudyRecord
+from prune_search.record import Did, Point, Return, StudyFolder, StudyRecord
 from tests.studies import (
     BASELINE,
     STARTED,
@@ -26,6 +26,7 @@ from tests.studies import (
 from tuners.optuna_study import storage
 from tuners.plots import front_figure, front_html, position, ticks
 from tuners.report import report, to_json
+from tuners.runs import trial_run
 from tuners.search_plots import curve_figure, importances_figure
 from tuners.terminal import show
 
@@ -206,6 +207,40 @@ def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
     listed = to_json(report(folder, make_experiment()))["repeated"]
     assert [one["round"] for one in listed[0]["rounds"]] == [1, 2]
     assert json.dumps(listed, allow_nan=False)
+
+
+def test_what_dynamic_parts_did_is_told(tmp_path: Path) -> None:
+    """Over a trial's rounds, of what its plan names; nothing of a trial of an earlier version."""
+    folder = make_study(tmp_path, trials=1)
+    rigl = {"regrowth": "rigl", "regrow_every": 500, "drop_fraction": 0.3, "end": 0.9}
+    kinds = [
+        (rigl, Did(prunings=9, regrowths_due=5, regrowths=4, regrown=617)),
+        ({"rewind": "initial"}, Did(prunings=1, rewinds=1)),
+        ({"schedule": "gated"}, Did(prunings=1, gate_pruned=1)),
+        ({"schedule": "gated"}, None),
+        ({}, Did(prunings=2)),
+    ]
+    for number, (part, did) in enumerate(kinds, start=1):
+        trial = make_trial(number, rounds=2)
+        points = [point.model_copy(update={"did": did}) for point in trial.points]
+        chosen = trial.plan.model_copy(update=part)
+        folder.write_trial(trial.model_copy(update={"points": points, "plan": chosen}))
+    text = shown(folder, 200)
+    for words in (
+        "8 of 10 regrowths (1,234 weights)",
+        "2 rewinds in 2 prunings",
+        "gate pruned 2 times, held 0, took back 0",
+    ):
+        assert text.count(words) == 1
+    found = [trial["did"] for trial in to_json(report(folder, make_experiment()))["trials"]]
+    grown = {"regrowths_due": 10, "regrowths": 8, "regrown": 1234}
+    assert found[:3] == [None, {"prunings": 18} | grown, {"prunings": 2, "rewinds": 2}]
+    assert found[4:] == [None, {"prunings": 4}]
+    study, (_, trial, *_) = folder.study(), folder.trials()
+    assert study is not None
+    run = trial_run(study, trial, make_experiment(), {}, over=True)
+    assert grown.items() <= {metric.key: metric.value for metric in run.metrics}.items()
+    assert run.tags["did"] in run.tags["mlflow.note.content"]
 
 
 def test_what_stopping_saved_is_told(tmp_path: Path) -> None:

@@ -138,8 +138,11 @@ def to_json(study: StudyReport) -> dict[str, Any]:
 
     - baseline is null or `{return_iqm, return_low, return_high, final_return_iqm,
       final_return_low, final_return_high, parameters, weights, env_steps, train_s, checkpoint}`;
-    - each of trials is `{trial, state, reason, strategy, env_steps, seconds, hypervolume, points}`,
-      points being all of the trial's, like the front's but without strategy;
+    - each of trials is `{trial, state, reason, strategy, did, env_steps, seconds, hypervolume,
+      points}`, did being how often what its plan names happened so far, of `{prunings,
+      regrowths_due, regrowths, regrown, rewinds, gate_pruned, gate_held, gate_took_back}` those
+      that apply (regrown counts weights), null for trials of earlier versions, and points being all
+      of the trial's, like the front's but without strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
       physical, compact, macs, compression, return_iqm, return_low, return_high, retention,
       env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high, than_dense}`, by
@@ -174,6 +177,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
                 "state": trial.state,
                 "reason": trial.reason,
                 "strategy": strategy(trial.plan),
+                "did": did(trial),
                 "env_steps": trial.env_steps,
                 "seconds": _finite(trial.seconds),
                 "hypervolume": _finite(hypervolume(trial.points)),
@@ -228,6 +232,40 @@ def remark(plan: Repeated) -> str:
     told = {"collapsed": plan.collapsed, "failed": counts["failed"], "stopped": counts["stopped"]}
     found = ", ".join(f"{count} {word}" for word, count in told.items() if count)
     return f" ({found})" if found else ""
+
+
+def did(trial: TrialRecord) -> dict[str, int] | None:
+    """How often what the trial's plan names has happened; None where its points don't say."""
+    plan, whole = trial.plan, trial.did
+    if whole is None:
+        return None
+    fields = ["prunings"]
+    if plan.regrowth != "none":
+        fields += ["regrowths_due", "regrowths", "regrown"]
+    if plan.rewind != "none":
+        fields.append("rewinds")
+    if plan.schedule == "gated":
+        fields += ["gate_pruned", "gate_held", "gate_took_back"]
+    return {field: getattr(whole, field) for field in fields}
+
+
+def did_words(trial: TrialRecord) -> str:
+    """`8 of 9 regrowths (120 weights), 2 rewinds`; empty where a plan has no such part."""
+    found = did(trial) if trial.points else None
+    if not found:
+        return ""
+    words = []
+    if "regrowths" in found:
+        done, due, weights = found["regrowths"], found["regrowths_due"], found["regrown"]
+        words.append(f"{done} of {due} regrowths ({weights:,} weights)")
+    if "rewinds" in found:
+        words.append(f"{found['rewinds']} rewinds in {found['prunings']} prunings")
+    if "gate_pruned" in found:
+        words.append(
+            f"gate pruned {found['gate_pruned']} times, held {found['gate_held']},"
+            f" took back {found['gate_took_back']}"
+        )
+    return ", ".join(words)
 
 
 def interval(returned: Return) -> str:

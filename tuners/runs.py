@@ -20,7 +20,7 @@ from prune_search.pareto import front, sparsest, summary
 from prune_search.pruning import Plan
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
-from tuners.report import StudyReport, interval, point_json, remark, strategy
+from tuners.report import StudyReport, did, did_words, interval, point_json, remark, strategy
 
 SUMMARY = "summary"
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
@@ -85,12 +85,15 @@ def trial_run(
     if trial.points:
         scalars = _best(summary(trial, experiment.search.retention))
         scalars |= {"env_steps": trial.env_steps, "seconds": trial.seconds}
+        scalars |= did(trial) or {}
         metrics += _scalars(scalars, ended)
         metrics += [metric for point in trial.points for metric in _point_metrics(point)]
     tags = {**_tags(study, "trial"), "trial": trial.name, "plan": _plan_id(trial.plan)}
     tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, remark)
     if reason:
         tags["reason"] = reason
+    if words := did_words(trial):
+        tags["did"] = words
     return Run(
         name=f"{trial.name} {trial.plan.label} ({study.name})",
         key=trial.name,
@@ -245,6 +248,7 @@ def _trial_note(
     lines = [
         f"Trial **{trial.name}** of study **{study.name}** on {experiment.environment.id}:"
         f" `{trial.plan.label}`, {trial.state}{ended}.",
+        *([f"What it did: {words}."] if (words := did_words(trial)) else []),
         "",
     ]
     best = front(trial.points)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prune_search.pareto import delivered, sparsest
 from prune_search.record import BaselineRecord
 from tuners.plots import position, ticks
-from tuners.report import StudyReport, interval, remark
+from tuners.report import StudyReport, did_words, interval, remark
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -91,9 +91,10 @@ def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
             figures = [f"{best.sparsity:.2%}", f"{best.returned.iqm:.4g}", f"{best.retention:.1%}"]
         color = {"complete": "green", "failed": "red"}.get(trial.state, "yellow")
         remark = f": {_safe(trial.remark)}" if trial.remark else ""
+        happened = f"\n[dim]{words}[/]" if (words := did_words(trial)) else ""
         table.add_row(
             trial.name,
-            _safe(trial.plan.label),
+            f"{_safe(trial.plan.label)}{happened}",
             f"{len(trial.points)}/{trial.plan.rounds}",
             *figures[: 3 if wide else 2],
             f"[{color}]{trial.state}[/]{remark}",
