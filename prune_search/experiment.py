@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from prune_search.credentials import fields_with_credentials
 from prune_search.errors import shown
 from prune_search.pruning import AXES, Pruning, conflict
+from prune_search.record import Aggregate
 from prune_search.searchable import (
     FiniteFloat,
     Line,
@@ -152,8 +153,8 @@ class Search(Section):
     """Seed of the sampler and of every trial."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Training seeds of a plan. A trial that ran to its end is repeated, each time as a trial with
-    a seed of its own, until its plan has so many, and they are also reported together: IQM over
-    seeds and episodes."""
+    a seed of its own, until its plan has so many, and they are also reported together, over seeds
+    and episodes."""
     objectives: Annotated[list[Objective], Field(min_length=1)] = ["retention", "compression"]
     """One or several. Of what the trial delivers, its sparsest point at `retention` or above (its
     best return where there is none): return, return_low (lower end of its interval), retention,
@@ -231,6 +232,11 @@ class Evaluation(Section):
     """Episodes of the front's re-evaluation when the search ends."""
     final_seed: EvaluationSeed = 1
     """Names the env seeds of the re-evaluation; the search never sees them."""
+    aggregate: Aggregate = "mean"
+    """What a policy's return over its episodes counts as, for retention and all that goes by it:
+    the mean, or the interquartile mean (iqm), which leaves the worst quarter of episodes out."""
+    holds_at: Share = 0.5
+    """Retention from which on a single episode counts among those that hold; see `show`."""
     actions: Literal["greedy", "sampled"] = "greedy"
     """Which actions the evaluated policy takes."""
     envs: PositiveInt = 20

@@ -25,10 +25,10 @@ def front(points: Iterable[Point]) -> list[Point]:
 
     Of points that are equal on both axes the earliest stays.
     """
-    pool = sorted(points, key=lambda p: (p.sparsity, p.returned.iqm, -p.trial, -p.round))
+    pool = sorted(points, key=lambda p: (p.sparsity, p.returned.value, -p.trial, -p.round))
     if not pool:
         return []
-    axes = np.array([[p.sparsity, p.returned.iqm] for p in pool])
+    axes = np.array([[p.sparsity, p.returned.value] for p in pool])
     # keep_weakly=False keeps the first of equals, and the earliest trial is last in the pool.
     kept = moocore.is_nondominated(axes[::-1], maximise=True, keep_weakly=False)[::-1]
     return [point for point, keep in zip(pool, kept, strict=True) if keep]
@@ -151,7 +151,7 @@ def summary(trial: TrialRecord, retention: float) -> dict[str, float]:
     best = delivered(trial.points, retention)
     at_95, at_99 = sparsest(trial.points, 0.95), sparsest(trial.points, 0.99)
     return {
-        "return": best.returned.iqm,
+        "return": best.returned.value,
         "retention": best.retention,
         "sparsity": best.sparsity,
         "compression": best.compression,
@@ -172,10 +172,10 @@ def best_returns(
     for level in levels:
         enough = [point for point in pool if point.weight_sparsity >= level]
         if enough:
-            found[level] = max(enough, key=lambda p: p.returned.iqm)
+            found[level] = max(enough, key=lambda p: p.returned.value)
     return found
 
 
 def well_posed(baseline: BaselineRecord) -> bool:
     """Whether retention means something: the baseline is better than random actions."""
-    return baseline.returned.iqm > baseline.random.iqm
+    return baseline.returned.value > baseline.random.value

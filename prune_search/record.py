@@ -28,6 +28,10 @@ from prune_search.reasons import BUDGET_USED, CUT_OFF
 
 BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last
 
+Aggregate = Literal["mean", "iqm"]
+"""What a policy's return over episodes counts as."""
+_TAIL = 0.1  # share of the episodes that are the worst ones
+
 R = TypeVar("R", bound="Record")
 
 _log = logging.getLogger(__name__)
@@ -96,18 +100,49 @@ def _replace(path: Path, text: str) -> None:
 
 
 class Return(Record):
-    """The undiscounted return of a policy over evaluation episodes."""
+    """The undiscounted return of a policy over evaluation episodes.
 
+    `value` is what it counts as: for retention, the front, limits and verdicts alike.
+    """
+
+    aggregate: Aggregate = "iqm"
+    """Which figure counts, `evaluation.aggregate`; versions that did not write it knew the IQM."""
     iqm: float
-    """Interquartile mean over the episodes."""
+    """Interquartile mean over the episodes: the mean without the lowest and the highest quarter."""
     low: float
-    """Lower end of the IQM's 95 % bootstrap interval."""
+    """Lower end of the 95 % bootstrap interval of what counts."""
     high: float
     """Upper end of it."""
     episodes: int
     """Episodes measured."""
     each: list[float] = []
     """Return of each, in the order of their env seeds; empty where it was not kept."""
+
+    @property
+    def value(self) -> float:
+        """The figure that counts."""
+        return self.iqm if self.aggregate == "iqm" or self.mean is None else self.mean
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over all episodes; None where they were not kept."""
+        return sum(self.each) / len(self.each) if self.each else None
+
+    @property
+    def worst(self) -> float | None:
+        """Mean of the worst tenth of the episodes, its conditional value at risk.
+
+        With n episodes the mean of the n/10 worst; where that is no whole number, the last one
+        counts by the fraction that is left (Acerbi & Tasche 2002, On the coherence of expected
+        shortfall, definition 2.6): of fewer than 10 it is the worst. None where they were not kept.
+        """
+        if not self.each:
+            return None
+        size = max(1.0, _TAIL * len(self.each))
+        ranked = sorted(self.each)
+        whole = int(size)
+        rest = (size - whole) * ranked[whole] if size > whole else 0.0
+        return (sum(ranked[:whole]) + rest) / size
 
 
 class BaselineRecord(Record):
@@ -132,11 +167,11 @@ class BaselineRecord(Record):
 
     def retention(self, value: float) -> float:
         """Share of the baseline's gain over a random policy that a return keeps."""
-        return (value - self.random.iqm) / (self.returned.iqm - self.random.iqm)
+        return retention_of(value, self.returned, self.random)
 
     def return_at(self, retention: float) -> float:
         """The return of a given retention."""
-        return self.random.iqm + retention * (self.returned.iqm - self.random.iqm)
+        return return_at(retention, self.returned, self.random)
 
 
 class Did(Record):
@@ -203,7 +238,7 @@ class Point(Record):
     """Of these, non-zero ones."""
     returned: Return
     return_pruned: float
-    """IQM at the round's start, after the pruning (and rewinding) that falls there."""
+    """Return at the round's start, after the pruning (and rewinding) that falls there."""
     return_training: float | None
     """Mean return of the training episodes (exploring) that ended in the round's last iteration."""
     retention: float
@@ -324,6 +359,20 @@ class FinalRecord(Record):
     random: Return
     points: dict[str, Return]
     """By the point's name."""
+
+    def retention(self, value: float) -> float:
+        """Share of the baseline's gain over a random policy that a return keeps, both on them."""
+        return retention_of(value, self.baseline, self.random)
+
+
+def retention_of(value: float, dense: Return, random: Return) -> float:
+    """Share of the dense policy's gain over random actions that a return keeps."""
+    return (value - random.value) / (dense.value - random.value)
+
+
+def return_at(retention: float, dense: Return, random: Return) -> float:
+    """The return of a given retention."""
+    return random.value + retention * (dense.value - random.value)
 
 
 def trial_name(number: int) -> str:

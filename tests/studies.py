@@ -26,6 +26,7 @@ STARTED = 1_760_000_000.0
 
 def returned(iqm: float, episodes: int = 20) -> Return:
     return Return(
+        aggregate="mean",
         iqm=iqm,
         low=iqm - 0.04 * abs(iqm) - 1,
         high=min(iqm + 12, 500),

@@ -218,7 +218,9 @@ def test_what_is_needed_adds_just_that_area(
 ) -> None:
     def at(sparsity: float, retention: float) -> Point:
         made = make_point(0, 1, 0.5, 1.0)
-        iqm = made.returned.model_copy(update={"iqm": BASELINE.return_at(retention)})
+        iqm = made.returned.model_copy(
+            update={"aggregate": "iqm", "iqm": BASELINE.return_at(retention)}
+        )
         update = {"sparsity": sparsity, "retention": retention, "returned": iqm}
         return made.model_copy(update=update)
 

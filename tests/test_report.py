@@ -6,13 +6,15 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from rich.console import Console
 
-from prune_search.pareto import front, hypervolume
+from prune_search.pareto import front, hypervolume, sparsest
 from prune_search.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
 from prune_search.record import Did, Point, Return, StudyFolder, StudyRecord
+from prune_search.statistics import summarised
 from tests.studies import (
     BASELINE,
     STARTED,
@@ -25,11 +27,23 @@ from tests.studies import (
 )
 from tuners.optuna_study import storage
 from tuners.plots import front_figure, front_html, position, ticks
+from tuners.points import open_study
 from tuners.report import report, to_json
 from tuners.runs import trial_run
 from tuners.search_plots import curve_figure, importances_figure
 from tuners.terminal import show
 
+RETURN_KEYS = (
+    "return",
+    "return_low",
+    "return_high",
+    "return_mean",
+    "return_iqm",
+    "return_worst",
+    "holds",
+    "holds_low",
+    "holds_high",
+)
 POINT_KEYS = {
     "point",
     "trial",
@@ -41,15 +55,10 @@ POINT_KEYS = {
     "physical",
     "compact",
     "macs",
-    "return_iqm",
-    "return_low",
-    "return_high",
     "retention",
     "env_steps",
     "checkpoint",
-    "final_return_iqm",
-    "final_return_low",
-    "final_return_high",
+    *(f"{seeds}{key}" for seeds in ("", "final_") for key in RETURN_KEYS),
 }
 
 
@@ -76,6 +85,8 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
         "environment",
         "baseline",
         "random_return",
+        "aggregate",
+        "holds_from",
         "hypervolume",
         "env_steps",
         "env_steps_saved",
@@ -168,6 +179,42 @@ def test_episodes_that_were_not_kept_tell_nothing(tmp_path: Path) -> None:
     assert "than the dense" not in shown(folder)
 
 
+def test_a_study_of_an_earlier_version_goes_on_by_its_iqm(tmp_path: Path) -> None:
+    folder = make_study(tmp_path)  # its file leaves all of evaluation to the defaults
+    assert open_study(str(tmp_path), folder.name)[1].evaluation.aggregate == "mean"
+    old = BASELINE.returned.model_copy(update={"aggregate": "iqm"})
+    record = StudyRecord(
+        name=folder.name, started=STARTED, baseline=BASELINE.model_copy(update={"returned": old})
+    )
+    folder.write_study(record)
+    assert open_study(str(tmp_path), folder.name)[1].evaluation.aggregate == "iqm"
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_policy_that_fails_in_a_fifth_of_its_episodes_is_shown_so(
+    tmp_path: Path, width: int
+) -> None:
+    folder = StudyFolder(tmp_path, "mine")
+    dense = BASELINE.model_copy(update={"returned": summarised(np.full(20, 500.0), "mean")})
+    folder.write_study(StudyRecord(name="mine", started=STARTED, baseline=dense))
+    failing = summarised(np.array([10.0] * 4 + [500.0] * 16), "mean")
+    point = make_point(0, 1, 0.9, 500).model_copy(
+        update={"returned": failing, "retention": dense.retention(failing.value)}
+    )
+    folder.write_trial(make_trial(0, points=[make_point(0, 2, 0.5, 500), point]))
+    found = report(folder, make_experiment())
+    assert [item.point.retention for item in found.front] == pytest.approx([1, 0.796], abs=1e-3)
+    assert sparsest(found.points, 0.95) == found.points[0]
+    listed = to_json(found)
+    assert listed["aggregate"] == "mean" and listed["holds_from"] == pytest.approx(260)
+    told = listed["front"][1]
+    assert (told["return"], told["return_iqm"], told["return_worst"]) == (402, 500, 10)
+    assert told["holds"] == 0.8 and told["holds_low"] == pytest.approx(0.584, abs=1e-3)
+    text = " ".join(shown(folder, width).split())
+    assert "return ≥ 260" in text and "80% [58, 92]" in text and "10" in text
+    assert "worse than the dense policy: t00/1" in text
+
+
 def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
     """A seed that collapsed keeps the others' later rounds from being reported as the plan's."""
     folder = make_study(tmp_path, trials=2)
@@ -197,10 +244,12 @@ def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
     assert [trial.name for trial in found.left_out] == ["t05", "t06", "t07"]
     assert found.collapsed == 1
     first, second = found.rounds
-    assert first.returned.episodes == 60 and first.returned.iqm == pytest.approx(500)
+    assert first.returned.episodes == 60 and first.returned.value == pytest.approx(500)
     assert first.than_dense == "alike"
-    assert 60 < second.returned.iqm < 480 and second.returned.low < 100
-    assert second.retention == pytest.approx(BASELINE.retention(second.returned.iqm))
+    # The mean counts the seed that collapsed; the stratified IQM, which does not, is shown apart.
+    assert second.returned.value == pytest.approx(320) and second.returned.low < 100
+    assert second.returned.iqm == pytest.approx(370)
+    assert second.retention == pytest.approx(BASELINE.retention(320))
     assert found.best(0.95) == first
     text = shown(folder, 140)
     assert "t02 t03 t04 (1 collapsed, 1 failed, 2 stopped)" in text
@@ -267,6 +316,8 @@ def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "environment": "CartPole-v1",
         "baseline": None,
         "random_return": None,
+        "aggregate": None,
+        "holds_from": None,
         "hypervolume": 0.0,
         "env_steps": 0,
         "env_steps_saved": 0,
@@ -337,6 +388,7 @@ def test_the_picture_has_points_front_baseline_and_floor(tmp_path: Path) -> None
         "floor 260",
         "other points",
         "front",
+        "front, worst tenth of episodes",
         "front, on seeds the search never saw",
     }
     ticks_shown = [text.get_text() for text in figure.axes[0].get_xticklabels()]

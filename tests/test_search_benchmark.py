@@ -148,7 +148,7 @@ def test_a_search_s_fronts_are_measured_on_the_final_seeds(
             update={
                 "sparsity": 0.5,
                 "retention": retention,
-                "returned": worse.model_copy(update={"iqm": value}),
+                "returned": worse.model_copy(update={"aggregate": "iqm", "iqm": value}),
                 "checkpoint": os.path.relpath(Path(baseline.checkpoint).parent, folder.path),
             }
         )
@@ -163,7 +163,7 @@ def test_a_search_s_fronts_are_measured_on_the_final_seeds(
     measured = meter.measure(Path(baseline.checkpoint), seed, episodes).returned
     steps = [point.env_steps for point in (first, second)]
     assert curve == [
-        (steps[0], pytest.approx(0.5 * measured.iqm / 400)),
+        (steps[0], pytest.approx(0.5 * measured.value / 400)),
         (steps[1], pytest.approx(0.5)),
     ]
     written = (folder.path / "history.json").read_text()

@@ -157,7 +157,7 @@ def test_metrics_draw_the_curve_and_tell_trials_apart(finished: Finished) -> Non
     metrics, trial = finished.runs["t00"].data.metrics, make_trial(0)
     curve = finished.history("t00", "return")
     assert {(item.step, item.value, item.timestamp) for item in curve} == {
-        (round(1000 * point.sparsity), short(point.returned.iqm), round(1000 * point.time))
+        (round(1000 * point.sparsity), short(point.returned.value), round(1000 * point.time))
         for point in trial.points
     }
     rounds = finished.history("t00", "round_sparsity")
@@ -172,7 +172,11 @@ def test_metrics_draw_the_curve_and_tell_trials_apart(finished: Finished) -> Non
         assert metrics[key] == short(expected[key])
         assert {item.step for item in finished.history("t00", key)} == {0}
     assert metrics["env_steps"] == trial.env_steps
-    assert len(metrics) <= 24  # each is a chart of its own
+    assert len(metrics) <= 29  # each is a chart of its own
+    worst = {point.round: short(point.returned.worst or 0) for point in trial.points}
+    assert {m.step: m.value for m in finished.history("t00", "round_return_worst")} == worst
+    assert metrics["best_holds"] == metrics["round_holds"] == 1
+    assert 0 < metrics["best_return_worst"] < metrics["best_return"]
 
 
 def test_the_summary_run_holds_the_study(finished: Finished) -> None:
@@ -258,7 +262,7 @@ def test_fronts_of_several_runs_are_one_table(storage: Path) -> None:
     row = table[table["point"] == points[0].name].iloc[0]
     assert row["sparsity"] == pytest.approx(points[0].sparsity, abs=1e-6)
     assert row["checkpoint"] == str(folder.path / points[0].checkpoint)
-    named = {"trial", "round", "weight_sparsity", "compression", "nonzero", "return_iqm"}
+    named = {"trial", "round", "weight_sparsity", "compression", "nonzero", "return", "holds"}
     assert named <= set(table.columns)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from prune_search.experiment import Experiment
 from prune_search.pareto import Curve, area, front_history
-from prune_search.record import Point, Record, Return, StudyFolder, TrialRecord
+from prune_search.record import Point, Record, Return, StudyFolder, TrialRecord, retention_of
 from prune_search.training.checkpoints import CheckpointMeter
 
 
@@ -38,12 +38,16 @@ def final_curve(
     history = front_history(trials)
     needed = {point.name: point for _, points in history for point in points}
     measured = _measured(folder, experiment, needed)
-    dense, random = measured.baseline.iqm, measured.random.iqm
     return [
         (
             env_steps,
             area(
-                (point.sparsity, (measured.points[point.name].iqm - random) / (dense - random))
+                (
+                    point.sparsity,
+                    retention_of(
+                        measured.points[point.name].value, measured.baseline, measured.random
+                    ),
+                )
                 for point in points
             ),
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.pareto import front
 from prune_search.record import BaselineRecord, Point, Return
+from tuners.report import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ _FRONT, _DENSE, _FLOOR, _FAINT = "#c2410c", "#1f2937", "#6b7280", "#94a3b8"
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
 _FINEST = 1e-6  # density below which points are drawn on the edge: an empty network is at infinity
 
+_WORST = "front, worst tenth of episodes"
 _OFFLINE = """<script>if (!window.Plotly) document.body.textContent =
 "This page needs cdn.plot.ly, which cannot be reached. front.png shows the same.";</script>"""
 
@@ -71,7 +73,7 @@ def front_figure(
     axes = figure.add_subplot()
     axes.axhspan(baseline.returned.low, baseline.returned.high, color=_DENSE, alpha=0.08, lw=0)
     axes.axhline(
-        baseline.returned.iqm, color=_DENSE, lw=1.2, ls="--", label=_dense(baseline), zorder=1
+        baseline.returned.value, color=_DENSE, lw=1.2, ls="--", label=_dense(baseline), zorder=1
     )
     if floor is not None:
         axes.axhline(floor, color=_FLOOR, lw=1.2, ls=":", label=_floor(floor), zorder=1)
@@ -81,11 +83,13 @@ def front_figure(
         x, y = _steps(best)
         axes.plot(x, y, color=_FRONT, lw=2, drawstyle="steps-pre", zorder=3)
         _errorbars(axes, best, _FRONT, "front", markersize=6.5, zorder=4)
+        x, y = _worst(best)
+        axes.plot(x, y, ls="", marker="v", ms=4.5, color=_FRONT, alpha=0.5, label=_WORST, zorder=2)
     again = [(point, final[point.name]) for point in best if final and point.name in final]
     if again:
         axes.plot(
             [position(point.sparsity) for point, _ in again],
-            [returned.iqm for _, returned in again],
+            [returned.value for _, returned in again],
             ls="",
             marker="o",
             ms=9,
@@ -98,7 +102,7 @@ def front_figure(
     axes.set_xticks([position(tick) for tick in labelled], [_tick(tick) for tick in labelled])
     axes.set_xlim(-0.04, position(labelled[-1]) + 0.04)
     axes.set_xlabel("sparsity and compression of the policy network")
-    axes.set_ylabel("return (IQM, 95 % interval)")
+    axes.set_ylabel(f"return ({counted(baseline.returned)}, 95 % interval)")
     axes.grid(color="#e5e7eb", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -138,17 +142,22 @@ def front_html(
             go.Scatter(x=x, y=y, mode="lines", line=shape, hoverinfo="skip", showlegend=False)
         )
         figure.add_trace(_scatter(best, names, "front", _FRONT, 9))
+        x, y = _worst(best)
+        marker = {"symbol": "triangle-down", "size": 7, "color": _FRONT, "opacity": 0.5}
+        figure.add_trace(
+            go.Scatter(x=x, y=y, mode="markers", name=_WORST, marker=marker, hoverinfo="skip")
+        )
     again = [(point, final[point.name]) for point in best if final and point.name in final]
     if again:
         figure.add_trace(
             go.Scatter(
                 x=[position(point.sparsity) for point, _ in again],
-                y=[returned.iqm for _, returned in again],
+                y=[returned.value for _, returned in again],
                 mode="markers",
                 name="front, on seeds the search never saw",
                 marker={"symbol": "circle-open", "size": 15, "color": _DENSE},
                 text=[
-                    f"{point.name} re-evaluated: {returned.iqm:.4g}"
+                    f"{point.name} re-evaluated: {returned.value:.4g}"
                     f" [{returned.low:.4g}, {returned.high:.4g}]"
                     for point, returned in again
                 ],
@@ -156,7 +165,7 @@ def front_html(
             )
         )
     figure.add_hline(
-        y=baseline.returned.iqm,
+        y=baseline.returned.value,
         line={"dash": "dash", "color": _DENSE, "width": 1.5},
         annotation={"text": _dense(baseline), "yanchor": "bottom"},
     )
@@ -177,7 +186,7 @@ def front_html(
             "ticktext": [_tick(tick, "<br>") for tick in labelled],
             "range": [-0.04, position(labelled[-1]) + 0.04],
         },
-        yaxis={"title": "return (IQM, 95 % interval)"},
+        yaxis={"title": f"return ({counted(baseline.returned)}, 95 % interval)"},
     )
     if standalone:
         return str(figure.to_html(include_plotlyjs=True))
@@ -219,15 +228,21 @@ def _steps(best: Sequence[Point]) -> tuple[list[float], list[float]]:
     """The edge of what the front attains: at any sparsity, the return of the next sparser point."""
     return (
         [0.0, *(position(point.sparsity) for point in best)],
-        [best[0].returned.iqm, *(point.returned.iqm for point in best)],
+        [best[0].returned.value, *(point.returned.value for point in best)],
     )
+
+
+def _worst(best: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """Where the worst tenth of each point's episodes lies, of those whose episodes were kept."""
+    kept = [(p, worst) for p in best if (worst := p.returned.worst) is not None]
+    return [position(point.sparsity) for point, _ in kept], [worst for _, worst in kept]
 
 
 def _interval(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     """Lengths of the interval below and above each return."""
     return (
-        [max(point.returned.iqm - point.returned.low, 0.0) for point in points],
-        [max(point.returned.high - point.returned.iqm, 0.0) for point in points],
+        [max(point.returned.value - point.returned.low, 0.0) for point in points],
+        [max(point.returned.high - point.returned.value, 0.0) for point in points],
     )
 
 
@@ -236,7 +251,7 @@ def _errorbars(axes: Any, points: Sequence[Point], color: str, label: str, **sty
         return
     axes.errorbar(
         [position(point.sparsity) for point in points],
-        [point.returned.iqm for point in points],
+        [point.returned.value for point in points],
         yerr=_interval(points),
         fmt="o",
         color=color,
@@ -256,7 +271,7 @@ def _scatter(
     below, above = _interval(points)
     return go.Scatter(
         x=[position(point.sparsity) for point in points],
-        y=[point.returned.iqm for point in points],
+        y=[point.returned.value for point in points],
         mode="markers",
         name=label,
         marker={"color": color, "size": size},
@@ -272,14 +287,15 @@ def _hover(point: Point, names: Mapping[int, str]) -> str:
     lines = [
         f"<b>{point.name}</b> {escape(names.get(point.trial, ''))}",
         f"sparsity {point.sparsity:.2%} ({point.nonzero:,} of {point.parameters:,} left)",
-        f"return {returned.iqm:.4g} [{returned.low:.4g}, {returned.high:.4g}]",
+        f"return {returned.value:.4g} [{returned.low:.4g}, {returned.high:.4g}]",
         f"retention {point.retention:.1%}",
+        *([f"worst tenth of episodes {returned.worst:.4g}"] if returned.worst is not None else []),
     ]
     return "<br>".join(lines)
 
 
 def _dense(baseline: BaselineRecord) -> str:
-    return f"dense baseline {baseline.returned.iqm:.4g}"
+    return f"dense baseline {baseline.returned.value:.4g}"
 
 
 def _floor(floor: float) -> str:

@@ -8,7 +8,7 @@ from prune_search import experiment_file
 from prune_search.errors import UserError, unknown
 from prune_search.experiment import Experiment
 from prune_search.mirror import Mirror
-from prune_search.record import StudyFolder, is_name, storage_path
+from prune_search.record import StudyFolder, StudyRecord, is_name, storage_path
 from prune_search.trust import pickles
 
 
@@ -40,8 +40,18 @@ def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolde
     text = experiment_file.read(folder.experiment_file)
     experiment = experiment_file.parse(text, where=str(folder.experiment_file))
     study = folder.study()
+    experiment = _as_begun(experiment, study)
     asked = study is not None and study.trusted == pickles(experiment)
     return folder, experiment.trusting() if trust or asked else experiment
+
+
+def _as_begun(experiment: Experiment, study: StudyRecord | None) -> Experiment:
+    """With what the study's returns count as, where its file is older than that choice."""
+    evaluation = experiment.evaluation
+    if study is None or study.baseline is None or "aggregate" in evaluation.model_fields_set:
+        return experiment
+    known = evaluation.model_copy(update={"aggregate": study.baseline.returned.aggregate})
+    return experiment.model_copy(update={"evaluation": known})
 
 
 def checkpoint(folder: StudyFolder, experiment: Experiment, name: str) -> Path:

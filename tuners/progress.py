@@ -107,8 +107,8 @@ class Progress:
         returned = baseline.returned
         self._enter("searching")
         self._line(
-            f"baseline: return {returned.iqm:.1f} [{returned.low:.1f}, {returned.high:.1f}],"
-            f" random actions {baseline.random.iqm:.1f}, {baseline.parameters:,} parameters"
+            f"baseline: return {returned.value:.1f} [{returned.low:.1f}, {returned.high:.1f}],"
+            f" random actions {baseline.random.value:.1f}, {baseline.parameters:,} parameters"
         )
 
     def begin_final(self) -> None:
@@ -132,7 +132,7 @@ class Progress:
             point = record.points[-1]
             self._line(
                 f"{point.name} {record.plan.label}: sparsity {point.sparsity:.1%}, return"
-                f" {point.returned.iqm:.1f} (retention {point.retention:.2f}) | {self._counts()}"
+                f" {point.returned.value:.1f} (retention {point.retention:.2f}) | {self._counts()}"
             )
 
     def note(self, text: str) -> None:
@@ -208,7 +208,7 @@ class Progress:
         point = record.points[-1]
         return (
             f"{record.plan.label}: round {point.round + 1} of {record.plan.rounds}, sparsity"
-            f" {point.sparsity:.1%}, return {point.returned.iqm:.1f}"
+            f" {point.sparsity:.1%}, return {point.returned.value:.1f}"
         )
 
     def _best(self) -> Table:
@@ -216,7 +216,7 @@ class Progress:
         found = best_returns(self._points())
         for level in found:
             table.add_column(f"{level:.0%}", justify="right")
-        table.add_row("best return", *(f"{p.returned.iqm:.1f}" for p in found.values()))
+        table.add_row("best return", *(f"{p.returned.value:.1f}" for p in found.values()))
         table.add_row("of trial", *(p.name for p in found.values()))
         return table
 

@@ -22,7 +22,7 @@ class PooledPoint:
     sparsity: float
     """Mean over seeds."""
     returned: Return
-    """IQM over seeds x episodes, with its stratified bootstrap interval."""
+    """What seeds x episodes count as, with a stratified bootstrap interval, and their IQM."""
     retention: float
     than_dense: Verdict | None
     """What may be said of its return and the dense policy's, where the episodes were kept."""
@@ -90,6 +90,6 @@ def _pooled(points: list[Point], baseline: BaselineRecord) -> PooledPoint:
         points=points,
         sparsity=sum(point.sparsity for point in points) / len(points),
         returned=together,
-        retention=baseline.retention(together.iqm),
+        retention=baseline.retention(together.value),
         than_dense=verdict(returns, baseline.returned),
     )

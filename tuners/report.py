@@ -21,7 +21,7 @@ from prune_search.record import (
     TrialRecord,
     trial_name,
 )
-from prune_search.statistics import Verdict
+from prune_search.statistics import Verdict, holding
 from tuners.repeats import Repeated, repeated, verdict
 
 
@@ -54,6 +54,8 @@ class StudyReport:
     """None until it is trained."""
     floor: float | None
     """The return below which trials are given up; None without a baseline."""
+    bound: float | None
+    """The return from which on an episode holds, that of `evaluation.holds_at`; None likewise."""
     trials: list[TrialRecord]
     front: list[FrontPoint]
     """By rising sparsity."""
@@ -123,6 +125,7 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
         retention=experiment.search.retention,
         baseline=baseline,
         floor=baseline.return_at(experiment.pruning.floor) if baseline else None,
+        bound=baseline.return_at(experiment.evaluation.holds_at) if baseline else None,
         trials=trials,
         front=[on_front(point) for point in front(points)],
         hypervolume=hypervolume(points),
@@ -133,25 +136,30 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
 def to_json(study: StudyReport) -> dict[str, Any]:
     """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
 
-    `{name, environment, baseline, random_return, hypervolume, env_steps, env_steps_saved, curve,
-    importances, trials, front, repeated}`, where
+    `{name, environment, baseline, random_return, aggregate, holds_from, hypervolume, env_steps,
+    env_steps_saved, curve, importances, trials, front, repeated}`, where
 
-    - baseline is null or `{return_iqm, return_low, return_high, final_return_iqm,
-      final_return_low, final_return_high, parameters, weights, env_steps, train_s, checkpoint}`;
+    - baseline is null or `{RETURN, final_RETURN, parameters, weights, env_steps, train_s,
+      checkpoint}`;
     - each of trials is `{trial, state, reason, strategy, did, env_steps, seconds, hypervolume,
       points}`, did being how often what its plan names happened so far, of `{prunings,
       regrowths_due, regrowths, regrown, rewinds, gate_pruned, gate_held, gate_took_back}` those
       that apply (regrown counts weights), null for trials of earlier versions, and points being all
       of the trial's, like the front's but without strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
-      physical, compact, macs, compression, return_iqm, return_low, return_high, retention,
-      env_steps, checkpoint, final_return_iqm, final_return_low, final_return_high, than_dense}`, by
-      rising sparsity;
+      physical, compact, macs, compression, RETURN, retention, env_steps, checkpoint,
+      final_RETURN, than_dense}`, by rising sparsity;
     - each of repeated is a plan that was run with several seeds, `{strategy, trials, collapsed,
       left_out, rounds}`, left_out being its trials that failed or were stopped, and each of rounds
-      `{round, sparsity, return_iqm, return_low, return_high, retention, than_dense}`: the IQM over
-      seeds and episodes.
+      `{round, sparsity, RETURN, retention, than_dense}` over seeds and episodes; return_iqm is the
+      stratified IQM there.
 
+    RETURN stands for what is told of a policy's return over episodes: `return`, what it counts as
+    (`evaluation.aggregate`), `return_low` and `return_high`, the ends of its 95 % bootstrap
+    interval, `return_mean`, `return_iqm`, `return_worst`, the mean of the worst tenth of episodes,
+    `holds`, the share of episodes whose return is at least `holds_from`, `holds_low` and
+    `holds_high`, the ends of its 95 % interval (Wilson's). Final_ stands before each of them.
+    Holds_from is the return of the retention `evaluation.holds_at`.
     Curve is the hypervolume over the env steps of all trials, `[[env_steps, hypervolume], ...]`;
     importances are shares by field of `pruning`, empty for few trials.
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
@@ -164,8 +172,10 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     return {
         "name": study.name,
         "environment": study.environment,
-        "baseline": _baseline(baseline, study.final) if baseline else None,
-        "random_return": _finite(baseline.random.iqm) if baseline else None,
+        "baseline": _baseline(baseline, study) if baseline else None,
+        "random_return": _finite(baseline.random.value) if baseline else None,
+        "aggregate": baseline.returned.aggregate if baseline else None,
+        "holds_from": _finite(study.bound) if study.bound is not None else None,
         "hypervolume": _finite(study.hypervolume),
         "env_steps": study.env_steps,
         "env_steps_saved": study.env_steps_saved,
@@ -182,7 +192,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
                 "seconds": _finite(trial.seconds),
                 "hypervolume": _finite(hypervolume(trial.points)),
                 "points": [
-                    point_json(point, study.folder, study.finals.get(point.name))
+                    point_json(point, study.folder, study.finals.get(point.name), study.bound)
                     for point in trial.points
                 ],
             }
@@ -190,18 +200,25 @@ def to_json(study: StudyReport) -> dict[str, Any]:
         ],
         "front": [
             {
-                **point_json(item.point, study.folder, item.final),
+                **point_json(item.point, study.folder, item.final, study.bound),
                 "strategy": strategy(item.plan),
                 "than_dense": item.than_dense,
             }
             for item in study.front
         ],
-        "repeated": [_repeated(item) for item in study.repeated],
+        "repeated": [_repeated(item, study.bound) for item in study.repeated],
     }
 
 
-def point_json(point: Point, folder: Path, final: Return | None) -> dict[str, Any]:
-    """One point in plain types, as `to_json` documents it."""
+def point_json(
+    point: Point, folder: Path, final: Return | None, bound: float | None
+) -> dict[str, Any]:
+    """One point in plain types, as `to_json` documents it.
+
+    Args:
+        final: its return on the final seeds, once measured.
+        bound: the return from which on an episode holds.
+    """
     return {
         "point": point.name,
         "trial": trial_name(point.trial),
@@ -213,11 +230,11 @@ def point_json(point: Point, folder: Path, final: Return | None) -> dict[str, An
         "physical": point.physical,
         "compact": point.compact,
         "macs": point.macs,
-        **_returned(point.returned),
+        **returned_json(point.returned, bound),
         "retention": _finite(point.retention),
         "env_steps": point.env_steps,
         "checkpoint": str(folder / point.checkpoint),
-        **_returned(final, "final_"),
+        **returned_json(final, bound, "final_"),
     }
 
 
@@ -269,14 +286,32 @@ def did_words(trial: TrialRecord) -> str:
 
 
 def interval(returned: Return) -> str:
-    """`472 [455, 490]`: the IQM and its 95 % interval."""
-    return f"{returned.iqm:.4g} [{returned.low:.4g}, {returned.high:.4g}]"
+    """`472 [455, 490]`: what it counts as, and the 95 % interval of that."""
+    return f"{returned.value:.4g} [{returned.low:.4g}, {returned.high:.4g}]"
 
 
-def _baseline(baseline: BaselineRecord, final: FinalRecord | None) -> dict[str, Any]:
+def counted(returned: Return) -> str:
+    """What a return counts as, for labels: mean or IQM."""
+    return {"mean": "mean", "iqm": "IQM"}[returned.aggregate]
+
+
+def tail(returned: Return, bound: float | None) -> tuple[str, str]:
+    """Of its episodes the worst tenth's mean, `10`, and the share that hold, `80% [58, 92]`.
+
+    Empty where the episodes were not kept, or nothing is known to hold them to.
+    """
+    worst, held = returned.worst, holding(returned, bound) if bound is not None else None
+    return (
+        "" if worst is None else f"{worst:.4g}",
+        f"{held.share:.0%} [{100 * held.low:.0f}, {100 * held.high:.0f}]" if held else "",
+    )
+
+
+def _baseline(baseline: BaselineRecord, study: StudyReport) -> dict[str, Any]:
+    final = study.final.baseline if study.final else None
     return {
-        **_returned(baseline.returned),
-        **_returned(final.baseline if final else None, "final_"),
+        **returned_json(baseline.returned, study.bound),
+        **returned_json(final, study.bound, "final_"),
         "parameters": baseline.parameters,
         "weights": baseline.weights,
         "env_steps": baseline.env_steps,
@@ -285,7 +320,7 @@ def _baseline(baseline: BaselineRecord, final: FinalRecord | None) -> dict[str, 
     }
 
 
-def _repeated(plan: Repeated) -> dict[str, Any]:
+def _repeated(plan: Repeated, bound: float | None) -> dict[str, Any]:
     return {
         "strategy": strategy(plan.plan),
         "trials": [trial.name for trial in plan.trials],
@@ -295,7 +330,7 @@ def _repeated(plan: Repeated) -> dict[str, Any]:
             {
                 "round": one.round,
                 "sparsity": _finite(one.sparsity),
-                **_returned(one.returned),
+                **returned_json(one.returned, bound),
                 "retention": _finite(one.retention),
                 "than_dense": one.than_dense,
             }
@@ -304,11 +339,23 @@ def _repeated(plan: Repeated) -> dict[str, Any]:
     }
 
 
-def _returned(value: Return | None, prefix: str = "") -> dict[str, float | None]:
-    return {
-        f"{prefix}return_{end}": _finite(getattr(value, end)) if value else None
-        for end in ("iqm", "low", "high")
+def returned_json(
+    returned: Return | None, bound: float | None, prefix: str = ""
+) -> dict[str, float | None]:
+    """What is told of a policy's return over episodes, as `to_json` documents it."""
+    held = holding(returned, bound) if returned and bound is not None else None
+    figures = {
+        "return": returned.value if returned else None,
+        "return_low": returned.low if returned else None,
+        "return_high": returned.high if returned else None,
+        "return_mean": returned.mean if returned else None,
+        "return_iqm": returned.iqm if returned else None,
+        "return_worst": returned.worst if returned else None,
+        "holds": held.share if held else None,
+        "holds_low": held.low if held else None,
+        "holds_high": held.high if held else None,
     }
+    return {f"{prefix}{key}": None if v is None else _finite(v) for key, v in figures.items()}
 
 
 def _finite(value: float) -> float | None:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.experiment import Experiment
-from prune_search.pareto import front, sparsest, summary
+from prune_search.pareto import delivered, front, sparsest, summary
 from prune_search.pruning import Plan
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
-from tuners.report import StudyReport, did, did_words, interval, point_json, remark, strategy
+from prune_search.statistics import holding
+from tuners.report import StudyReport, did, did_words, interval, point_json, remark, strategy, tail
 
 SUMMARY = "summary"
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
@@ -81,15 +82,18 @@ def trial_run(
     if over and status == "RUNNING":
         status, reason, remark = "KILLED", INTERRUPTED, INTERRUPTED
     ended = max((point.time for point in trial.points), default=trial.started)
+    bound = study.baseline.return_at(experiment.evaluation.holds_at) if study.baseline else None
     metrics: list[Metric] = []
     if trial.points:
+        best = delivered(trial.points, experiment.search.retention).returned
         scalars = _best(summary(trial, experiment.search.retention))
+        scalars |= _tail("best_", best, bound)
         scalars |= {"env_steps": trial.env_steps, "seconds": trial.seconds}
         scalars |= did(trial) or {}
         metrics += _scalars(scalars, ended)
-        metrics += [metric for point in trial.points for metric in _point_metrics(point)]
+        metrics += [metric for point in trial.points for metric in _point_metrics(point, bound)]
     tags = {**_tags(study, "trial"), "trial": trial.name, "plan": _plan_id(trial.plan)}
-    tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, remark)
+    tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, bound, remark)
     if reason:
         tags["reason"] = reason
     if words := did_words(trial):
@@ -124,8 +128,9 @@ def summary_run(
         }
     if found.baseline:
         scalars |= {
-            "study_baseline_return": found.baseline.returned.iqm,
-            "study_random_return": found.baseline.random.iqm,
+            **_tail("study_baseline_", found.baseline.returned, found.bound),
+            "study_baseline_return": found.baseline.returned.value,
+            "study_random_return": found.baseline.random.value,
         }
     scalars |= {
         "study_trials_complete": states.count("complete"),
@@ -160,9 +165,11 @@ def summary_run(
     )
 
 
-def table_json(points: Sequence[Point], folder: Path, finals: Mapping[str, Return]) -> str:
+def table_json(
+    points: Sequence[Point], folder: Path, finals: Mapping[str, Return], bound: float | None
+) -> str:
     """A front as the table that `mlflow.load_table` reads and merges over runs."""
-    rows = [point_json(point, folder, finals.get(point.name)) for point in points]
+    rows = [point_json(point, folder, finals.get(point.name), bound) for point in points]
     data = [
         [round(cell, 6) if isinstance(cell, float) else cell for cell in row.values()]
         for row in rows
@@ -170,7 +177,7 @@ def table_json(points: Sequence[Point], folder: Path, finals: Mapping[str, Retur
     return json.dumps({"columns": list(rows[0]) if rows else [], "data": data})
 
 
-def _point_metrics(point: Point) -> Iterable[Metric]:
+def _point_metrics(point: Point, bound: float | None) -> Iterable[Metric]:
     time_ms = _ms(point.time)
     yield _curve(point)
     figures: dict[str, float | None] = {
@@ -180,11 +187,13 @@ def _point_metrics(point: Point) -> Iterable[Metric]:
         "physical_parameters": point.physical,
         "compact_parameters": point.compact,
         "macs": point.macs,
-        "return": point.returned.iqm,
+        "return": point.returned.value,
+        **_other(point.returned),
         "return_pruned": point.return_pruned,
         "return_training": point.return_training,
         "retention": point.retention,
         "seconds": point.train_s + point.eval_s,
+        **_tail("", point.returned, bound),
     }
     for key, value in figures.items():
         if value is not None:
@@ -193,7 +202,24 @@ def _point_metrics(point: Point) -> Iterable[Metric]:
 
 def _curve(point: Point) -> Metric:
     """Return over sparsity: MLflow's step as the sparsity in per mille, for it takes integers."""
-    return Metric("return", point.returned.iqm, round(1000 * point.sparsity), _ms(point.time))
+    return Metric("return", point.returned.value, round(1000 * point.sparsity), _ms(point.time))
+
+
+def _other(returned: Return) -> dict[str, float | None]:
+    """Of mean and IQM the one that doesn't count, which is told as `return` already."""
+    if returned.aggregate == "mean":
+        return {"return_iqm": returned.iqm}
+    return {"return_mean": returned.mean}
+
+
+def _tail(prefix: str, returned: Return, bound: float | None) -> dict[str, float]:
+    """The worst tenth of episodes, and the share of them that hold, where they were kept."""
+    held = holding(returned, bound) if bound is not None else None
+    figures = {
+        f"{prefix}return_worst": returned.worst,
+        f"{prefix}holds": held.share if held else None,
+    }
+    return {key: value for key, value in figures.items() if value is not None}
 
 
 def _scalars(figures: Mapping[str, float], time: float) -> list[Metric]:
@@ -242,6 +268,7 @@ def _trial_note(
     trial: TrialRecord,
     experiment: Experiment,
     finals: Mapping[str, Return],
+    bound: float | None,
     remark: str,
 ) -> str:
     ended = f" ({remark})" if remark else ""
@@ -254,7 +281,7 @@ def _trial_note(
     best = front(trial.points)
     if best:
         lines += [
-            *_table(best, {p.name: finals[p.name] for p in best if p.name in finals}),
+            *_table(best, {p.name: finals[p.name] for p in best if p.name in finals}, bound),
             "",
             "`return` is drawn over sparsity in per mille; `best_*` are of the sparsest point at"
             f" retention ≥ {experiment.search.retention:.0%}, or of the best return where there"
@@ -281,7 +308,7 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
     if found.front:
         point = (sparsest(found.points, found.retention) or found.front[0].point).name
         lines += [
-            *_table([item.point for item in found.front], found.finals),
+            *_table([item.point for item in found.front], found.finals, found.bound),
             "",
             *_pooled(found),
             "Evaluate a point again, or take its policy:",
@@ -294,19 +321,22 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
     return "\n".join(lines)
 
 
-def _table(points: Sequence[Point], finals: Mapping[str, Return]) -> list[str]:
+def _table(points: Sequence[Point], finals: Mapping[str, Return], bound: float | None) -> list[str]:
     """Markdown, the sparsest points where there are too many."""
     final = " return on final seeds |" if finals else ""
     lines = [
-        f"| point | sparsity | compression | non-zero | return | retention |{final}",
-        "|---|---:|---:|---:|---:|---:|" + ("---:|" if finals else ""),
+        "| point | sparsity | compression | non-zero | return | worst tenth | hold | retention |"
+        f"{final}",
+        "|---|---:|---:|---:|---:|---:|---:|---:|" + ("---:|" if finals else ""),
     ]
     for point in points[-_NOTE_ROWS:]:
         again = finals.get(point.name)
+        worst, held = tail(point.returned, bound)
         cell = f" {interval(again) if again else ''} |" if finals else ""
         lines.append(
             f"| {point.name} | {point.sparsity:.2%} | {point.compression:.1f}× |"
-            f" {point.nonzero:,} | {interval(point.returned)} | {point.retention:.1%} |{cell}"
+            f" {point.nonzero:,} | {interval(point.returned)} | {worst} | {held} |"
+            f" {point.retention:.1%} |{cell}"
         )
     if len(points) > _NOTE_ROWS:
         lines += ["", f"The {_NOTE_ROWS} sparsest of {len(points)}; all are in front.json."]
@@ -318,11 +348,11 @@ def _pooled(found: StudyReport) -> list[str]:
     if not found.repeated:
         return []
     lines = [
-        "Over several seeds (IQM over seeds and episodes; the sparsest round at retention ≥"
-        f" {found.retention:.0%}, else the best return):",
+        "Over several seeds (return and its stratified IQM over seeds and episodes; the sparsest"
+        f" round at retention ≥ {found.retention:.0%}, else the best return):",
         "",
-        "| trials | plan | sparsity | return | retention | than dense |",
-        "|---|---|---:|---:|---:|---|",
+        "| trials | plan | sparsity | return | IQM | retention | than dense |",
+        "|---|---|---:|---:|---:|---:|---|",
     ]
     for item in found.repeated[-_NOTE_ROWS:]:
         best = item.best(found.retention)
@@ -330,7 +360,8 @@ def _pooled(found: StudyReport) -> list[str]:
             lines.append(
                 f"| {' '.join(trial.name for trial in item.trials)}{remark(item)} |"
                 f" {item.plan.label} |"
-                f" {best.sparsity:.2%} | {interval(best.returned)} | {best.retention:.1%} |"
+                f" {best.sparsity:.2%} | {interval(best.returned)} | {best.returned.iqm:.4g} |"
+                f" {best.retention:.1%} |"
                 f" {best.than_dense or ''} |"
             )
     return [*lines, ""]

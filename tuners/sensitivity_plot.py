@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from prune_search.record import Return
+from prune_search.record import Return, retention_of
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from tuners.plots import position
 
@@ -135,7 +135,7 @@ def _distinct(record: SensitivityRecord, layer: str) -> list[SensitivityPoint]:
 
 
 def _retention(record: SensitivityRecord, returned: float) -> float:
-    return (returned - record.random.iqm) / (record.dense.iqm - record.random.iqm)
+    return retention_of(returned, record.dense, record.random)
 
 
 def _interval(
@@ -190,6 +190,6 @@ def _hover(layer: str, point: SensitivityPoint) -> str:
         f"<b>{escape(layer)}</b>",
         f"removed {point.ratio:.2%} (asked {point.asked:.0%})",
         f"retention {point.retention:.1%}",
-        f"return {returned.iqm:.4g} [{returned.low:.4g}, {returned.high:.4g}]",
+        f"return {returned.value:.4g} [{returned.low:.4g}, {returned.high:.4g}]",
     ]
     return "<br>".join(lines)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prune_search.pareto import delivered, sparsest
 from prune_search.record import BaselineRecord
 from tuners.plots import position, ticks
-from tuners.report import StudyReport, did_words, interval, remark
+from tuners.report import StudyReport, did_words, interval, remark, tail
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -29,7 +29,7 @@ def renderables(study: StudyReport, width: int = 100) -> list[RenderableType]:
     if study.front:
         parts += ["", _front_table(study, wide), ""]
         if study.repeated:
-            parts += [_repeated_table(study), ""]
+            parts += [_repeated_table(study, wide), ""]
         if study.baseline:
             parts.append(_plot(study, study.baseline, width))
         parts += ["", _curve(study, width)]
@@ -54,6 +54,11 @@ def _summary(study: StudyReport) -> RenderableType:
         "dense baseline",
         f"return {interval(baseline.returned)}{again}; {baseline.parameters:,} parameters",
     )
+    worst, held = tail(baseline.returned, study.bound)
+    if worst:
+        grid.add_row(
+            "its episodes", f"worst tenth {worst}; {held} hold, return ≥ {study.bound:.4g}"
+        )
     grid.add_row("random actions", f"return {interval(baseline.random)}")
     grid.add_row("hypervolume", f"{study.hypervolume:.4f}")
     grid.add_row("env steps", _env_steps(study))
@@ -81,14 +86,16 @@ def _env_steps(study: StudyReport) -> str:
 def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
     table = _table("Trials", "trial")
     table.add_column("plan", overflow="fold")
-    for name in ("rounds", "sparsity", "return", *(["retention"] if wide else [])):
+    for name in ("rounds", "sparsity", "return", *(["retention", "hold"] if wide else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", overflow="fold")
     for trial in study.trials:
-        figures = ["", "", ""]
+        figures = ["", "", "", ""]
         if trial.points:
             best = delivered(trial.points, study.retention)
-            figures = [f"{best.sparsity:.2%}", f"{best.returned.iqm:.4g}", f"{best.retention:.1%}"]
+            _, held = tail(best.returned, study.bound)
+            figures = [f"{best.sparsity:.2%}", f"{best.returned.value:.4g}"]
+            figures += [f"{best.retention:.1%}", held.partition(" ")[0]]
         color = {"complete": "green", "failed": "red"}.get(trial.state, "yellow")
         remark = f": {_safe(trial.remark)}" if trial.remark else ""
         happened = f"\n[dim]{words}[/]" if (words := did_words(trial)) else ""
@@ -96,7 +103,7 @@ def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
             trial.name,
             f"{_safe(trial.plan.label)}{happened}",
             f"{len(trial.points)}/{trial.plan.rounds}",
-            *figures[: 3 if wide else 2],
+            *figures[: 4 if wide else 2],
             f"[{color}]{trial.state}[/]{remark}",
         )
     table.caption = (
@@ -108,12 +115,16 @@ def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
 def _front_table(study: StudyReport, wide: bool) -> RenderableType:
     table = _table("Front", "point")
     names = ["sparsity", "smaller", "return", "retention", "on final seeds"]
-    for name in [*names, *(["non-zero"] if wide else [])]:
+    for name in [*names, *(["worst", "hold", "non-zero"] if wide else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("plan", overflow="fold")
+    failing = []
     for item in study.front:
         point = item.point
+        worst, held = tail(item.final or point.returned, study.bound)
+        if worst and not held.startswith("100%"):
+            failing.append(f"{point.name} {held} hold, worst tenth {worst}")
         table.add_row(
             f"[bold]{point.name}[/]",
             f"{point.sparsity:.2%}",
@@ -121,42 +132,53 @@ def _front_table(study: StudyReport, wide: bool) -> RenderableType:
             interval(point.returned),
             f"{point.retention:.1%}",
             interval(item.final) if item.final else "[dim]-[/]",
-            *([f"{point.nonzero:,}", _safe(item.plan.label)] if wide else []),
+            *([worst, held, f"{point.nonzero:,}", _safe(item.plan.label)] if wide else []),
         )
-    told = [item for item in study.front if item.than_dense]
+    told, captions = [item for item in study.front if item.than_dense], []
+    if failing and not wide:
+        captions.append(f"not all episodes hold (return ≥ {study.bound:.4g}): {'; '.join(failing)}")
+    if wide:
+        captions.append(
+            "worst: mean of the worst tenth of episodes; hold: share of episodes with return ≥"
+            f" {study.bound:.4g}; on the final seeds, once measured"
+        )
     if told:
-        table.caption = "; ".join(
-            f"{word} than the dense policy: {', '.join(names)}"
-            if word != "alike"
-            else f"as good, as far as the episodes tell: {', '.join(names)}"
-            for word in ("better", "alike", "worse")
-            if (names := [item.point.name for item in told if item.than_dense == word])
+        captions.append(
+            "; ".join(
+                f"{word} than the dense policy: {', '.join(names)}"
+                if word != "alike"
+                else f"as good, as far as the episodes tell: {', '.join(names)}"
+                for word in ("better", "alike", "worse")
+                if (names := [item.point.name for item in told if item.than_dense == word])
+            )
         )
+    table.caption = "\n".join(captions) or None
     return table
 
 
-def _repeated_table(study: StudyReport) -> RenderableType:
+def _repeated_table(study: StudyReport, wide: bool) -> RenderableType:
     table = _table("Plans over several seeds", "trials")
     table.add_column("plan", overflow="fold")
-    for name in ("round", "sparsity", "return", "retention"):
+    for name in ("round", "sparsity", "return", *(["IQM"] if wide else []), "retention"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("than dense")
     for item in study.repeated:
         best = item.best(study.retention)
         names = " ".join(trial.name for trial in item.trials)
-        figures = ["", "", "", "", ""]
+        figures = [""] * (6 if wide else 5)
         if best:
             figures = [
                 str(best.round),
                 f"{best.sparsity:.2%}",
                 interval(best.returned),
+                *([f"{best.returned.iqm:.4g}"] if wide else []),
                 f"{best.retention:.1%}",
                 best.than_dense or "",
             ]
         table.add_row(f"{names}{remark(item)}", _safe(item.plan.label), *figures)
     table.caption = (
-        "IQM over seeds and episodes, with its stratified bootstrap interval; the sparsest round at"
-        f" retention ≥ {study.retention:.0%}, else the best return"
+        "return over seeds and episodes, with its stratified bootstrap interval; the sparsest round"
+        f" at retention ≥ {study.retention:.0%}, else the best return"
     )
     return table
 
@@ -190,13 +212,13 @@ def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> Renderabl
     figure = plotext.figure.clear().theme("colorless")
     figure.plot_size(width, 18)
     dense = [edge * column / width for column in range(width + 1)]
-    figure.draw(figure.signal(dense, [baseline.returned.iqm] * len(dense), marker="┈"))
+    figure.draw(figure.signal(dense, [baseline.returned.value] * len(dense), marker="┈"))
     # The front last, on top of all that it shares a character with.
     for points, marker in ((study.points, "·"), (best, "●")):
         figure.draw(
             figure.signal(
                 [position(point.sparsity) for point in points],
-                [point.returned.iqm for point in points],
+                [point.returned.value for point in points],
                 marker=marker,
             )
         )
@@ -207,7 +229,7 @@ def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> Renderabl
     text.highlight_regex("●", "bold red")
     text.highlight_regex("┈", "dim")
     legend = (
-        f"\nreturn over sparsity   ● front   · other points   ┈ dense {baseline.returned.iqm:.4g}"
+        f"\nreturn over sparsity   ● front   · other points   ┈ dense {baseline.returned.value:.4g}"
     )
     text.append(legend, "dim")
     return text

@@ -257,11 +257,12 @@ def _trial_artifacts(
     if not trial.points or not study.baseline:
         return {}
     floor = study.baseline.return_at(experiment.pruning.floor)
+    bound = study.baseline.return_at(experiment.evaluation.holds_at)
     title = f"{study.name} {trial.name}: {trial.plan.label}"
     drawn = (trial.points, study.baseline, floor)
     labels = {trial.number: trial.plan.label}
     return {
-        TABLE: table_json(front(trial.points), folder, finals),
+        TABLE: table_json(front(trial.points), folder, finals, bound),
         "front.png": front_figure(*drawn, final=finals, title=title),
         "front.html": front_html(*drawn, final=finals, labels=labels, title=title),
     }
@@ -281,7 +282,9 @@ def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
     return {
         **files,
         "hypervolume.png": curve_figure(found.curve, f"{found.name}: {found.environment}"),
-        TABLE: table_json([item.point for item in found.front], found.folder, found.finals),
+        TABLE: table_json(
+            [item.point for item in found.front], found.folder, found.finals, found.bound
+        ),
         "front.png": study_figure(found),
         "front.html": study_html(found),
     }

@@ -37,13 +37,19 @@ def evaluate(
 
     folder, settings = opened(storage, name, trust)
     path = checkpoint(folder, settings, point)
+    from rich.markup import escape
+
     from prune_search.training.checkpoints import CheckpointMeter
+    from tuners.report import returned_json, tail
 
     episodes = episodes or settings.evaluation.episodes
     seed = settings.evaluation.seed if seed is None else seed
     measured = CheckpointMeter(settings, folder.path.parent).measure(path, seed, episodes)
     size, returned = measured.size, measured.returned
-    baseline = getattr(folder.study(), "baseline", None)
+    study = folder.study()
+    baseline = study.baseline if study else None
+    bound = baseline.return_at(settings.evaluation.holds_at) if baseline else None
+    worst, held = tail(returned, bound)
     # Units that were taken out count as zeros of the baseline's network.
     whole = baseline.parameters if baseline else size.parameters
     kernels = baseline.weights if baseline else size.weights
@@ -56,10 +62,8 @@ def evaluate(
         "parameters": whole,
         "physical": size.parameters,
         "nonzero": size.nonzero,
-        "return_iqm": returned.iqm,
-        "return_low": returned.low,
-        "return_high": returned.high,
-        "retention": baseline.retention(returned.iqm) if baseline else None,
+        **returned_json(returned, bound),
+        "retention": baseline.retention(returned.value) if baseline else None,
         "episodes": episodes,
         "seed": seed,
         "checkpoint": str(path),
@@ -69,8 +73,9 @@ def evaluate(
     else:
         out.print(
             f"{point}: sparsity {sparsity:.4f} ({size.nonzero:,} of {whole:,}"
-            f" parameters), weight sparsity {weight_sparsity:.4f}, return {returned.iqm:.2f}"
-            f" \\[{returned.low:.2f}, {returned.high:.2f}] over {episodes} episodes of seed {seed}",
+            f" parameters), weight sparsity {weight_sparsity:.4f}, return {returned.value:.2f}"
+            f" \\[{returned.low:.2f}, {returned.high:.2f}] over {episodes} episodes of seed {seed},"
+            f" worst tenth {worst}{f', {escape(held)} hold' if held else ''}",
             highlight=False,
         )
 

@@ -185,7 +185,7 @@ def _progress() -> Iterator[Progress]:
 def _table(record: SensitivityRecord) -> Table:
     from rich.table import Table
 
-    dense, random = record.dense.iqm, record.random.iqm
+    dense, random = record.dense.value, record.random.value
     table = Table(
         title=f"Retention with one layer pruned: {record.environment},"
         f" {record.granularity}/{record.criterion}",

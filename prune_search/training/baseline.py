@@ -33,6 +33,7 @@ from prune_search.training.replay import REPLAY, load_replay, save_replay
 from prune_search.training.rounds import measure
 
 _SAVE_EVERY_S = 30.0
+_OF_NO_BASELINE = {"final_episodes", "final_seed", "holds_at"}  # fields of evaluation
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def baseline_key(experiment: Experiment) -> str:
         "environment": experiment.environment.model_dump(),
         "algorithm": experiment.algorithm.model_dump(),
         "baseline": experiment.baseline.model_dump(),
-        "evaluation": experiment.evaluation.model_dump(exclude={"final_episodes", "final_seed"}),
+        "evaluation": experiment.evaluation.model_dump(exclude=_OF_NO_BASELINE),
         "resources": experiment.resources.model_dump(
             include={"env_runners", "envs_per_env_runner", "learners"}
         ),
@@ -137,7 +138,7 @@ class BaselineTrainer:
         done = steps >= settings.env_steps
         if settings.until_return is not None and steps * 10 // settings.env_steps > self._checks:
             self._checks = steps * 10 // settings.env_steps
-            done = done or self._measure().iqm >= settings.until_return
+            done = done or self._measure().value >= settings.until_return
         if not done and time.monotonic() - self._saved > _SAVE_EVERY_S:
             self._save(self._partial)
             self._saved = time.monotonic()
@@ -170,8 +171,8 @@ class BaselineTrainer:
         self._algorithm.stop()
         if not well_posed(record):
             raise UserError(
-                f"baseline: its return, {returned.iqm:.1f}, is no better than that of random"
-                f" actions, {record.random.iqm:.1f}; train it longer (baseline.env_steps) or"
+                f"baseline: its return, {returned.value:.1f}, is no better than that of random"
+                f" actions, {record.random.value:.1f}; train it longer (baseline.env_steps) or"
                 " change algorithm.training"
             )
         record.write(self._path / BASELINE_FILE)

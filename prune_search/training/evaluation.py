@@ -32,7 +32,7 @@ from torch import Tensor
 from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation
 from prune_search.record import Return
-from prune_search.statistics import interquartile_mean
+from prune_search.statistics import summarised
 from prune_search.training.networks import full_name
 from prune_search.training.randomness import random_state_kept, seed_process
 
@@ -136,7 +136,9 @@ class Evaluator:
 
     def measure(self, seed: int, episodes: int, *, random: bool = False) -> Return:
         """Return of the loaded policy, or of random actions, over an evaluation seed's episodes."""
-        return interquartile_mean(self.returns(evaluation_seeds(seed, episodes), random=random))
+        return summarised(
+            self.returns(evaluation_seeds(seed, episodes), random=random), self._settings.aggregate
+        )
 
     def returns(self, seeds: Sequence[int], *, random: bool = False) -> NDArray[np.float64]:
         """Undiscounted return of one episode for each env seed, in their order."""

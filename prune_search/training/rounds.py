@@ -164,8 +164,8 @@ class TrialRounds:
         if self._experiment.search.timed:
             latency = policy_latency(self._evaluator.modules())
         eval_s += time.monotonic() - clock
-        if not math.isfinite(returned.iqm):
-            raise TrialError(f"the evaluated return is {returned.iqm}")
+        if not all(map(math.isfinite, returned.each)):
+            raise TrialError(f"the evaluated return is {returned.mean}")
         checkpoint = self._folder.trial_path(self.record.number) / f"round-{number:02d}"
         self._with_room(lambda: self._save(checkpoint))
         self._mirror.push(checkpoint)
@@ -188,9 +188,9 @@ class TrialRounds:
             compact=cost.compact,
             compact_nonzero=cost.compact_nonzero,
             returned=returned,
-            return_pruned=pruned.iqm,
+            return_pruned=pruned.value,
             return_training=training_return,
-            retention=self._baseline.retention(returned.iqm),
+            retention=self._baseline.retention(returned.value),
             env_steps=self._steps,
             train_s=self._train_s,
             eval_s=eval_s,

@@ -174,7 +174,7 @@ def measure_curves(
             SensitivityPoint(
                 asked=cut.asked,
                 ratio=cut.ratio,
-                retention=baseline.retention(returned.iqm),
+                retention=baseline.retention(returned.value),
                 returned=returned,
             )
         )
@@ -226,8 +226,8 @@ def _play(evaluator: Evaluator, cut: Cut, seed: int, episodes: int) -> Return:
     finally:
         for name, value in dense.items():
             held[name].copy_(value)
-    if not math.isfinite(returned.iqm):
-        raise TrialError(f"the return with {cut.layer} pruned is {returned.iqm}")
+    if not all(map(math.isfinite, returned.each)):
+        raise TrialError(f"the return with {cut.layer} pruned is {returned.mean}")
     return returned
 
 

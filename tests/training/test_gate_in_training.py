@@ -146,9 +146,9 @@ def test_evaluation_is_in_the_present_physics(
     resumed = TrialRounds(tiny(task), folder, baseline, 0, still)
     third = resumed.step()
     resumed.stop()
-    assert min(first.return_pruned, first.returned.iqm) > 20
+    assert min(first.return_pruned, first.returned.value) > 20
     for point in (second, third):
-        assert max(point.return_pruned, point.returned.iqm) < 12
+        assert max(point.return_pruned, point.returned.value) < 12
         assert point.return_training is not None and point.return_training < 15
 
 
@@ -162,7 +162,7 @@ def test_the_gate_follows_a_task_that_changes(local_ray: None, world: Path, tmp_
     while not trainer.step().done:
         pass
     baseline = trainer.finish()
-    assert baseline.returned.iqm > 450
+    assert baseline.returned.value > 450
     chosen = plan(**GATED, scope="actor", rounds=32, env_steps=192_000)
     rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), baseline, 0, chosen)
 

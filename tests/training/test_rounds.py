@@ -58,6 +58,9 @@ def test_rounds_of_a_trial(tiny: Any, baseline: Any, tmp_path: Path) -> None:
         settings = experiment.evaluation
         measured = meter.measure(checkpoint, settings.seed, settings.episodes)
         assert measured.returned == point.returned
+        # By default all episodes count.
+        means = [np.mean(r.each) for r in (point.returned, baseline.returned, baseline.random)]
+        assert point.retention == pytest.approx((means[0] - means[2]) / (means[1] - means[2]))
         assert measured.size.sparsity == point.sparsity
 
 
