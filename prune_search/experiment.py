@@ -52,15 +52,30 @@ MINIMISED = frozenset({"macs", "bytes", "latency_us"})
 EvaluationSeed = Annotated[int, Field(ge=0, lt=10_000)]
 
 
+class Wrapper(Section):
+    """One wrapper around the environment."""
+
+    name: Line
+    """Its dotted name: a class or function of Python's that takes an environment."""
+    kwargs: Settings = {}
+    """Its keyword arguments; a `dtype` is named as NumPy does, float32."""
+
+
 class Environment(Section):
     """The task."""
 
     id: Line
-    """Gymnasium's id of the environment, or a name registered with RLlib by one of `modules`."""
+    """Gymnasium's id of the environment, or a name registered with RLlib by one of `modules`;
+    `module:id` imports a module first."""
     config: Settings = {}
     """Keyword arguments of the environment."""
     modules: list[Line] = []
-    """Python modules to import first, on every process: those that register the environment."""
+    """Python modules to import first, on every process: those that register the environment;
+    `module:function` calls the function as well."""
+    wrappers: list[Wrapper] = []
+    """Wrappers by dotted name, gymnasium's or one's own, the first one innermost. What comes out
+    is made fit for networks by itself: bytes and other integers become floats, images of bytes
+    from -1 to 1; Dict, Tuple, Discrete and matrices become vectors; channels go last."""
     policies: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
     """Multi-agent environments: for each policy the agents (ids, or patterns with `*`) that it
     acts for; each policy is pruned on its own. None for one agent."""
@@ -74,7 +89,15 @@ class Algorithm(Section):
     training: Settings = {}
     """Settings for RLlib's `AlgorithmConfig.training(...)`."""
     model: Settings = {}
-    """Settings of RLlib's `DefaultModelConfig`: fcnet_hiddens, fcnet_activation, ..."""
+    """Settings of RLlib's `DefaultModelConfig`: fcnet_hiddens, fcnet_activation, ...; with
+    `module` whatever that reads in its model_config."""
+    module: Line | None = None
+    """A network of one's own by dotted name: a class derived from RLlib's TorchRLModule. Neurons
+    and filters are taken out of it where it is a `prune_search.modules.ShrunkModule` as well."""
+    env_runners: Settings = {}
+    """Settings for RLlib's `AlgorithmConfig.env_runners(...)`: batch_mode, ..., and of
+    `environment(...)` normalize_actions, clip_actions and clip_rewards. Those that `resources`
+    has are refused."""
     offline: Settings = {}
     """Settings for RLlib's `AlgorithmConfig.offline_data(...)`, for algorithms that learn from
     recorded episodes: BC, MARWIL, CQL, IQL. They may hold pickles: read only with

@@ -128,7 +128,7 @@ def _line(item: ErrorDetails) -> str:
 def _section(path: Iterable[int | str]) -> type[BaseModel] | None:
     model: Any = Experiment
     for part in path:
-        if part in _FORMS:
+        if part in _FORMS or isinstance(part, int):  # an item of a list
             continue
         info = getattr(model, "model_fields", {}).get(part)
         model = _model(info.annotation) if info is not None else None
@@ -140,6 +140,10 @@ def _model(annotation: Any) -> Any:
     models = [item for item in get_args(annotation) if isinstance(item, type)]
     sections = [item for item in models if issubclass(item, BaseModel)]
     return sections[0] if sections else annotation
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _yaml(text: str, where: str) -> Any:
@@ -216,8 +220,9 @@ def _documented(name: str, field: Any, indent: str) -> list[str]:
         for key, item in model.model_fields.items()
         for line in _documented(key, item, f"{indent}  ")
     ]
-    if field.default is None:  # what it may hold, as a comment
-        return [*lines, f"{indent}{name}: null", *(f"{indent}  # {line.strip()}" for line in inner)]
+    if not isinstance(field.default, BaseModel):  # what it may hold, or its items, as a comment
+        shown_inner = (f"{indent}  # {line.strip()}" for line in inner)
+        return [*lines, f"{indent}{name}: {default}", *shown_inner]
     return [*lines, f"{indent}{name}:", *inner]
 
 
@@ -228,6 +233,10 @@ def _type_name(annotation: Any) -> str:
         return _type_name(arguments[0])
     if origin is Literal:
         return ", ".join(map(str, arguments))
+    if origin is list and _is_section(arguments[0]):
+        return "list of mappings"
+    if origin in (list, dict) and arguments:
+        return f"{origin.__name__}[{', '.join(_type_name(item) for item in arguments)}]"
     if origin in (list, dict) or not arguments:
         is_class = isinstance(annotation, type) and not arguments
         name = annotation.__name__ if is_class else str(annotation).replace("typing.", "")

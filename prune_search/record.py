@@ -164,6 +164,9 @@ class BaselineRecord(Record):
     """Env steps of its training; 0 when it was the user's checkpoint."""
     train_s: float
     """Seconds spent in RLlib's training and evaluation."""
+    wrappers: list[dict[str, Any]] = []
+    """What its environment is wrapped in, the first one innermost: the experiment's wrappers, and
+    what makes observations and actions fit for networks."""
 
     def retention(self, value: float) -> float:
         """Share of the baseline's gain over a random policy that a return keeps."""

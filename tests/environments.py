@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,59 @@ class Crashing(CartPoleEnv):
 
 
 gym.register("Crashing-v0", entry_point=Crashing, max_episode_steps=500)
+
+
+KINDS: dict[str, gym.Space] = {
+    "bytes": gym.spaces.Box(0, 255, (12, 12, 3), np.uint8),
+    "grey": gym.spaces.Box(0, 255, (4, 12, 12), np.uint8),  # four frames
+    "frames": gym.spaces.Box(0, 255, (2, 12, 12, 3), np.uint8),
+    "planes": gym.spaces.Box(0, 1, (12, 12, 3), bool),
+    "codes": gym.spaces.Box(0, 10, (12, 12, 3), np.uint8),
+    "byte_vector": gym.spaces.Box(0, 255, (5,), np.uint8),
+    "counts": gym.spaces.Box(-9, 9, (5,), np.int64),
+    "double": gym.spaces.Box(-1, 1, (5,), np.float64),
+    "half": gym.spaces.Box(-1, 1, (5,), np.float16),
+    "number": gym.spaces.Box(-1, 1, (), np.float32),
+    "matrix": gym.spaces.Box(-1, 1, (5, 4), np.float32),
+    "one_of": gym.spaces.Discrete(6, start=1),
+    "bits": gym.spaces.MultiBinary(5),
+    "several": gym.spaces.MultiDiscrete([3, 4]),
+    "dict": gym.spaces.Dict(
+        place=gym.spaces.Box(-1, 1, (2, 2), np.float32),
+        rest=gym.spaces.Tuple((gym.spaces.Discrete(3), gym.spaces.MultiBinary(2))),
+    ),
+    "text": gym.spaces.Dict(word=gym.spaces.Text(3), place=gym.spaces.Box(-1, 1, (2,))),
+    "picture": gym.spaces.Dict(
+        image=gym.spaces.Box(0, 255, (12, 12, 3), np.uint8), speed=gym.spaces.Box(-1, 1, (1,))
+    ),
+}
+ACTIONS: dict[str, gym.Space] = {
+    "two": gym.spaces.Discrete(2),
+    "from_one": gym.spaces.Discrete(2, start=1),
+    "pair_from_one": gym.spaces.MultiDiscrete([2, 3], start=[1, 5]),
+    "table": gym.spaces.Box(-1, 1, (2, 2), np.float32),
+    "steps": gym.spaces.Box(0, 3, (2,), np.int64),
+}
+
+
+class AnyKind(gym.Env):
+    """Random observations of any kind; an action that is not in the space is an error."""
+
+    def __init__(self, sees: str = "double", does: str = "two") -> None:
+        self.observation_space, self.action_space = copy.deepcopy((KINDS[sees], ACTIONS[does]))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self._steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        if not self.action_space.contains(action):
+            raise ValueError(f"{action!r} is not in {self.action_space}")
+        self._steps += 1
+        return self.observation_space.sample(), 1.0, self._steps >= 8, False, {}
+
+
+gym.register("AnyKind-v0", entry_point=AnyKind, disable_env_checker=True)

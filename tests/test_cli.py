@@ -57,7 +57,7 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.py").write_text(
         "import gymnasium as gym\n"
         "class Bad(gym.Env):\n"
-        "    observation_space = gym.spaces.Dict({'x': gym.spaces.Discrete(3)})\n"
+        "    observation_space = gym.spaces.Dict({'x': gym.spaces.Text(3)})\n"
         "    action_space = gym.spaces.Discrete(2)\n"
         "class Raises(gym.Env):\n"
         "    def __init__(self): raise RuntimeError('no display')\n"
@@ -91,7 +91,7 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["algorithm.model.hiddens=[4]"], "algorithm.model: unknown 'hiddens'; known are:"),
         (["algorithm.training.minibatch_size=99999"], "algorithm: RLlib refuses its settings"),
         (["environment.modules=[nowhere]"], "environment.modules: cannot import 'nowhere'"),
-        (["environment.modules=[mine]", "environment.id=Bad-v0"], "observations must be a Box"),
+        (["environment.modules=[mine]", "environment.id=Bad-v0"], "can't be made a vector"),
         (["environment.modules=[mine]", "environment.id=Raises-v0"], "no display"),
         (["environment.config.colour=red"], "environment: cannot make 'CartPole-v1'"),
         (["baseline.checkpoint=nowhere"], "baseline.checkpoint: no folder 'nowhere'"),

@@ -40,8 +40,11 @@ from ray.rllib.utils.metrics import (
 
 from prune_search.errors import UserError, one_line, shown, unknown
 from prune_search.experiment import Experiment
-from prune_search.training.environments import environment_id
+from prune_search.training.env_runners import set_env_runners
+from prune_search.training.environments import environment_for, steps_of
+from prune_search.training.foreign import told
 from prune_search.training.offline import set_offline_data
+from prune_search.training.own_networks import set_own_network
 from prune_search.training.pausing import paused, use_up_batches
 from prune_search.training.policies import set_policies
 from prune_search.trust import require_trust
@@ -93,9 +96,8 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
         raise unknown("algorithm.name", algorithm.name, ALGORITHMS)
     checkpoint = experiment.baseline.checkpoint
     config = checkpoint_config(experiment) if checkpoint else ALGORITHMS[algorithm.name]()
-    config.environment(
-        environment_id(experiment.environment), env_config=experiment.environment.config
-    )
+    config.environment(_environment(experiment, config), env_config=experiment.environment.config)
+    set_env_runners(config, algorithm.env_runners)
     config.env_runners(
         num_env_runners=resources.env_runners,
         num_envs_per_env_runner=resources.envs_per_env_runner,
@@ -107,7 +109,9 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
         config.training(**algorithm.training)
     except (TypeError, AttributeError, ValueError) as error:
         raise UserError(f"algorithm.training: {one_line(error)}") from None
-    if algorithm.model or not checkpoint:
+    if algorithm.module:
+        set_own_network(config, algorithm.module, algorithm.model)
+    elif algorithm.model or not checkpoint:
         try:
             config.rl_module(model_config=DefaultModelConfig(**algorithm.model))
         except TypeError:
@@ -137,6 +141,15 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
     return config
 
 
+def _environment(experiment: Experiment, config: AlgorithmConfig) -> str | type:
+    """The environment for a configuration that is RLlib's default or a checkpoint's.
+
+    A checkpoint's policy sees what it was trained on: nothing is converted unless it was then.
+    """
+    convert = experiment.baseline.checkpoint is None or bool(steps_of(config.env))
+    return environment_for(experiment.environment, convert=convert)
+
+
 def _scaled(name: str, lr: Any, scale: float) -> Any:
     try:
         return scaled_lr(lr, scale)
@@ -162,8 +175,17 @@ def checkpoint_config(experiment: Experiment) -> AlgorithmConfig:
     """
     path = Path(experiment.baseline.checkpoint or "")
     source = path.expanduser() / "class_and_ctor_args.pkl"
-    if not os.path.isdir(path.expanduser()):  # noqa: PTH112 - Path.is_dir raises where one is closed
+    try:
+        found = os.path.exists(path.expanduser())  # noqa: PTH110 - Path's raises where one is closed
+        foreign = told(path.expanduser()) if found else None
+    except OSError as error:
+        foreign = one_line(error)
+    if not found:
         raise UserError(f"baseline.checkpoint: no folder {str(path)!r}")
+    if foreign:
+        raise UserError(
+            f"baseline.checkpoint: {str(path)!r} is no checkpoint of RLlib's: {foreign}"
+        )
     require_trust(experiment, "baseline.checkpoint")
     try:
         with source.open("rb") as stream:

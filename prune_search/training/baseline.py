@@ -27,6 +27,7 @@ from prune_search.training.algorithm import (
     reseed,
     sync_weights,
 )
+from prune_search.training.environments import steps_of
 from prune_search.training.evaluation import Evaluator
 from prune_search.training.recovery import WEIGHTS
 from prune_search.training.replay import REPLAY, load_replay, save_replay
@@ -158,6 +159,7 @@ class BaselineTrainer:
         evaluation = self._experiment.evaluation
         returned = self._measure()
         acting = size(self._evaluator.parameters())
+        wrappers = steps_of(self._algorithm.config.env) if self._algorithm.config else []
         record = BaselineRecord(
             key=self._path.name,
             checkpoint=str(checkpoint),
@@ -167,6 +169,7 @@ class BaselineTrainer:
             weights=acting.weights,
             env_steps=env_steps(self._algorithm) if trained else 0,
             train_s=self._train_s,
+            wrappers=wrappers,
         )
         self._algorithm.stop()
         if not well_posed(record):

@@ -8,6 +8,7 @@ from ray.rllib.algorithms.marwil import MARWILConfig
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
+from prune_search.training.environments import steps_of
 from prune_search.trust import require_trust
 
 # BC and IQL are kinds of MARWIL.
@@ -22,8 +23,9 @@ def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
     one that lists files, which takes a CPU for a moment whatever is asked for.
 
     Raises:
-        UserError: no data where it is needed, data where it isn't, data that is not trusted (RLlib
-            and Ray Data unpickle columns), or settings that RLlib refuses.
+        UserError: no data where it is needed, data where it isn't, data of spaces that would be
+            converted, data that is not trusted (RLlib and Ray Data unpickle columns), or settings
+            that RLlib refuses.
     """
     name, settings = experiment.algorithm.name, experiment.algorithm.offline
     if not isinstance(config, _OFFLINE):
@@ -33,6 +35,14 @@ def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
     if not settings.get("input_") and not config.is_offline:
         raise UserError(
             f"algorithm.offline: {name} learns from recorded episodes; give their paths as input_"
+        )
+    converted = steps_of(config.env)[len(experiment.environment.wrappers) :]
+    if converted:
+        raise UserError(
+            "algorithm.offline: recorded observations and actions are read as they are, and those"
+            f" of {experiment.environment.id} would be converted"
+            f" ({', '.join(step['name'] for step in converted)}); record what networks take, from"
+            " an environment that is wrapped so, and name its wrappers in environment.wrappers"
         )
     require_trust(experiment, "algorithm.offline")
     iterations = config.dataset_num_iters_per_learner

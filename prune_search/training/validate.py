@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
-from ray.tune.registry import ENV_CREATOR, _global_registry
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from torch import Tensor
 
 from prune_search.errors import UserError, one_line
@@ -24,13 +26,14 @@ from prune_search.training.algorithm import (
     algorithm_config,
     checkpoint_config,
 )
-from prune_search.training.environments import environment_id
+from prune_search.training.environments import make_environment, name_of, steps_of
 from prune_search.training.fitting import (
     check_granularities,
     check_thresholds,
     layers_in_scope,
 )
 from prune_search.training.networks import Network, full_name, networks
+from prune_search.training.own_networks import check_own_network
 from prune_search.training.policies import policy_mapping
 from prune_search.training.teacher import load_teacher
 from prune_search.trust import require_trust
@@ -94,22 +97,55 @@ def dense_modules(experiment: Experiment) -> dict[str, RLModule]:
     Raises:
         UserError: the environment can't be made, or RLlib can't build networks for it.
     """
-    environment = make_environment(experiment)
-    spaces = policy_spaces(environment, experiment)
-    environment.close()
-    for observation, action in spaces.values():
-        _check_spaces(observation, action)
     config = algorithm_config(experiment, seed=0)
+    spaces = _spaces(experiment, config)
+    for observation, action in spaces.values():
+        _check_spaces(observation, action, trained=experiment.baseline.checkpoint is not None)
     first = next(iter(spaces.values()))
+    _check_model(experiment, first[0])
     try:
         spec = config.get_multi_rl_module_spec(spaces={"__env_single__": first, **spaces})
         modules = spec.build()
     except Exception as error:
         raise UserError(
-            f"algorithm.model: RLlib cannot build a network for observations {first[0]} and"
-            f" actions {first[1]}: {one_line(error)}"
+            f"{'algorithm.module' if experiment.algorithm.module else 'algorithm.model'}: RLlib"
+            f" cannot build a network for observations {first[0]} and actions {first[1]}:"
+            f" {one_line(error)}"
         ) from None
-    return {name: modules[name].unwrapped() for name in spaces}
+    found = {name: modules[name].unwrapped() for name in spaces}
+    if experiment.algorithm.module:
+        for module in found.values():
+            check_own_network(experiment.algorithm.module, module)
+    return found
+
+
+def _spaces(
+    experiment: Experiment, config: AlgorithmConfig
+) -> dict[str, tuple[gym.Space, gym.Space]]:
+    """What each policy's network sees and gives, by ModuleID."""
+    environment = make_environment(experiment.environment, config.env)
+    try:
+        spaces = policy_spaces(environment, experiment)
+    finally:
+        environment.close()
+    if config._env_to_module_connector is None:
+        return spaces
+    # A checkpoint's own connectors: what they make of observations, only they can tell.
+    config = config.copy(copy_frozen=False)
+    config.env_runners(num_env_runners=0, num_envs_per_env_runner=1)
+    runner_class = MultiAgentEnvRunner if config.is_multi_agent else SingleAgentEnvRunner
+    try:
+        runner = runner_class(config=config)
+    except Exception as error:
+        raise UserError(
+            "baseline.checkpoint: its connectors, or its network behind them, can't be built for"
+            f" {experiment.environment.id}: {type(error).__name__}: {one_line(error)}"
+        ) from None
+    try:
+        seen = runner.get_spaces()
+        return {module_id: seen[module_id] for module_id in spaces}
+    finally:
+        runner.stop()
 
 
 def policy_spaces(
@@ -175,33 +211,50 @@ def named_weights(modules: dict[str, RLModule]) -> dict[str, Tensor]:
     }
 
 
-def make_environment(experiment: Experiment) -> gym.Env:
-    """One environment as the experiment describes it.
+def _check_spaces(observation: gym.Space, action: gym.Space, *, trained: bool) -> None:
+    """What comes out of wrappers and conversion, and is still nothing that networks take.
 
-    Raises:
-        UserError: its id is unknown, or it cannot be made.
+    Args:
+        observation: what a network sees.
+        action: what the environment takes.
+        trained: the network comes from a checkpoint, and takes numbers as it was trained to.
     """
-    name, settings = environment_id(experiment.environment), experiment.environment.config
-    try:
-        if _global_registry.contains(ENV_CREATOR, name):
-            return _global_registry.get(ENV_CREATOR, name)(settings)
-        return gym.make(name, **settings)
-    except Exception as error:
-        raise UserError(
-            f"environment: cannot make {experiment.environment.id!r} with config {settings}:"
-            f" {type(error).__name__}: {one_line(error)}"
-        ) from None
-
-
-def _check_spaces(observation: gym.Space, action: gym.Space) -> None:
+    as_they_are = "of an environment of several agents, or with a checkpoint, they are taken as"
     if not (isinstance(observation, spaces.Box) and len(observation.shape) in (1, 3)):
         raise UserError(
             "environment: observations must be a Box of rank 1 (vectors) or 3 (images), got"
-            f" {observation}; wrap the environment, for example in gymnasium's FlattenObservation"
+            f" {observation}; {as_they_are} they are: wrap the environment (environment.wrappers)"
         )
     if not isinstance(action, spaces.Discrete | spaces.Box | spaces.MultiDiscrete):
         raise UserError(
             f"environment: actions must be Discrete, MultiDiscrete or Box, got {action}"
+        )
+    if trained:
+        return
+    if not np.issubdtype(observation.dtype, np.floating):
+        raise UserError(
+            f"environment: observations must be floats, got {observation}; {as_they_are} they are:"
+            " cast them in the environment"
+        )
+    if isinstance(action, spaces.Box) and not np.issubdtype(action.dtype, np.floating):
+        raise UserError(
+            f"environment: actions that are a Box must be floats, got {action}; RLlib's policies"
+            " are Gaussian there: make them MultiDiscrete (environment.wrappers)"
+        )
+    if not isinstance(action, spaces.Box) and np.any(action.start):
+        raise UserError(
+            f"environment: actions must count from 0, as those of RLlib's policies do, got"
+            f" {action}; {as_they_are} they are: shift them in the environment"
+        )
+
+
+def _check_model(experiment: Experiment, observation: gym.Space) -> None:
+    """Raises UserError for convolutions that nobody would see are not there."""
+    if experiment.algorithm.model.get("conv_filters") and len(observation.shape) != 3:
+        raise UserError(
+            "algorithm.model.conv_filters: the network sees vectors, which have no use for them:"
+            f" {observation}; where the environment gives images without channels, add them in"
+            " environment.wrappers by gymnasium.wrappers.ReshapeObservation"
         )
 
 
@@ -213,11 +266,18 @@ def _check_checkpoint(path: Path, experiment: Experiment, modules: dict[str, RLM
             f"baseline.checkpoint: {str(path)!r} is of algorithm {name}, and algorithm.name is"
             f" {experiment.algorithm.name}"
         )
-    theirs = str(config.env).split(":")[-1]
-    if theirs != experiment.environment.id:
+    theirs, ours = name_of(config.env), name_of(experiment.environment.id)
+    if theirs is not None and theirs != ours:  # a class of theirs has no id
         raise UserError(
             f"baseline.checkpoint: {str(path)!r} is of environment {theirs}, and environment.id is"
             f" {experiment.environment.id}"
+        )
+    wrapped = steps_of(config.env)
+    if wrapped and wrapped != steps_of(algorithm_config(experiment, seed=0).env):
+        names = ", ".join(step["name"] for step in wrapped)
+        raise UserError(
+            f"environment.wrappers: {str(path)!r} was trained with {names}; give the same, with"
+            f" the same arguments: {wrapped}"
         )
     for module_id, module in modules.items():
         _check_network(path, module_id, module)

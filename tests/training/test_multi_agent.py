@@ -18,10 +18,11 @@ from prune_search.sparsity.measure import size
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config, env_steps, sync_weights
 from prune_search.training.checkpoints import CheckpointMeter
+from prune_search.training.environments import make_environment
 from prune_search.training.evaluation import Evaluator, evaluation_seeds
 from prune_search.training.networks import split_name
 from prune_search.training.policies import policy_mapping
-from prune_search.training.validate import check, make_environment
+from prune_search.training.validate import check
 from tests.algorithms import built, check_zeros, prune
 from tests.environments import Pursuit
 
@@ -186,7 +187,7 @@ def test_the_example_that_ships(local_ray: None) -> None:
         "rendezvous", ["algorithm.training={train_batch_size_per_learner: 128}"]
     )
     check(experiment)
-    environment = make_environment(experiment)
+    environment = make_environment(experiment.environment, experiment.environment.id)
     seen, _ = environment.reset(seed=3)
     assert {agent: len(values) for agent, values in seen.items()} == {
         "scout": 6,

@@ -1,0 +1,69 @@
+"""RLlib's settings of env runners that the file gives, and those that it must give elsewhere."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from prune_search.errors import UserError, one_line, unknown
+
+# Settings that are given elsewhere in the file, or decided here: name to where, or why.
+_OWNED = {
+    "num_env_runners": "set resources.env_runners",
+    "num_envs_per_env_runner": "set resources.envs_per_env_runner",
+    "env_to_module_connector": "it is code: name wrappers in environment.wrappers, or give a"
+    " baseline.checkpoint that has connectors",
+    "module_to_env_connector": "it is code: give a baseline.checkpoint that has connectors",
+    "env_runner_cls": "evaluation plays with RLlib's own",
+    "create_local_env_runner": "masks and evaluation need the one that there is",
+    "create_env_on_local_worker": "evaluation decides it",
+    "explore": "training explores, and evaluation.actions says how policies are measured",
+}
+# Of RLlib's old stack: accepted by RLlib, and without effect.
+_OLD = frozenset(
+    {
+        "use_worker_filter_stats",
+        "update_worker_filter_stats",
+        "exploration_config",
+        "sample_collector",
+        "remote_worker_envs",
+        "remote_env_batch_wait_ms",
+        "preprocessor_pref",
+        "observation_filter",
+        "enable_tf1_exec_eagerly",
+        "sampler_perf_stats_ema_coef",
+    }
+)
+# Arguments of AlgorithmConfig.environment that say how runners treat actions and rewards.
+_OF_ENVIRONMENT = frozenset({"normalize_actions", "clip_actions", "clip_rewards"})
+
+
+def set_env_runners(config: AlgorithmConfig, settings: Mapping[str, Any]) -> None:
+    """Gives a configuration what `algorithm.env_runners` holds.
+
+    Raises:
+        UserError: a setting that RLlib does not know, ignores or refuses, or that another field of
+            the file owns.
+    """
+    known = _known() | _OF_ENVIRONMENT
+    for name in settings:
+        if name in _OWNED:
+            raise UserError(f"algorithm.env_runners.{name}: can't be set here; {_OWNED[name]}")
+        if name not in known:
+            raise unknown("algorithm.env_runners", name, known)
+    try:
+        config.environment(**{key: settings[key] for key in settings if key in _OF_ENVIRONMENT})
+        config.env_runners(**{key: settings[key] for key in settings if key not in _OF_ENVIRONMENT})
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"algorithm.env_runners: {one_line(error)}") from None
+
+
+def _known() -> frozenset[str]:
+    """Names that RLlib heeds: those of its new stack that are not deprecated."""
+    parameters = inspect.signature(AlgorithmConfig.env_runners).parameters
+    deprecated = parameters["num_rollout_workers"].default
+    current = {name for name, each in parameters.items() if each.default is not deprecated}
+    return frozenset(current - {"self"} - _OWNED.keys() - _OLD)

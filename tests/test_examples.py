@@ -1,0 +1,80 @@
+"""The files in examples/: each trains, is pruned and measured, for a few steps."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prune_search.errors import UserError
+from prune_search.experiment_file import load
+from prune_search.extras import EXTRAS
+from prune_search.training.algorithm import algorithm_config
+from prune_search.training.environments import environment_id
+from prune_search.training.evaluation import Evaluator
+from prune_search.training.validate import check
+from tests.algorithms import built, prune
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NEEDS = {
+    "pong": ("ale_py", "cv2"),
+    "minatar": ("minatar",),
+    "minigrid": ("minigrid",),
+    "lane-keeping": ("highway_env",),
+}
+FEW = [
+    *("resources.envs_per_env_runner=2", "evaluation.envs=2", "evaluation.max_steps=20"),
+    "algorithm.training.train_batch_size_per_learner=16",
+]
+
+
+def few_steps(name: str) -> list[str]:
+    if name == "lane-keeping":
+        return [*FEW, "algorithm.training.num_steps_sampled_before_learning_starts=16"]
+    return [*FEW, "algorithm.training.minibatch_size=8", "algorithm.training.num_epochs=1"]
+
+
+def test_there_is_one_for_each_extra() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == NEEDS.keys()
+    assert {package for packages in NEEDS.values() for package in packages} == EXTRAS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEEDS)
+def test_an_example_trains_is_pruned_and_measured(name: str, local_ray: None) -> None:
+    missing = [package for package in NEEDS[name] if find_spec(package) is None]
+    if missing:
+        pytest.skip(f'pip install "prune-search[{EXTRAS[missing[0]]}]"')
+    experiment = load(str(EXAMPLES / f"{name}.yaml"), few_steps(name))
+    check(experiment)
+    config = algorithm_config(experiment, seed=1).reporting(min_sample_timesteps_per_iteration=16)
+    with built(config) as algorithm:
+        assert prune(algorithm, "weight")
+        algorithm.train()
+        evaluator = Evaluator(config, experiment.evaluation)
+        evaluator.load({"default_policy": algorithm.get_module().get_state()})
+    for random in (False, True):
+        assert len(evaluator.returns([1, 2], random=random)) == 2
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_missing_package_is_told_with_the_line_that_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is installed: imports of it fail here as if it weren't."""
+    package = NEEDS[name][0]
+    for loaded in [key for key in sys.modules if key.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, loaded)
+
+    class Absent:
+        def find_spec(self, wanted: str, *_: Any) -> None:
+            if wanted.partition(".")[0] == package:
+                raise ModuleNotFoundError(f"No module named {wanted!r}", name=wanted)
+
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+    environment = load(str(EXAMPLES / f"{name}.yaml")).environment
+    with pytest.raises(UserError, match=rf"pip install \"prune-search\[{EXTRAS[package]}\]\""):
+        environment_id(environment)
