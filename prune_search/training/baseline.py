@@ -29,8 +29,8 @@ from prune_search.training.algorithm import (
 )
 from prune_search.training.environments import steps_of
 from prune_search.training.evaluation import Evaluator
-from prune_search.training.recovery import WEIGHTS
 from prune_search.training.replay import REPLAY, load_replay, save_replay
+from prune_search.training.rewinding import WEIGHTS
 from prune_search.training.rounds import measure
 
 _SAVE_EVERY_S = 30.0
@@ -100,6 +100,8 @@ class BaselineTrainer:
             reseed(self._algorithm, (seed + env_steps(self._algorithm)) % TRAINING_SEEDS)
         else:
             self._keep("initial")
+            if experiment.baseline.early == 0:
+                self._keep("early")
 
     def _keep(self, moment: str) -> None:
         """Keeps the weights of this moment, for rewinding."""

@@ -13,11 +13,9 @@ from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord
 from prune_search.training import distillation, learner, rewinding
 from prune_search.training.pruner import Pruner, retrainings
+from prune_search.training.rewinding import WEIGHTS
 from prune_search.training.validate import dense_modules, named_weights
 from prune_search.trust import require_trust
-
-WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
-"""Files beside the baseline's checkpoint: the weights that a rewinding returns to."""
 
 
 class Recovery:

@@ -23,6 +23,9 @@ Masks = Mapping[str, Tensor]
 Rewind = Callable[[Masks, Sequence[Coupling], torch.Generator], dict[str, Tensor]]
 """Masks by parameter name, hidden units and random numbers to the masks of the rewound network."""
 
+WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
+"""Files beside the baseline's checkpoint: the weights that a rewinding returns to."""
+
 LrSchedule = float | Sequence[Sequence[float]]
 """A learning rate, or RLlib's schedule ``[[env step, rate], ...]`` that begins at env step 0."""
 

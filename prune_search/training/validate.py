@@ -35,6 +35,7 @@ from prune_search.training.fitting import (
 from prune_search.training.networks import Network, full_name, networks
 from prune_search.training.own_networks import check_own_network
 from prune_search.training.policies import policy_mapping
+from prune_search.training.rewinding import WEIGHTS
 from prune_search.training.teacher import load_teacher
 from prune_search.trust import require_trust
 
@@ -80,8 +81,16 @@ def check_baseline(experiment: Experiment, baseline: BaselineRecord) -> None:
     """What only the dense weights can tell, before any trial begins.
 
     Raises:
-        UserError: a threshold would remove a whole layer.
+        UserError: a threshold would remove a whole layer, or there are no weights to rewind to.
     """
+    kept = Path(baseline.checkpoint).with_name(WEIGHTS["early"]).is_file()
+    if "early" in as_choices(experiment.pruning.rewind) and not kept:
+        raise UserError(
+            "pruning.rewind: early returns to the weights after baseline.early ="
+            f" {experiment.baseline.early:g} of baseline.env_steps,"
+            f" {experiment.baseline.env_steps:,}, and the baseline's training ended after"
+            f" {baseline.env_steps:,}; make baseline.early smaller"
+        )
     if "threshold" not in as_choices(experiment.pruning.criterion):
         return
     modules = dense_modules(experiment)

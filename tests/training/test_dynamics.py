@@ -12,17 +12,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.errors import TrialError
+from prune_search.errors import TrialError, UserError
 from prune_search.pruning import Plan
 from prune_search.record import Did, StudyFolder
 from prune_search.sparsity.gate import Gate
 from prune_search.training import learner, rewinding
 from prune_search.training.algorithm import algorithm_config, each_learner, unwrapped
+from prune_search.training.baseline import BaselineTrainer
 from prune_search.training.dynamics import Dynamics, missing
 from prune_search.training.inside import optimizers
 from prune_search.training.pruner import Pruner, retrainings
 from prune_search.training.recovery import Recovery
 from prune_search.training.rounds import TrialRounds
+from prune_search.training.validate import check_baseline
 from tests.plans import plan
 
 STEPS, EACH, ROUNDS = 3000, 100, 3
@@ -82,6 +84,14 @@ class World:
         recovery = Recovery(self.algorithm, self.experiment, self.baseline, chosen, seed=0)
         return pruner, Dynamics(chosen, pruner, recovery, Gate(hold=0.9, floor=0.5))
 
+    def check_rewound(self, moment: str) -> None:
+        """That what is kept is the baseline's of then, and the rest zero."""
+        path = Path(self.baseline.checkpoint).with_name(f"{moment}.pt")
+        then = torch.load(path, weights_only=True)
+        masks = learner.masks(self.algorithm)
+        for key, value in learner.weights(self.algorithm).items():
+            assert torch.equal(value, then[key] * masks.get(key, torch.ones(())))
+
     def run(self, chosen: Plan, resumed: bool) -> tuple[list[Did], dict[str, Tensor]]:
         """A trial: what each round did, and the weights at its end.
 
@@ -104,7 +114,10 @@ class World:
                 pruner.load_state_dict(state)
             dynamics.begin(begin, [])
             for steps in range(begin, begin + STEPS // ROUNDS, EACH):
+                rewinds = dynamics.did.rewinds
                 dynamics.update(steps)
+                if dynamics.did.rewinds > rewinds and chosen.rewind in ("initial", "early"):
+                    self.check_rewound(chosen.rewind)
                 self.train(steps)
             did.append(dynamics.did)
         return did, learner.weights(self.algorithm)
@@ -202,6 +215,21 @@ def test_what_never_happened_is_named(
     chosen = plan(**changes if "rewind" in changes else regrowing | changes)
     reason = missing(chosen, Did(**did))
     assert reason is None if message is None else message in (reason or "")
+
+
+def test_early_weights_that_never_were_are_missed_before_any_trial(
+    tiny: Any, baseline: Any, tmp_path: Path
+) -> None:
+    """The baseline's training can end, by `until_return`, before they are kept."""
+    early = tiny("pruning.rewind=[none, early]", "pruning.criterion=magnitude")
+    check_baseline(early, baseline)
+    ended = baseline.model_copy(update={"checkpoint": str(tmp_path / "algorithm")})
+    check_baseline(tiny("pruning.criterion=magnitude"), ended)
+    with pytest.raises(UserError, match=r"baseline\.early = 0\.1 of baseline.*ended after 6,"):
+        check_baseline(early, ended)
+    trainer = BaselineTrainer(tmp_path, tiny("baseline.early=0", storage=tmp_path))
+    trainer._algorithm.stop()
+    assert len(list(tmp_path.glob("baselines/*/early.pt"))) == 1  # at the very beginning
 
 
 def test_a_trial_that_did_not_what_its_plan_says_fails(
