@@ -47,6 +47,8 @@ Objective = Literal[
 ]
 MINIMISED = frozenset({"macs", "bytes", "latency_us"})
 """Objectives of which less is better; of the others more is."""
+RETURNS = frozenset({"return", "return_low", "retention"})
+"""Objectives that fall as a trial is pruned on; the others only get better."""
 
 # Evaluation seeds become blocks of 100,000 environment seeds above 2**30; see evaluation_seeds.
 EvaluationSeed = Annotated[int, Field(ge=0, lt=10_000)]
@@ -205,7 +207,8 @@ class Search(Section):
     sparse."""
     warm_start: list[str] = []
     """Earlier studies in the same storage, of the same baseline and evaluation: the sampler learns
-    from those of their complete trials that this study could have had itself."""
+    from those of their trials that this study could have had itself; what failed or was cut off
+    when the search ended is left out."""
     stopping: Stopping | None = Stopping()
     """Gives up trials that can no longer improve the study's front; null for never."""
     scheduler: Scheduler | None = None

@@ -171,16 +171,16 @@ def test_a_study_learns_from_those_trials_of_another_that_it_could_have_had(
         searcher = opened(experiment, tmp_path, "new")
         study = optuna.load_study(study_name="new", storage=searcher._folder.optuna_url)
         told = [trial for trial in study.trials if FROM in trial.user_attrs]
-        assert [trial.user_attrs[FROM] for trial in told] == ["earlier/t00", "earlier/t01"]
+        assert [trial.user_attrs[FROM] for trial in told] == [f"earlier/t0{n}" for n in range(3)]
         assert searcher.finished == 0
-    for trial, ratio in zip(told, (0.9, 0.8), strict=True):
+    for trial, ratio in zip(told, (0.9, 0.8, 0.9), strict=True):
         figures = objectives(folder.trials()[trial.number], 0.95)
         assert trial.values == [figures["sparsity"], figures["macs"]]
         assert trial.params["criterion"] == "magnitude"
         assert trial.params["ratio_density"] == pytest.approx(1 - ratio)
         assert set(trial.constraints) == {"max_parameters"}
     config = searcher.suggest("a")
-    assert config is not None and config["number"] == 2
+    assert config is not None and config["number"] == 3
     assert config["plan"]["ratio"] == pytest.approx(0.75)
 
 

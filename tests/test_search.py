@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,17 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.trial import TrialState
 
+from prune_search import pareto
+from prune_search.experiment import Search
 from prune_search.pruning import Pruning
-from prune_search.record import StudyFolder
-from tests.studies import make_trial
-from tuners.optuna_study import states
+from prune_search.reasons import SEARCH_TIME_USED
+from prune_search.record import StudyFolder, TrialRecord
+from tests.plans import plan
+from tests.studies import BASELINE, make_point, make_trial
+from tuners.front_stopping import FrontStopping
+from tuners.optuna_study import result_of, states
 from tuners.samplers import sampler
 from tuners.search import StudySearch
 from tuners.space import suggest
@@ -202,28 +209,93 @@ def test_the_sampler_heeds_constraints(tiny: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "expected"), [("running", "PRUNED"), ("stopped", "PRUNED"), ("complete", "COMPLETE")]
+    ("state", "reason", "objectives", "expected"),
+    [
+        ("complete", "", "[retention, compression]", "COMPLETE"),
+        ("stopped", "", "[retention, compression]", "COMPLETE"),
+        ("running", "", "[retention, compression]", "COMPLETE"),  # as Tune's schedulers leave it
+        ("stopped", SEARCH_TIME_USED, "[retention, compression]", "FAIL"),
+        ("complete", "", "[retention]", "COMPLETE"),
+        ("stopped", "", "[retention]", "PRUNED"),  # it might have fallen yet
+    ],
 )
-def test_what_a_trial_had_when_it_was_stopped_is_no_result(
-    tiny: Any, tmp_path: Path, state: str, expected: str
+def test_optuna_is_told_what_a_trial_has_delivered(
+    tiny: Any, tmp_path: Path, state: str, reason: str, objectives: str, expected: str
 ) -> None:
-    """Not even where a killed driver's stopped trial is issued again."""
+    """Also where a killed driver's stopped trial is issued again."""
+    experiment = tiny(f"search.objectives={objectives}")
     folder = StudyFolder(tmp_path, "study")
     folder.path.mkdir()
-    StudySearch(tiny(), folder).suggest("a")
-    folder.write_trial(make_trial(0, rounds=2, state=state))
-    again = StudySearch(tiny(), folder)
+    StudySearch(experiment, folder).suggest("a")
+    folder.write_trial(make_trial(0, rounds=2, state=state, reason=reason))
+    again = StudySearch(experiment, folder)
     again.suggest("b")
-    again.on_trial_complete("b", {"retention": 0.2, "compression": 1.1})
+    figures = {"retention": 0.2, "compression": 1.1, "constraints/max_macs": 0.5}
+    again.on_trial_complete("b", figures)
     (told,) = optuna.load_study(study_name="study", storage=folder.optuna_url).trials
     assert told.state.name == expected
-    assert told.values == ([0.2, 1.1] if expected == "COMPLETE" else None)
+    if expected == "COMPLETE":
+        assert told.values == [figures[name] for name in experiment.search.objectives]
+        assert told.constraints == {"max_macs": 0.5}
+    else:
+        assert told.values is None
     assert again.suggest("c") is not None  # the sampler bears it
 
 
-def test_samplers_differ_by_trial() -> None:
-    from prune_search.experiment import Search
+def share_of_the_better(stopping: bool, as_pruned: bool, seed: int) -> float:
+    """How many of a study's later trials have the criterion that bears three times the sparsity.
 
+    Trials are made up; the sampler and the rule that stops them are a study's. One in four by
+    chance.
+    """
+    rng, objectives = random.Random(seed), ("retention", "compression")
+    study = optuna.create_study(directions=["maximize"] * 2)
+    rule, chosen = FrontStopping(0.8, 0.001), []
+    for number in range(40):
+        study.sampler = sampler(Search(seed=seed), number)
+        asked = study.ask()
+        chosen.append(asked.suggest_categorical("criterion", [*"abcd"]) == "a")
+        ratio = 1 - asked.suggest_float("ratio_density", 0.01, 0.5, log=True)
+        breaks = 0.01 if chosen[-1] else 0.03  # density
+        record = TrialRecord(number=number, plan=plan(ratio=ratio), state="running", started=0.0)
+        for at in range(1, 7):
+            sparsity = ratio * min(1, at / 4) ** 0.3
+            kept = (1 - 0.2 * 0.5**at) / (1 + (breaks / (1 - sparsity)) ** 3)
+            iqm = BASELINE.return_at(kept + rng.gauss(0, 0.05))
+            points = [*record.points, make_point(number, at, sparsity, iqm)]
+            state = "complete" if at == 6 else "running"
+            record = record.model_copy(update={"points": points, "state": state})
+            if rule.on_trial_result(record).stop and stopping:
+                record = record.model_copy(update={"state": "stopped"})
+                break
+        figures = pareto.objectives(record, 0.95)
+        told = result_of(record, objectives)
+        if as_pruned and record.state == "stopped":
+            told = TrialState.PRUNED
+        values = [figures[name] for name in objectives]
+        study.tell(asked, values if told is TrialState.COMPLETE else None, state=told)
+    return sum(chosen[20:]) / 20
+
+
+@pytest.mark.slow
+def test_a_better_criterion_is_found_though_trials_are_stopped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Told as pruned, it would be punished for having made the front that it can't improve."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    modes = {"none stopped": (False, False), "stopped": (True, False), "as pruned": (True, True)}
+    shares = {
+        name: sum(share_of_the_better(*mode, seed) for seed in range(8)) / 8
+        for name, mode in modes.items()
+    }
+    with capsys.disabled():
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        print(f"\nthe better criterion among later trials: {told}; by chance 25%")
+    assert shares["stopped"] > shares["as pruned"] + 0.05
+    assert shares["stopped"] > 0.4
+
+
+def test_samplers_differ_by_trial() -> None:
     space = Pruning(ratio={"low": 0.1, "high": 0.9}, criterion="magnitude")  # type: ignore[arg-type]
     drawn = set()
     for number in range(5):

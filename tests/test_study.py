@@ -18,7 +18,7 @@ from rich.console import Console
 from prune_search import cli
 from prune_search.errors import UserError
 from prune_search.experiment import Experiment
-from prune_search.pareto import front
+from prune_search.pareto import front, objectives
 from prune_search.reasons import SEARCH_STEPS_USED, stopped_by
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
@@ -252,32 +252,34 @@ def test_tunes_own_scheduler_stops_trials_of_one_objective(tiny: Any, shared_sto
     assert (first.state, len(first.points)) == ("complete", 2)
     assert (second.state, len(second.points)) == ("stopped", 1)
     assert second.reason == stopped_by("asha")
-    assert [state.name for state in states(folder).values()] == ["COMPLETE", "PRUNED"]
+    assert [state.name for state in states(folder).values()] == ["COMPLETE", "COMPLETE"]
 
 
 @pytest.mark.slow
 def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
     tiny: Any, shared_storage: Path, tmp_path: Path
 ) -> None:
-    """Where only a doubled front counts, every trial after the first is stopped."""
+    """Where only a doubled front counts, every trial is stopped once one other has shown it."""
     experiment = tiny(
-        "search.trials=2", "search.stopping={confidence: 0.4, gain: 1.0}", storage=shared_storage
+        "search.trials=3", "search.stopping={confidence: 0.4, gain: 1.0}", storage=shared_storage
     )
     with (tmp_path / "progress.txt").open("w") as stream:
         folder = complete(experiment, "stopped", Console(file=stream, width=200))
-    first, second = folder.trials()
-    assert (first.state, len(first.points)) == ("complete", 2)
+    *first, second = folder.trials()
+    assert {(one.state, len(one.points)) for one in first} == {("complete", 2)}
     assert (second.state, len(second.points)) == ("stopped", 1)
     assert second.reason.startswith("no longer improves the front: needs retention")
-    assert f"t01 stopped: {second.reason}" in (tmp_path / "progress.txt").read_text()
-    told = optuna.load_study(study_name="stopped", storage=folder.optuna_url).trials[1]
-    assert told.state is optuna.trial.TrialState.PRUNED and told.values is None
+    assert f"t02 stopped: {second.reason}" in (tmp_path / "progress.txt").read_text()
+    told = optuna.load_study(study_name="stopped", storage=folder.optuna_url).trials[2]
+    figures = objectives(second, experiment.search.retention)
+    assert told.state is optuna.trial.TrialState.COMPLETE
+    assert told.values == [figures[name] for name in experiment.search.objectives]
     found = report(folder, experiment)
     assert found.env_steps_saved == second.plan.env_steps - second.env_steps > 0
     assert second.points[0] in found.points
     run(folder, experiment, Progress(experiment, "stopped", folder.trials(), Console(quiet=True)))
-    assert folder.trials() == [first, second]
-    rounds = TrialRounds(experiment, folder, BASELINE, 1, second.plan)
+    assert folder.trials() == [*first, second]
+    rounds = TrialRounds(experiment, folder, BASELINE, 2, second.plan)
     assert rounds.done and rounds.step() == second.points[-1]  # nothing is built or trained
 
 

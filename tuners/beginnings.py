@@ -20,6 +20,7 @@ from prune_search.sensitivity import SensitivityRecord
 from prune_search.training.baseline import baseline_key
 from prune_search.training.sensitivity import sensitivity_of
 from prune_search.training.single_layers import check_measurable
+from tuners.optuna_study import result_of
 from tuners.points import open_study
 from tuners.space import suggest
 
@@ -105,14 +106,15 @@ def check_warm_start(experiment: Experiment) -> None:
 
 
 def observed(experiment: Experiment, storage: Path, layers: Sequence[str]) -> Iterator[FrozenTrial]:
-    """Complete trials of earlier studies that this one could have had, as Optuna's."""
+    """Trials of earlier studies that have ended and that this one could have had, as Optuna's."""
     search = experiment.search
     for name in search.warm_start:
         folder = StudyFolder(storage, name)
         study = folder.study()
         for record in folder.trials() if study and study.baseline else ():
             answer = _Answers(record.plan)
-            if record.state != "complete" or not answer.fits(experiment.pruning, layers):
+            ended = record.ended and result_of(record, search.objectives) is TrialState.COMPLETE
+            if not ended or not answer.fits(experiment.pruning, layers):
                 continue
             figures = objectives(record, search.retention)
             values = [figures[objective] for objective in search.objectives]

@@ -1,4 +1,4 @@
-"""A study in Optuna's database: opened, and asked which choices mattered.
+"""A study in Optuna's database: opened, told of trials, and asked which choices mattered.
 
 Imports no Ray, for commands that only look.
 """
@@ -6,7 +6,7 @@ Imports no Ray, for commands that only look.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import DatabaseError
 
 from prune_search.errors import UserError
-from prune_search.record import StudyFolder
+from prune_search.experiment import RETURNS
+from prune_search.record import StudyFolder, TrialRecord
 
 LOCKED_S = 900.0
 """Seconds that a study which runs waits for a database that another process holds locked."""
@@ -42,6 +43,22 @@ def storage(folder: StudyFolder, locked_s: float = 60.0) -> optuna.storages.Base
         ) from None
 
 
+def result_of(trial: TrialRecord, objectives: Iterable[str]) -> TrialState:
+    """What a trial that has ended is to Optuna's samplers, where its figures are finite.
+
+    One that was stopped is a result like any other: what it has delivered, going on could only have
+    made sparser. As pruned it would be taken for worse than all that are complete, also where it
+    was stopped because the front's best points were its own. Only where nothing but returns is
+    asked for it is pruned: those fall as a trial is pruned on, and the first to be stopped would be
+    the best. One that the search's budget cut off is none, failed: samplers leave it out.
+    """
+    if trial.state == "failed" or trial.cut_off:
+        return TrialState.FAIL
+    if trial.state != "complete" and (not trial.points or RETURNS.issuperset(objectives)):
+        return TrialState.PRUNED
+    return TrialState.COMPLETE
+
+
 def states(folder: StudyFolder) -> dict[int, TrialState]:
     """The state of each Optuna trial, by number."""
     study = optuna.load_study(study_name=folder.name, storage=storage(folder, LOCKED_S))
@@ -51,9 +68,9 @@ def states(folder: StudyFolder) -> dict[int, TrialState]:
 def importances(folder: StudyFolder) -> dict[str, float]:
     """How much each searched field of `pruning` mattered for good trials, the most first.
 
-    PED-ANOVA (Watanabe, Bansal & Hutter 2023) over complete trials: how far the best ones' choices
-    are from those of all. Shares that add up to 1.
-    Empty while fewer than eight trials are complete, and where nothing was searched.
+    PED-ANOVA (Watanabe, Bansal & Hutter 2023) over the trials that are results: how far the best
+    ones' choices are from those of all. Shares that add up to 1.
+    Empty while there are fewer than eight, and where nothing was searched.
     """
     if not folder.optuna_url.startswith("sqlite") or not (folder.path / "optuna.db").is_file():
         return {}

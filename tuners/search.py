@@ -25,7 +25,7 @@ from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder
 from prune_search.room import with_room
 from tuners.beginnings import FROM, grid, observed
-from tuners.optuna_study import LOCKED_S, storage
+from tuners.optuna_study import LOCKED_S, result_of, storage
 from tuners.probes import probe
 from tuners.samplers import sampler
 from tuners.space import parameters, suggest
@@ -195,9 +195,8 @@ class StudySearch(OptunaSearch):
         state = TrialState.COMPLETE
         if error or not all(math.isfinite(value) for value in [*values, *limits.values()]):
             state = TrialState.FAIL
-        elif record is not None and record.state != "complete":
-            # Stopped before its end: what it has so far is no result to learn from.
-            state = TrialState.PRUNED
+        elif record is not None:
+            state = result_of(record, self._experiment.search.objectives)
         complete = state is TrialState.COMPLETE
 
         def tell() -> None:

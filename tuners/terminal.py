@@ -259,7 +259,7 @@ def _importance_table(study: StudyReport) -> RenderableType:
     table.add_column()
     for field, share in study.importances.items():
         table.add_row(_safe(field), f"{share:.0%}", "█" * round(30 * share))
-    table.caption = "PED-ANOVA: what sets the best trials apart from all that ran to their end"
+    table.caption = "PED-ANOVA: what sets the best trials apart from all that have ended"
     return table
 
 
