@@ -175,7 +175,9 @@ class Search(Section):
     sampler_options: dict[str, Any] = {}
     """Arguments of Optuna's TPESampler, NSGAIISampler or RandomSampler."""
     seed: NaturalInt = 0
-    """Seed of the sampler and of every trial."""
+    """Seed of the sampler and of every trial. With one trial at a time
+    (`resources.concurrent_trials: 1`) the same file gives the same plans; of several at a time each
+    is chosen, and stopped, by what has been measured until then, which is a matter of timing."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Training seeds of a plan. A trial that ran to its end is repeated, each time as a trial with
     a seed of its own, until its plan has so many, and they are also reported together, over seeds

@@ -69,7 +69,8 @@ def test_log_ratios_are_even_in_the_logarithm_of_density() -> None:
 def test_a_new_driver_goes_on_as_the_old_one_would_have(
     tiny: Any, tmp_path: Path, name: str
 ) -> None:
-    """Same suggestions whether one searcher asks six times or each time a new one does."""
+    """Same suggestions whether one searcher asks twelve times or each time a new one does: one
+    trial at a time. Of several, each is chosen by what has ended until then."""
     experiment = tiny(f"search.sampler={name}", "pruning.ratio={low: 0.5, high: 0.9}")
 
     def told(folder: StudyFolder, restart: bool) -> list[dict[str, Any]]:

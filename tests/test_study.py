@@ -162,7 +162,7 @@ def test_a_finished_study_can_be_resumed_and_nothing_changes(study: StudyFolder)
 def test_the_same_file_and_seed_give_the_same_points(
     study: StudyFolder, tiny: Any, shared_storage: Path
 ) -> None:
-    experiment = tiny(
+    experiment = tiny(  # one trial at a time
         "search.trials=2", "pruning.ratio={low: 0.5, high: 0.95, log: true}", storage=shared_storage
     )
     again = complete(experiment, "again")

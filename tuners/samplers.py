@@ -32,7 +32,9 @@ def sampler(search: Search, number: int) -> BaseSampler:
     """The sampler for the trial of this number.
 
     Each trial has random numbers of its own, so that a suggestion depends on the seed, its number
-    and the results before it, and not on how often the driver was started.
+    and the results that are there when it is asked for, and not on how often the driver was
+    started. With one trial at a time these are the same in every run; with several, what has ended
+    by then is a matter of timing, and suggestions differ.
     """
     kind, usual = _SAMPLERS[search.sampler]
     seed = (search.seed * 1_000_003 + number) % 2**32
