@@ -17,14 +17,16 @@ from rich.console import Console
 
 from prune_search import cli
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
+from prune_search.experiment import Experiment, Search
+from prune_search.mirror import Mirror
 from prune_search.pareto import front, objectives
 from prune_search.reasons import SEARCH_STEPS_USED, stopped_by
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.rounds import TrialRounds
-from tests.studies import BASELINE
+from tests.studies import BASELINE, make_trial
 from tuners.benchmark import wall_overhead
+from tuners.callback import StudyCallback
 from tuners.creation import create
 from tuners.optuna_study import states
 from tuners.progress import Progress
@@ -281,6 +283,19 @@ def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
     assert folder.trials() == [*first, second]
     rounds = TrialRounds(experiment, folder, BASELINE, 2, second.plan)
     assert rounds.done and rounds.step() == second.points[-1]  # nothing is built or trained
+
+
+def test_a_trial_whose_process_never_began_is_closed(tmp_path: Path) -> None:
+    """Tune knows no start of it, and it has written no record."""
+    from ray.tune.experiment import Trial
+
+    folder = StudyFolder(tmp_path, "study")
+    unused: Any = None
+    callback = StudyCallback(folder, unused, unused, Mirror(tmp_path, None), Search())
+    fields = {"number": 0, "plan": make_trial(0).plan.model_dump()}
+    callback._close(Trial("never", stub=True, config=fields), "its process died")
+    (record,) = folder.trials()
+    assert (record.state, record.reason) == ("failed", "its process died")
 
 
 def test_a_trial_that_fails_does_not_end_the_study(

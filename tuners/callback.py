@@ -122,7 +122,7 @@ class StudyCallback(tune.Callback):
             number=trial.config["number"],
             plan=trial.config["plan"],
             state="running",
-            started=trial.start_time or 0.0,
+            started=trial.run_metadata.start_time or time.time(),
         )
         self._write(record.model_copy(update={"state": "failed", "reason": reason}))
         self._mirror.push(self._folder.trial_file(record.number))
