@@ -261,10 +261,12 @@ def test_tunes_own_scheduler_stops_trials_of_one_objective(tiny: Any, shared_sto
 def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
     tiny: Any, shared_storage: Path, tmp_path: Path
 ) -> None:
-    """Where only a doubled front counts, every trial is stopped once one other has shown it."""
+    """Where only a doubled front counts, the third of three like trials is stopped."""
     experiment = tiny(
-        "search.trials=3", "search.stopping={confidence: 0.4, gain: 1.0}", storage=shared_storage
-    )
+        "search.trials=3", "search.stopping={confidence: 0.4, gain: 1.0}",
+        "pruning={criterion: magnitude, allocation: uniform, schedule: one_shot, ratio: 0.3,"
+        " lr_scale: 0.001, rounds: 2, env_steps: 2000, floor: 0.0}", storage=shared_storage,
+    )  # fmt: skip
     with (tmp_path / "progress.txt").open("w") as stream:
         folder = complete(experiment, "stopped", Console(file=stream, width=200))
     *first, second = folder.trials()
