@@ -181,7 +181,7 @@ class Search(Section):
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Training seeds of a plan. A trial that ran to its end is repeated, each time as a trial with
     a seed of its own, until its plan has so many, and they are also reported together, over seeds
-    and episodes."""
+    and episodes. With fewer than six nothing is said of better or worse than dense."""
     objectives: Annotated[list[Objective], Field(min_length=1)] = ["retention", "compression"]
     """One or several. Of what the trial delivers, its sparsest point at `retention` or above (its
     best return where there is none): return, return_low (lower end of its interval), retention,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,11 +14,13 @@ from scipy import stats
 
 from prune_search.record import Aggregate, Return
 
-Verdict = Literal["better", "worse", "alike"]
+Verdict = Literal["better", "worse", "undecided"]
+FEWEST_SEEDS = 6
+"""Of a plan, for a verdict: that all of five are on one side is a chance of 1 in 16."""
 
+_LEVEL = 0.95
 _DRAWN = 2000  # bootstrap samples
 _TRIMMED = 0.25
-_LARGEST = 4_000_000  # returns drawn in one array
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,13 @@ def holding(returned: Return, bound: float) -> Holding | None:
 
 
 def pooled(returns: Sequence[Return]) -> Return:
-    """What training seeds x episodes count as, with a 95 % stratified bootstrap interval.
+    """What training seeds x episodes count as, with the 95 % t interval over seeds.
 
     Its `iqm` is the stratified IQM of Agarwal et al. 2021, over all episodes of all seeds together.
 
-    The strata are the training seeds (Agarwal et al. 2021): of each, as many episodes are drawn
-    anew as it has. Where there are several seeds they are drawn anew as well, since what is asked
-    is how the plan does with any seed, not with these (a bootstrap in two stages: Davison & Hinkley
-    1997, section 3.8).
+    What is asked is how the plan does with any seed, not with these, so that seeds are the sample,
+    of what each counts as. A bootstrap of few of them is far too narrow. Of one seed the interval
+    is that of its episodes.
 
     Args:
         returns: one policy's for each training seed, all of as many episodes.
@@ -81,38 +84,81 @@ def pooled(returns: Sequence[Return]) -> Return:
     Raises:
         ValueError: there is none, or they don't hold as many episodes each.
     """
-    scores = _scores(returns)
-    aggregate = returns[0].aggregate
-    low, high = np.quantile(_drawn(scores, aggregate, np.random.default_rng(0)), [0.025, 0.975])
+    scores, aggregate = _scores(returns), returns[0].aggregate
+    value = float(_AGGREGATES[aggregate](scores.ravel()))
+    low, high = returns[0].low, returns[0].high
+    if len(returns) > 1:
+        half = _t_bound(len(returns)) * _error(returns)
+        low, high = value - half, value + half
     return Return(
         aggregate=aggregate,
         iqm=float(_iqm(scores.ravel())),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         episodes=scores.size,
         each=scores.ravel().tolist(),
     )
 
 
-def compare(one: Sequence[Return], other: Sequence[Return]) -> Verdict:
-    """Whether one is better than the other, worse, or the episodes can't tell.
+def compare(returns: Sequence[Return], dense: Return) -> Verdict:
+    """Whether a policy, or a plan, is better than this dense policy, worse, or nobody can tell.
 
-    Better and worse are said only where the 95 % bootstrap interval of the difference of what they
-    count as, each drawn as in `pooled`, leaves 0 out.
+    Where neither is better than the other, one is called so in about 5 % of cases at most.
+
+    Of one policy the episodes tell: Welch's t-test or, where the IQM counts, Yuen's (1974), which
+    trims as it does.
+
+    Of a plan its seeds tell, each by what it counts as, and two tests must agree. The sign test:
+    that so many of the seeds are above the dense policy, or below it, is no chance. It holds
+    whatever returns are distributed like; with fewer than `FEWEST_SEEDS` nothing is decided. And a
+    t-test over the seeds, in which is the noise of the dense policy's own measurement. It has one
+    degree of freedom less than there are seeds; of few seeds Welch's formula gives too many.
+
+    The dense policy is this one: that training it with another seed would have given another is
+    nowhere in it.
 
     Args:
-        one: one policy's returns for each training seed.
-        other: likewise; the number of seeds and of episodes may be another. Both are compared by
-            what these count as.
+        returns: a policy's, or those of a plan's policies for each training seed.
+        dense: the dense policy's, counted alike.
 
     Raises:
         ValueError: as `pooled`.
     """
-    ours, theirs = _scores(one), _scores(other)
-    generator, aggregate = np.random.default_rng(0), other[0].aggregate
-    differences = _drawn(ours, aggregate, generator) - _drawn(theirs, aggregate, generator)
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return "better" if low > 0 else "worse" if high < 0 else "alike"
+    _scores(returns)  # which checks them
+    if len(returns) == 1:
+        trim = _TRIMMED if dense.aggregate == "iqm" else 0.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of returns that are all the same
+            test = stats.ttest_ind(returns[0].each, dense.each, equal_var=False, trim=trim)
+        difference, significant = test.statistic, test.pvalue <= 1 - _LEVEL
+    else:
+        difference = sum(one.value for one in returns) / len(returns) - dense.value
+        above, below = sides(returns, dense)
+        ahead = stats.binomtest(above if difference > 0 else below, len(returns))
+        measured = (dense.high - dense.low) / (2 * stats.norm.ppf(0.5 + _LEVEL / 2))
+        noise = math.hypot(_error(returns), measured)
+        significant = (
+            ahead.pvalue <= 1 - _LEVEL and abs(difference) > _t_bound(len(returns)) * noise
+        )
+    if not significant:
+        return "undecided"
+    return "better" if difference > 0 else "worse"
+
+
+def sides(returns: Sequence[Return], dense: Return) -> tuple[int, int]:
+    """How many of a plan's seeds count as more than the dense policy, and how many as less."""
+    above = sum(one.value > dense.value for one in returns)
+    return above, sum(one.value < dense.value for one in returns)
+
+
+def _error(returns: Sequence[Return]) -> float:
+    """Standard error of the mean over seeds of what each counts as."""
+    return float(stats.sem([one.value for one in returns]))
+
+
+def _t_bound(seeds: int) -> float:
+    """Standard errors on each side of a 95 % t interval."""
+    return float(stats.t.ppf(0.5 + _LEVEL / 2, seeds - 1))
 
 
 def _scores(returns: Sequence[Return]) -> NDArray[np.float64]:
@@ -121,22 +167,6 @@ def _scores(returns: Sequence[Return]) -> NDArray[np.float64]:
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"must be returns of as many episodes each, got {sorted(lengths)}")
     return np.array([one.each for one in returns])
-
-
-def _drawn(
-    scores: NDArray[np.float64], aggregate: Aggregate, generator: np.random.Generator
-) -> NDArray[np.float64]:
-    """[samples], what bootstrap samples count as."""
-    counted = _AGGREGATES[aggregate]
-    seeds, episodes = scores.shape
-    found = np.empty(_DRAWN)
-    together = max(1, _LARGEST // scores.size)
-    for start in range(0, _DRAWN, together):
-        count = min(together, _DRAWN - start)
-        rows = generator.integers(0, seeds, (count, seeds, 1))
-        columns = generator.integers(0, episodes, (count, seeds, episodes))
-        found[start : start + count] = counted(scores[rows, columns].reshape(count, -1), axis=-1)
-    return found
 
 
 def _iqm(sample: ArrayLike, axis: int = -1) -> Any:

@@ -164,10 +164,10 @@ def test_better_and_worse_are_told_where_the_episodes_say_so(tmp_path: Path) -> 
     points = [make_point(0, 1, 0.5, 560), make_point(0, 2, 0.8, 505), make_point(0, 3, 0.9, 300)]
     folder.write_trial(make_trial(0, points=points))
     found = report(folder, make_experiment())
-    assert [item.than_dense for item in found.front] == ["better", "alike", "worse"]
+    assert [item.than_dense for item in found.front] == ["better", "undecided", "worse"]
     text = " ".join(shown(folder).split())
-    assert "better than the dense policy: t00/1; as good, as far as the episodes tell" in text
-    assert "t00/2; worse than the dense policy: t00/3" in text
+    assert "better than this dense policy: t00/1; the episodes don't tell from it" in text
+    assert "t00/2; worse than this dense policy: t00/3" in text
 
 
 def test_episodes_that_were_not_kept_tell_nothing(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_episodes_that_were_not_kept_tell_nothing(tmp_path: Path) -> None:
     folder.write_study(StudyRecord(name="cartpole", started=STARTED, baseline=bare))
     found = report(folder, make_experiment())
     assert {item.than_dense for item in found.front} == {None}
-    assert "than the dense" not in shown(folder)
+    assert "than this dense policy:" not in shown(folder)
 
 
 def test_a_study_of_an_earlier_version_goes_on_by_its_iqm(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_policy_that_fails_in_a_fifth_of_its_episodes_is_shown_so(
     assert told["holds"] == 0.8 and told["holds_low"] == pytest.approx(0.584, abs=1e-3)
     text = " ".join(shown(folder, width).split())
     assert "return ≥ 260" in text and "80% [58, 92]" in text and "10" in text
-    assert "worse than the dense policy: t00/1" in text
+    assert "worse than this dense policy: t00/1" in text
 
 
 def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
@@ -245,7 +245,8 @@ def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
     assert found.collapsed == 1
     first, second = found.rounds
     assert first.returned.episodes == 60 and first.returned.value == pytest.approx(500)
-    assert first.than_dense == "alike"
+    assert first.than_dense == "undecided"  # of three seeds nothing else is said
+    assert (first.above, first.below) == (0, 0) and (second.above, second.below) == (0, 3)
     # The mean counts the seed that collapsed; the stratified IQM, which does not, is shown apart.
     assert second.returned.value == pytest.approx(320) and second.returned.low < 100
     assert second.returned.iqm == pytest.approx(370)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from prune_search.pareto import delivered
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, Point, Return, TrialRecord
-from prune_search.statistics import Verdict, compare, pooled
+from prune_search.statistics import Verdict, compare, pooled, sides
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,20 @@ class PooledPoint:
     sparsity: float
     """Mean over seeds."""
     returned: Return
-    """What seeds x episodes count as, with a stratified bootstrap interval, and their IQM."""
+    """What seeds x episodes count as, with the t interval over seeds, and their IQM."""
     retention: float
     than_dense: Verdict | None
-    """What may be said of its return and the dense policy's, where the episodes were kept."""
+    """What may be said of its return and this dense policy's, where the episodes were kept."""
+    above: int
+    """Seeds whose return is more than the dense policy's."""
+    below: int
+    """Seeds whose return is less."""
+
+    @property
+    def told(self) -> str:
+        """The verdict, and how many seeds stand for it: `undecided: 0 of 3 above, 3 below`."""
+        sides = f"{self.above} of {len(self.points)} above, {self.below} below"
+        return f"{self.than_dense}: {sides}" if self.than_dense else sides
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ def repeated(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[Re
 def verdict(returns: Sequence[Return], dense: Return) -> Verdict | None:
     """`compare` with the dense policy; None where an older version kept no episodes."""
     kept = all(one.each for one in (*returns, dense))
-    return compare(returns, [dense]) if kept else None
+    return compare(returns, dense) if kept else None
 
 
 def _rounds(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[PooledPoint]:
@@ -85,6 +95,7 @@ def _rounds(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[Poo
 def _pooled(points: list[Point], baseline: BaselineRecord) -> PooledPoint:
     returns = [point.returned for point in points]
     together = pooled(returns)
+    above, below = sides(returns, baseline.returned)
     return PooledPoint(
         round=points[0].round,
         points=points,
@@ -92,4 +103,6 @@ def _pooled(points: list[Point], baseline: BaselineRecord) -> PooledPoint:
         returned=together,
         retention=baseline.retention(together.value),
         than_dense=verdict(returns, baseline.returned),
+        above=above,
+        below=below,
     )

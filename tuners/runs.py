@@ -20,7 +20,7 @@ from prune_search.pareto import delivered, front, sparsest, summary
 from prune_search.pruning import Plan
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
-from prune_search.statistics import holding
+from prune_search.statistics import FEWEST_SEEDS, holding
 from tuners.report import StudyReport, did, did_words, interval, point_json, remark, strategy, tail
 
 SUMMARY = "summary"
@@ -348,10 +348,11 @@ def _pooled(found: StudyReport) -> list[str]:
     if not found.repeated:
         return []
     lines = [
-        "Over several seeds (return and its stratified IQM over seeds and episodes; the sparsest"
-        f" round at retention ≥ {found.retention:.0%}, else the best return):",
+        "Over several seeds (return over seeds and episodes with the t interval over seeds, and its"
+        f" stratified IQM; the sparsest round at retention ≥ {found.retention:.0%}, else the best"
+        f" return; undecided below {FEWEST_SEEDS} seeds):",
         "",
-        "| trials | plan | sparsity | return | IQM | retention | than dense |",
+        "| trials | plan | sparsity | return | IQM | retention | than this dense policy |",
         "|---|---|---:|---:|---:|---:|---|",
     ]
     for item in found.repeated[-_NOTE_ROWS:]:
@@ -362,7 +363,7 @@ def _pooled(found: StudyReport) -> list[str]:
                 f" {item.plan.label} |"
                 f" {best.sparsity:.2%} | {interval(best.returned)} | {best.returned.iqm:.4g} |"
                 f" {best.retention:.1%} |"
-                f" {best.than_dense or ''} |"
+                f" {best.told} |"
             )
     return [*lines, ""]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.pareto import delivered, sparsest
 from prune_search.record import BaselineRecord
+from prune_search.statistics import FEWEST_SEEDS
 from tuners.plots import position, ticks
 from tuners.report import StudyReport, did_words, interval, remark, tail
 
@@ -145,10 +146,10 @@ def _front_table(study: StudyReport, wide: bool) -> RenderableType:
     if told:
         captions.append(
             "; ".join(
-                f"{word} than the dense policy: {', '.join(names)}"
-                if word != "alike"
-                else f"as good, as far as the episodes tell: {', '.join(names)}"
-                for word in ("better", "alike", "worse")
+                f"{word} than this dense policy: {', '.join(names)}"
+                if word != "undecided"
+                else f"the episodes don't tell from it: {', '.join(names)}"
+                for word in ("better", "undecided", "worse")
                 if (names := [item.point.name for item in told if item.than_dense == word])
             )
         )
@@ -161,7 +162,7 @@ def _repeated_table(study: StudyReport, wide: bool) -> RenderableType:
     table.add_column("plan", overflow="fold")
     for name in ("round", "sparsity", "return", *(["IQM"] if wide else []), "retention"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("than dense")
+    table.add_column("than this dense policy", overflow="fold")
     for item in study.repeated:
         best = item.best(study.retention)
         names = " ".join(trial.name for trial in item.trials)
@@ -173,12 +174,13 @@ def _repeated_table(study: StudyReport, wide: bool) -> RenderableType:
                 interval(best.returned),
                 *([f"{best.returned.iqm:.4g}"] if wide else []),
                 f"{best.retention:.1%}",
-                best.than_dense or "",
+                best.told,
             ]
         table.add_row(f"{names}{remark(item)}", _safe(item.plan.label), *figures)
     table.caption = (
-        "return over seeds and episodes, with its stratified bootstrap interval; the sparsest round"
-        f" at retention ≥ {study.retention:.0%}, else the best return"
+        "return over seeds and episodes, with the 95 % t interval over seeds; the sparsest round"
+        f" at retention ≥ {study.retention:.0%}, else the best return; undecided below"
+        f" {FEWEST_SEEDS} seeds"
     )
     return table
 
