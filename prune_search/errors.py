@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 from prune_search.credentials import redacted
 from prune_search.culprit import culprit, of_code
 
 _MOST_OF_A_VALUE, _MOST_OF_A_MESSAGE = 120, 2_000
+_MANY, _NEAR = 20, 6  # names that a message lists
 
 
 class UserError(Exception):
@@ -56,10 +59,23 @@ def shortened(text: str) -> str:
     return text if len(text) <= _MOST_OF_A_VALUE else f"{text[:_MOST_OF_A_VALUE]}..."
 
 
-def unknown(what: str, given: object, known: object) -> UserError:
-    """The error for a name that is not among those known, which it lists."""
-    names = ", ".join(sorted(str(name) for name in known))  # type: ignore[attr-defined]
-    return UserError(f"{what}: unknown {shown(given)}; known are: {names}")
+def unknown(what: str, given: object, known: Iterable[object]) -> UserError:
+    """The error for a name that is not among those known.
+
+    It lists them, or, where they are many, those that are near the given one.
+    """
+    names = sorted(str(name) for name in known)
+    if len(names) <= _MANY:
+        return UserError(f"{what}: unknown {shown(given)}; known are: {', '.join(names)}")
+    # Names that begin alike are near, however long their ends are.
+    begin = str(given).lower()[:4]
+    near = [name for name in names if begin and name.lower().startswith(begin)]
+    near += difflib.get_close_matches(str(given), names, n=_NEAR, cutoff=0.6)
+    listed = ", ".join(list(dict.fromkeys(near))[:_NEAR])
+    return UserError(
+        f"{what}: unknown {shown(given)}; "
+        + (f"near names: {listed}" if listed else f"none of the {len(names)} known names is near")
+    )
 
 
 def lost(error: BaseException) -> str:

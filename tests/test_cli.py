@@ -72,7 +72,7 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["pruning.x=1"], "pruning.x: unknown key"),
         (["search.trials=x"], "search.trials: input should be a valid integer"),
-        (["environment.id=CartPol-v1"], "environment.id: unknown 'CartPol-v1'; known are:"),
+        (["environment.id=CartPol-v1"], "unknown 'CartPol-v1'; near names: CartPole-v"),
         (["algorithm.name=DDPG"], "algorithm.name: unknown 'DDPG'; known are: APPO, BC"),
         (["pruning.criterion=magic"], "'magnitude', 'threshold', 'random', 'gradient', 'sal"),
         (["pruning.layers=[body*]"], "pruning.layers: 'body*' matches none of the kernels"),
@@ -88,7 +88,7 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["algorithm.name=BC", "algorithm.training={}"], "BC learns from recorded episodes"),
         (["pruning.distillation=1", "pruning.teacher=nowhere"], "pruning.teacher: no folder"),
         (["algorithm.training.speed=9"], "algorithm.training:"),
-        (["algorithm.model.hiddens=[4]"], "algorithm.model: unknown 'hiddens'; known are:"),
+        (["algorithm.model.hiddens=[4]"], "unknown 'hiddens'; near names: fcnet_hiddens"),
         (["algorithm.training.minibatch_size=99999"], "algorithm: RLlib refuses its settings"),
         (["environment.modules=[nowhere]"], "environment.modules: cannot import 'nowhere'"),
         (["environment.modules=[mine]", "environment.id=Bad-v0"], "can't be made a vector"),

@@ -210,8 +210,9 @@ def test_links_and_points_that_lead_elsewhere(refusal: Refusal, tmp_path: Path) 
 @pytest.mark.parametrize("file", ["study.json", "trials/t00/trial.json", "final.json"])
 def test_broken_records(refusal: Refusal, tmp_path: Path, file: str, broken: bytes | None) -> None:
     path = make_study(tmp_path / "s", trials=2).path / file
-    path.unlink(missing_ok=True)
-    path.mkdir() if broken is None else path.write_bytes(broken)
+    for place in (path, path.with_name(f".{path.name}.copy")):
+        place.unlink(missing_ok=True)
+        place.mkdir() if broken is None else place.write_bytes(broken)
     said = refusal("show", "cartpole", "--storage", "s")
     assert f"{path}: not a readable record of prune-search: " in said
 

@@ -49,8 +49,7 @@ def environment_id(environment: Environment) -> str:
     try:
         gym.spec(name)
     except gym.error.Error:
-        close = [known for known in gym.registry if known.split("-")[0] in name]
-        raise unknown("environment.id", environment.id, close or list(gym.registry)) from None
+        raise unknown("environment.id", environment.id, gym.registry) from None
     return environment.id
 
 
