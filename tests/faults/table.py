@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _HEAD = """# Faults
 
 What became of studies that faults were injected into, on a Ray cluster of several nodes on one
-machine: written by `{command}`. A study is a few trials of
+machine: written by `{command}`. A study is a few trials, one at a time, of
 CartPole of five rounds each. Points are those that the study had when the fault was injected, and
 at its end. A point is lost when it isn't there at the end as it was then, to the time at which it
 was measured; doubled when the study or MLflow has it twice (or MLflow hasn't got it). The front is
