@@ -12,7 +12,8 @@ SEARCH_STEPS_USED = "search.env_steps used"
 CUT_OFF = frozenset({SEARCH_TIME_USED, SEARCH_STEPS_USED})
 """The search's budget was used while it ran, however it did."""
 STOPPED_BY_SEARCH = "stopped by the search"
-"""Where a driver was killed before it wrote down why."""
+FAILED = "failed; why is not known"
+"""These two where a driver was killed before it wrote down why."""
 INTERRUPTED = "interrupted; goes on when the study is resumed"
 """In MLflow alone: in its record such a trial is running."""
 

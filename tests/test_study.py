@@ -6,12 +6,14 @@ import json
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 from ray.rllib.core.rl_module.rl_module import RLModule
 from rich.console import Console
 
@@ -20,7 +22,7 @@ from prune_search.errors import UserError
 from prune_search.experiment import Experiment, Search
 from prune_search.mirror import Mirror
 from prune_search.pareto import front, objectives
-from prune_search.reasons import SEARCH_STEPS_USED, stopped_by
+from prune_search.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.rounds import TrialRounds
@@ -31,7 +33,9 @@ from tuners.creation import create
 from tuners.optuna_study import states
 from tuners.progress import Progress
 from tuners.report import report
-from tuners.study import run
+from tuners.search import StudySearch
+from tuners.stopping import Budget
+from tuners.study import _close, run
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -298,6 +302,35 @@ def test_a_trial_whose_process_never_began_is_closed(tmp_path: Path) -> None:
     callback._close(Trial("never", stub=True, config=fields), "its process died")
     (record,) = folder.trials()
     assert (record.state, record.reason) == ("failed", "its process died")
+
+
+@pytest.mark.parametrize(
+    ("told", "env_steps", "expected"),
+    [
+        (None, None, ("running", "")),  # to be taken up again
+        (TrialState.COMPLETE, None, ("stopped", STOPPED_BY_SEARCH)),
+        (TrialState.FAIL, None, ("failed", FAILED)),
+        (None, 10, ("stopped", SEARCH_STEPS_USED)),
+    ],
+)
+def test_what_a_killed_driver_left_open_is_closed(
+    tiny: Any, tmp_path: Path, told: Any, env_steps: int | None, expected: tuple[str, str]
+) -> None:
+    """Optuna knows how a trial ended, and its record does not yet."""
+    experiment, folder = tiny(), StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    searcher, tracked = StudySearch(experiment, folder), SimpleNamespace(trial_changed=print)
+    searcher.suggest("a")
+    folder.write_trial(make_trial(0, rounds=1, state="running", reason=""))
+    study = optuna.load_study(study_name="study", storage=folder.optuna_url)
+    if told is not None:
+        values = [1.0, 2.0] if told is TrialState.COMPLETE else None
+        study.tell(0, values, state=told)
+    budget = Budget(Search(env_steps=env_steps), folder)
+    _close(folder, searcher, budget, tracked, Mirror(tmp_path, None))  # type: ignore[arg-type]
+    (record,) = folder.trials()
+    assert (record.state, record.reason) == expected
+    assert (states(folder)[0] is TrialState.FAIL) == (record.state == "failed" or record.cut_off)
 
 
 def test_a_trial_that_fails_does_not_end_the_study(

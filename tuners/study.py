@@ -19,7 +19,7 @@ from prune_search.errors import UserError, lost
 from prune_search.experiment import Experiment
 from prune_search.mirror import Mirror
 from prune_search.pareto import front
-from prune_search.reasons import STOPPED_BY_SEARCH
+from prune_search.reasons import FAILED, STOPPED_BY_SEARCH
 from prune_search.record import (
     BASELINE_FILE,
     BaselineRecord,
@@ -230,13 +230,13 @@ def _close(
     """Closes the trials that the search has ended; a driver killed meanwhile may have left some."""
     if budget.reason:
         searcher.end()
-        closed = {"state": "stopped", "reason": budget.reason}
-    else:
-        closed = {"state": "stopped", "reason": STOPPED_BY_SEARCH}
     known = states(folder)
     for trial in folder.trials():
         told = known.get(trial.number, TrialState.RUNNING)
         if trial.state == "running" and told.is_finished():
+            closed = {"state": "stopped", "reason": budget.reason or STOPPED_BY_SEARCH}
+            if told is TrialState.FAIL and not budget.reason:
+                closed = {"state": "failed", "reason": FAILED}
             folder.write_trial(trial.model_copy(update=closed))
             mirror.push(folder.trial_file(trial.number))
             tracker.trial_changed(trial.number)
