@@ -33,7 +33,7 @@ from prune_search.sparsity.allocation import (
     proportional,
 )
 from prune_search.sparsity.compaction import Compaction, compact
-from prune_search.sparsity.coupling import Coupling, Slice, couplings
+from prune_search.sparsity.coupling import Coupling, Slice
 from prune_search.sparsity.criteria import CRITERIA, Criterion, Evidence, criterion
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.masks import Handle, MaskSet
@@ -49,6 +49,7 @@ from prune_search.sparsity.selection import (
 )
 from prune_search.sparsity.sensitivity import FITTED_ALLOCATIONS, by_sensitivity, sensitivity_ratios
 from prune_search.sparsity.structured import Layout, carry_, layout, resize_, shrink_
+from prune_search.sparsity.tracing import couplings
 
 __all__ = [
     "ALLOCATIONS",

@@ -3,93 +3,186 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from prune_search.sparsity._probe import (
+    Forward,
+    Probe,
+    Seen,
+    aside,
+    difference,
+    differing,
+    groups,
+    randomize_,
+)
 from prune_search.sparsity.structured import layout, shrink_
 
 if TYPE_CHECKING:
     from prune_search.sparsity.coupling import Coupling
 
-_DRAWS = 3  # of random weights: one alone might hide a difference behind dead activations
+# What units put out before and after: scale, and sign (0: both). Large and small values, as some
+# normalisations show at either end only; of both signs, as maxima do.
+_STEPS = (
+    ((0.3, 1), (0.6, 1)),
+    ((1.0, 0), (1.0, 0)),
+    ((1.0, -1), (3.0, -1)),
+    ((1.0, 1), (1000.0, 1)),
+    ((0.01, 0), (30.0, 0)),
+)
+_TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}  # of differences, relative
+_OTHERS = 0.7  # what all other layers put out
+_DRAWS = 2  # of random weights: one alone might hide a difference behind dead activations
 
 
-def is_removable(
-    module: nn.Module,
-    example: Any,
-    forward: Callable[[nn.Module, Any], Tensor | Sequence[Tensor]],
-    coupling: Coupling,
-) -> bool:
-    """Whether a network without every other unit computes what it does with them masked.
+def removable(
+    module: nn.Module, example: Any, forward: Forward, units: Sequence[Coupling]
+) -> list[Coupling]:
+    """Those of the couplings whose units may be taken out: the network computes what it does with
+    them masked.
 
     It does not behind a LayerNorm, a softmax or a mean over units; nor where a layer can't be
-    resized or the forward pass has sizes written into it. The module is copied, and tried
-    with random weights, as its own may be zero.
+    resized or the forward pass has sizes written into it. Two things are shown, on copies in
+    evaluation mode with random parameters and buffers, as their own may be zero:
+
+    1. What a unit puts out, small or large, changes its own columns and nothing else, and each of
+       these; with all layers' outputs replaced, so that nothing further on hides a change.
+    2. Without some of the units, every layer gets and puts out what it does with them masked; at
+       the first layer behind the units already, before anything saturates.
+
+    Args:
+        module: the network, best in double precision: float32's own rounding is allowed for.
+        example, forward: as in ``couplings``.
+        units: couplings of this network that have no places in common.
     """
-    masked = copy.deepcopy(module).eval()
-    params = dict(masked.named_parameters())
-    generator = torch.Generator().manual_seed(0)
-    masks = {
-        part.parameter: torch.ones(params[part.parameter].shape, dtype=torch.bool)
-        for part in coupling.slices
-    }
-    for part in coupling.slices:
-        masks[part.parameter].index_fill_(part.dim, part.index[::2].flatten(), False)
-    step = layout(params, [coupling], masks)
-    for _ in range(_DRAWS):
-        _randomize_(params, generator)
-        with torch.no_grad():
-            for name, mask in masks.items():
-                params[name].mul_(mask.to(params[name].device))
-        expected = outputs(masked, example, forward)
-        smaller = copy.deepcopy(masked)
-        try:
-            shrink_(smaller, step)
-            found = outputs(smaller, example, forward)
-        except Exception:  # whatever it is, the network does not work without the units
+    if not units:
+        return []
+    if _may_go(module, example, forward, units):
+        return list(units)
+    if len(units) == 1:
+        return []
+    half = len(units) // 2
+    return [
+        *removable(module, example, forward, units[:half]),
+        *removable(module, example, forward, units[half:]),
+    ]
+
+
+def _may_go(module: nn.Module, example: Any, forward: Forward, units: Sequence[Coupling]) -> bool:
+    """Whether this can be said of all of them."""
+    other = copy.deepcopy(module).eval()
+    try:
+        randomize_(other, 0)
+        probe = Probe(other, example, forward)
+        if not _are_separate(probe, units):
             return False
-        if difference(expected, found) > 1e-3:
-            return False
+        for seed in range(_DRAWS):
+            randomize_(other, seed)
+            if not all(_is_same_without(probe, units, choose) for choose in _CHOICES):
+                return False
+    except Exception:  # whatever it is, the network does not work without the units
+        return False
     return True
 
 
-def outputs(
-    module: nn.Module, example: Any, forward: Callable[[nn.Module, Any], Tensor | Sequence[Tensor]]
-) -> list[Tensor]:
-    """What ``forward`` returns, with the same random numbers in every call."""
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(0)
-        found = forward(module, example)
-    return [found] if isinstance(found, Tensor) else list(found)
+def _are_separate(probe: Probe, units: Sequence[Coupling]) -> bool:
+    """Whether each unit changes its own columns and factors, and nothing else."""
+    owners = {
+        name: torch.full((layers[0].weight.shape[dim],), -1)
+        for table, dim in ((probe.layers, 1), (probe.channels, 0))
+        for name, layers in table.items()
+    }
+    makers = {}
+    total = 0
+    for coupling in units:
+        number = total + torch.arange(coupling.units).unsqueeze(1)
+        total += coupling.units
+        for part in coupling.slices:
+            if part.dim == 0 and part.parameter in probe.layers:
+                makers[part.parameter] = torch.empty(part.index.numel(), dtype=torch.long)
+                makers[part.parameter][part.index] = number
+            elif part.parameter in owners:
+                owners[part.parameter][part.index] = number
+    answered = {name: owner < 0 for name, owner in owners.items()}
+    for seed, (before, after) in enumerate(_STEPS):
+        generator = torch.Generator().manual_seed(seed)
+        low = {name: _values(len(rows), *before, generator) for name, rows in makers.items()}
+        high = {name: _values(len(rows), *after, generator) for name, rows in makers.items()}
+        reference = probe.run(low, _OTHERS)
+        for group in groups(total):
+            values = {
+                name: torch.where(group[rows], high[name], low[name])
+                for name, rows in makers.items()
+            }
+            found = probe.run(values, _OTHERS)
+            if aside(reference, found):
+                return False
+            for name, inputs in found.inputs.items():
+                differs, owner = differing(reference.inputs[name], inputs), owners[name]
+                if bool((differs & ~((owner >= 0) & group[owner])).any()):
+                    return False
+                answered[name] |= differs
+    return all(bool(columns.all()) for columns in answered.values())
 
 
-def difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """The largest difference of any two outputs, relative to the largest expected value.
+def _is_same_without(
+    probe: Probe, units: Sequence[Coupling], choose: Callable[[int], Tensor]
+) -> bool:
+    """Whether all layers get and put out the same, be units masked or taken out."""
+    params = dict(probe.module.named_parameters())
+    parts = [part for coupling in units for part in coupling.slices]
+    masks = {
+        part.parameter: torch.ones(params[part.parameter].shape, dtype=torch.bool)
+        for part in parts
+    }
+    for coupling in units:
+        gone = choose(coupling.units)
+        for part in coupling.slices:
+            masks[part.parameter].index_fill_(part.dim, part.index[gone].flatten(), False)
+    masked = copy.deepcopy(probe.module)
+    with torch.no_grad():
+        for name, param in masked.named_parameters():
+            if name in masks:
+                param.mul_(masks[name].to(param.device))
+    step = layout(params, [replace(coupling, removable=True) for coupling in units], masks)
+    smaller = copy.deepcopy(masked)
+    shrink_(smaller, step)
+    want, have = probe.of(masked).run(), probe.of(smaller).run()
+    # A slope a channel becomes the only slope where one channel is left.
+    if have.made.keys() != want.made.keys() or not have.inputs.keys() <= want.inputs.keys():
+        return False
+    expected, found = [*want.outputs, *want.others], [*have.outputs, *have.others]
+    for whole, values, dim in ((want.inputs, have.inputs, 1), (want.made, have.made, 0)):
+        for name, value in values.items():
+            kept = step.kept.get(name)
+            index = None if kept is None else kept[0 if name in probe.channels else dim]
+            columns = whole[name]
+            expected.append(columns if index is None else columns[:, index.to(columns.device)])
+            found.append(value)
+    return difference(expected, found) <= _TOLERANCES.get(found[-1].dtype, 1e-2)
 
-    Infinite if shapes differ, or what is NaN or infinite in one is not so in the other.
-    """
-    worst = 0.0
-    for want, have in zip(expected, found, strict=True):
-        if want.shape != have.shape:
-            return math.inf
-        regular = want.isfinite() & have.isfinite()
-        if not bool(torch.isclose(want, have, equal_nan=True)[~regular].all()):
-            return math.inf
-        if bool(regular.any()):
-            gap = (want.double() - have.double())[regular].abs().max()
-            worst = max(worst, float(gap / want[regular].abs().max().clamp_min(1e-12)))
-    return worst
+
+def _every_other(units: int) -> Tensor:
+    return torch.arange(units) % 2 == 1
 
 
-@torch.no_grad()
-def _randomize_(params: dict[str, nn.Parameter], generator: torch.Generator) -> None:
-    for param in params.values():
-        noise = torch.randn(param.shape, generator=generator)
-        if param.dim() >= 2:
-            param.copy_(noise * (2.0 / param[0].numel()) ** 0.5)
-        else:  # biases, and factors of normalisations, which are about 1
-            param.add_((0.3 * noise).to(param))
+def _last(units: int) -> Tensor:
+    return (torch.arange(units) == units - 1) & (torch.arange(units) > 0)
+
+
+def _all_but_one(units: int) -> Tensor:
+    return torch.arange(units) != units // 2
+
+
+_CHOICES = (_every_other, _last, _all_but_one)  # of units that are taken out
+
+
+def _values(count: int, scale: float, sign: int, generator: torch.Generator) -> Tensor:
+    values = scale * (0.5 + torch.rand(count, generator=generator, dtype=torch.float64))
+    if sign == 0:
+        return values * (1 - 2 * torch.randint(2, (count,), generator=generator))
+    return values * sign

@@ -145,10 +145,7 @@ def producers(coupling: Coupling, params: Mapping[str, Tensor]) -> list[Slice]:
 
 def _root_mean_square(coupling: Coupling, params: Mapping[str, Tensor]) -> Tensor:
     """Of each unit's incoming weights, shape (units,)."""
-    rows = [
-        _rows(part, params[part.parameter].detach().flatten(1))
-        for part in producers(coupling, params)
-    ]
+    rows = [_rows(part, params[part.parameter].detach()) for part in producers(coupling, params)]
     return torch.cat(rows, dim=1).square().mean(1).sqrt()
 
 
@@ -166,13 +163,14 @@ def _unit_scores(
             for part in producers(coupling, params)
             if part.parameter in scores
         ]
-        return torch.stack(whole, dim=1).mean(1)
-    rows = [_rows(part, scores[part.parameter].flatten(1)) for part in producers(coupling, params)]
-    return torch.cat(rows, dim=1).mean(1)
+    else:
+        whole = [_rows(part, scores[part.parameter]) for part in producers(coupling, params)]
+    return torch.cat(whole, dim=1).mean(1)
 
 
 def _rows(part: Slice, values: Tensor) -> Tensor:
-    return values[part.index[:, 0].to(values.device)]
+    """The values in the rows of each unit, shape (units, values)."""
+    return values[part.index.to(values.device)].flatten(1)
 
 
 def _rank(coupling: Coupling, score: Tensor, kept: Mapping[str, Tensor]) -> Tensor:

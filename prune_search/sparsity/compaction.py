@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from prune_search.sparsity._layout import Layout
-from prune_search.sparsity._removable import difference, outputs
-from prune_search.sparsity.coupling import Coupling, Slice, couplings
+from prune_search.sparsity._probe import Forward, difference, feature_dim, outputs, randomized
+from prune_search.sparsity.coupling import Coupling, Slice
 from prune_search.sparsity.measure import Size, size
 from prune_search.sparsity.structured import kept_without, remove_units, shrink_
-
-Forward = Callable[[nn.Module, Any], Tensor | Sequence[Tensor]]
+from prune_search.sparsity.tracing import couplings
 
 _TOLERANCE = 1e-5  # of outputs, relative to the largest
 _SCALES = (0.1, 1.0, 1.0, 10.0)  # of the random inputs that are tried beside the example
@@ -40,6 +40,8 @@ class Compaction:
         after: size of the smaller one.
         removed: how many units have gone, by the producing layer's weight (``Coupling.layer``).
         folded: how many of them were constants other than zero, now in their readers' biases.
+        refused: layers whose units all stay, as the outputs changed without those that seemed
+            superfluous.
         error: the largest difference of outputs that was seen, relative to the largest output.
     """
 
@@ -49,6 +51,7 @@ class Compaction:
     after: Size
     removed: dict[str, int]
     folded: dict[str, int]
+    refused: tuple[str, ...]
     error: float
 
 
@@ -74,38 +77,59 @@ def compact(module: nn.Module, example: Any, forward: Forward) -> Compaction:
         forward: calls the module on the example and returns all of its outputs, with the
             gradients' graph; see ``couplings``.
 
+    Where the outputs differ by more than 1e-5 of the largest one without a coupling's units, that
+    coupling stays whole; it is named in ``refused``.
+
     Raises:
         ValueError: as ``couplings`` does.
-        RuntimeError: the smaller network's outputs differ by more than 1e-5 of the largest; so
-            no broken network is handed out.
+        RuntimeError: the network's outputs differ from call to call, so that nothing can be shown.
     """
     original = copy.deepcopy(module).eval()
-    smaller = copy.deepcopy(original)
-    inputs = [example, *(_randomized(example, scale, seed) for seed, scale in enumerate(_SCALES))]
-    work = _Work(smaller, inputs, forward)
-    while work.remove_unread() | work.fold_constants():
-        pass
+    inputs = [example, *(randomized(example, scale, seed) for seed, scale in enumerate(_SCALES))]
+    found = [
+        coupling
+        for coupling in couplings(original, example, forward)
+        if coupling.removable and any(part.dim == 1 for part in coupling.slices)
+    ]
+    expected = [outputs(original, batch, forward) for batch in inputs]
 
-    layout = work.layout()
-    shrink_(smaller, layout)
-    error = max(
-        difference(outputs(original, batch, forward), outputs(smaller, batch, forward))
-        for batch in inputs
-    )
+    def without(chosen: Sequence[Coupling]) -> tuple[_Work, Layout, float]:
+        work = _Work(copy.deepcopy(original), inputs, forward, chosen)
+        while work.remove_unread() | work.fold_constants():
+            pass
+        step = work.layout()
+        shrink_(work.module, step)
+        errors = [
+            difference(want, outputs(work.module, batch, forward))
+            for want, batch in zip(expected, inputs, strict=True)
+        ]
+        return work, step, max(errors)
+
+    work, step, error = without(found)
+    refused: list[Coupling] = []
+    while not error <= _TOLERANCE and found:
+        # Those that change something by themselves; if there are none, it is their company.
+        changing = [each for each in found if not without([each])[2] <= _TOLERANCE] or found[-1:]
+        refused += changing
+        found = [each for each in found if each not in changing]
+        work, step, error = without(found)
     if not error <= _TOLERANCE:
         raise RuntimeError(
-            f"compaction changed the network's outputs by {error:.1e} of the largest one, "
+            f"the network's outputs differ from call to call by {error:.1e} of the largest one, "
             f"more than {_TOLERANCE:.0e}"
         )
+    smaller = work.module
     for new, old in zip(smaller.modules(), module.modules(), strict=True):
         new.training = old.training
+    kept = {coupling.layer: 0 for coupling in refused}
     return Compaction(
         module=smaller,
-        layout=layout,
+        layout=step,
         before=size(dict(module.named_parameters())),
         after=size(dict(smaller.named_parameters())),
-        removed=work.removed(),
-        folded=work.folded,
+        removed=work.removed() | kept,
+        folded=work.folded | kept,
+        refused=tuple(kept),
         error=error,
     )
 
@@ -113,14 +137,16 @@ def compact(module: nn.Module, example: Any, forward: Forward) -> Compaction:
 class _Work:
     """The network while it loses units: they are zeroed here, and taken out at the end."""
 
-    def __init__(self, module: nn.Module, inputs: Sequence[Any], forward: Forward) -> None:
-        self._module, self._inputs, self._forward = module, inputs, forward
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Sequence[Any],
+        forward: Forward,
+        units: Sequence[Coupling],
+    ) -> None:
+        self.module, self._inputs, self._forward = module, inputs, forward
         self._params = dict(module.named_parameters())
-        self._couplings = [
-            coupling
-            for coupling in couplings(module, inputs[0], forward, heads=())
-            if coupling.removable and any(part.dim == 1 for part in coupling.slices)
-        ]
+        self._couplings = units
         self._gone = [torch.zeros(coupling.units, dtype=torch.bool) for coupling in self._couplings]
         self.folded = {coupling.layer: 0 for coupling in self._couplings}
 
@@ -193,8 +219,8 @@ class _Work:
 
         def catch(name: str) -> Callable[[nn.Module, Any], None]:
             def hook(layer: nn.Module, args: Any) -> None:
-                dim = -3 if isinstance(layer, nn.Conv2d) else -1
-                values = args[0].movedim(dim, -1).flatten(0, -2).cpu()
+                values = args[0].movedim(feature_dim(layer), -1)
+                values = values.reshape(-1, values.shape[-1]).cpu()
                 least, largest = values.amin(0), values.amax(0)
                 low[name] = torch.minimum(low.get(name, least), least)
                 high[name] = torch.maximum(high.get(name, largest), largest)
@@ -208,7 +234,7 @@ class _Work:
         ]
         try:
             for batch in self._inputs:
-                outputs(self._module, batch, self._forward)
+                outputs(self.module, batch, self._forward)
         finally:
             for handle in hooks:
                 handle.remove()
@@ -217,7 +243,7 @@ class _Work:
     def _readers(self, weight: str) -> list[Any]:
         param = self._params[weight]
         return [
-            layer for layer in self._module.modules() if getattr(layer, "weight", None) is param
+            layer for layer in self.module.modules() if getattr(layer, "weight", None) is param
         ]
 
     def _foldable(self, part: Slice, measured: tuple[Tensor, Tensor]) -> Tensor:
@@ -257,25 +283,8 @@ def _any_weight(params: Mapping[str, Tensor], coupling: Coupling, dim: int) -> T
 
 def _pads_with_zeros(layer: nn.Module) -> bool:
     """Whether the layer puts zeros beside its input, which a constant would not be."""
-    if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros":
+    if not isinstance(layer, _ConvNd) or layer.padding_mode != "zeros":
         return False
     if isinstance(layer.padding, str):
         return layer.padding != "valid"
     return any(layer.padding)
-
-
-def _randomized(example: Any, scale: float, seed: int) -> Any:
-    """The example with random numbers added to its tensors of floating point."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def change(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            noise = torch.randn(value.shape, generator=generator)
-            return value + scale * noise.to(value)
-        if isinstance(value, Mapping):
-            return {key: change(entry) for key, entry in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [change(entry) for entry in value]
-        return value
-
-    return change(example)

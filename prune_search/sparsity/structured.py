@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import LongTensor, Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
 from prune_search.sparsity._layout import Layout
+from prune_search.sparsity._probe import is_kernel_layer
 
 if TYPE_CHECKING:
     from prune_search.sparsity.coupling import Coupling
@@ -96,8 +98,9 @@ def kept_without(params: Mapping[str, Tensor], gone: Mapping[str, Sequence[Tenso
 def resize_(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Give layers other shapes, in place.
 
-    Linear layers, convolutions (``nn.Conv2d`` without groups), ``nn.LayerNorm`` over one
-    dimension and batch normalisation can be resized. The sub-modules stay the same objects, with
+    Linear layers, convolutions (without groups, not transposed), ``nn.LayerNorm`` and
+    ``nn.RMSNorm`` over one dimension, batch and instance normalisation and ``nn.PReLU`` can be
+    resized. The sub-modules stay the same objects, with
     their hooks, stride, padding, training flag and so on; their parameters of another shape are
     replaced by new ones of the same dtype, device and ``requires_grad``, shared ones by shared
     ones, and the layer is initialised afresh (``reset_parameters``). Keys of the ``state_dict``
@@ -137,7 +140,7 @@ def shrink_(module: nn.Module, step: Layout) -> None:
     statistics = []
     for prefix, layer in module.named_modules():
         name = f"{prefix}.weight" if prefix else "weight"
-        if isinstance(layer, _BatchNorm) and name in step.kept:
+        if isinstance(layer, _NormBase) and name in step.kept:
             statistics += [
                 (layer, key, step.take(name, buffer))
                 for key, buffer in layer.named_buffers()
@@ -258,11 +261,9 @@ def _check_layer(
 
 
 def _can_be_resized(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Conv2d):
-        return layer.groups == 1
-    if isinstance(layer, nn.LayerNorm):
+    if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
         return len(layer.normalized_shape) == 1
-    return isinstance(layer, (nn.Linear, _BatchNorm))
+    return is_kernel_layer(layer) or isinstance(layer, (nn.PReLU, _NormBase))
 
 
 def _resized(layer: Any) -> None:
@@ -270,10 +271,12 @@ def _resized(layer: Any) -> None:
     count, *rest = layer.weight.shape
     if isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = count, rest[0]
-    elif isinstance(layer, nn.Conv2d):
+    elif isinstance(layer, _ConvNd):
         layer.out_channels, layer.in_channels = count, rest[0]
-    elif isinstance(layer, nn.LayerNorm):
+    elif isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
         layer.normalized_shape = (count,)
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = count
     else:
         layer.num_features = count
         for key, buffer in layer.named_buffers():

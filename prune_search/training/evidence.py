@@ -7,7 +7,7 @@ is added to modules or optimizers that would end up in a checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ _CARRIED = 32
 
 Statistics = dict[str, dict[str, Tensor]]
 """By the statistic's name, then by the parameter's."""
+Rows = Sequence[tuple[str, LongTensor]]
+"""Layers' kernels, and which of their rows make each unit."""
 
 
 class Collector:
@@ -74,9 +76,12 @@ class Collector:
             read = next((part for part in unit.slices if part.dim == 1), None)
             if read is None:
                 continue
-            made = [part.parameter for part in unit.slices if part.dim == 0]
-            kernels = [name for name in made if self._parameters[name].dim() >= 2]
-            hook = _ReaderHook(self._outputs, kernels, read.index)
+            made = [
+                (part.parameter, part.index)
+                for part in unit.slices
+                if part.dim == 0 and self._parameters[part.parameter].dim() >= 2
+            ]
+            hook = _ReaderHook(self._outputs, made, read.index)
             self._handles.append(layers[read.parameter].register_forward_pre_hook(hook))
 
     def restart(self) -> None:
@@ -157,13 +162,16 @@ class Collector:
                 if statistic in self._needs:
                     self._add(statistic, name, formula(param.detach(), param.grad))
 
-    def _outputs(self, kernels: list[str], index: LongTensor, inputs: Tensor) -> None:
+    def _outputs(self, made: Rows, index: LongTensor, inputs: Tensor) -> None:
         # [rows and positions, inputs] for linear layers, [rows, inputs, ...] for convolutions.
         values = inputs.abs()
         values = values.flatten(0, -2) if inputs.dim() < 4 else values.movedim(1, -1).flatten(0, -2)
         means = values[:, index.to(values.device)].mean(-1)
-        for name in kernels:
-            self._add(ACTIVATION, name, means.sum(0))
+        for name, rows in made:
+            units = means.sum(0).unsqueeze(1).expand(rows.shape)
+            self._add(ACTIVATION, name, units.new_empty(rows.numel()).index_copy(
+                0, rows.flatten().to(units.device), units.flatten()
+            ))
             self._rows[name] = self._rows.get(name, 0) + len(means)
 
     def _add(self, statistic: str, name: str, value: Tensor) -> None:
@@ -205,15 +213,15 @@ class _ReaderHook:
 
     def __init__(
         self,
-        show: Callable[[list[str], LongTensor, Tensor], None],
-        kernels: list[str],
+        show: Callable[[Rows, LongTensor, Tensor], None],
+        made: Rows,
         index: LongTensor,
     ) -> None:
-        self._show, self._kernels, self._index = show, kernels, index
+        self._show, self._made, self._index = show, made, index
 
     @torch.no_grad()
     def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._show(self._kernels, self._index, inputs[0].detach())
+        self._show(self._made, self._index, inputs[0].detach())
 
     def __deepcopy__(self, memo: Any) -> Callable[..., None]:
         return _nothing

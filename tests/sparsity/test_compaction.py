@@ -249,24 +249,43 @@ def test_dropout_is_off_and_modes_are_kept() -> None:
 
 
 class Treacherous(nn.Module):
-    """Computes something else with five units, but not with half of its six."""
+    """Computes something else with four units, but not with any other number of its six."""
 
     def __init__(self) -> None:
         super().__init__()
         self.hidden = nn.Linear(4, 6)
-        self.head = nn.Linear(6, 2)
+        self.second = nn.Linear(6, 5)
+        self.head = nn.Linear(5, 2)
 
     def forward(self, inputs: Tensor) -> Tensor:
         features = torch.tanh(self.hidden(inputs))
-        return self.head(features) + float(features.shape[-1] == 5)
+        return self.head(torch.relu(self.second(features))) + float(features.shape[-1] == 4)
 
 
-def test_no_broken_network_is_handed_out() -> None:
+def test_only_what_changes_the_outputs_stays() -> None:
     network = Treacherous()
-    assert compact(network, torch.randn(8, 4), call).removed == {"hidden.weight": 0}
-    zero(network.hidden.weight, 0)
-    with pytest.raises(RuntimeError, match="compaction changed the network's outputs by"):
-        compact(network, torch.randn(8, 4), call)
+    zero(network.second.weight, slice(None), [0, 1])
+    zero(network.head.weight, slice(None), 3)
+    found = compact(network, torch.randn(8, 4), call)
+    assert found.refused == ("hidden.weight",)
+    assert found.removed == {"hidden.weight": 0, "second.weight": 1}
+    assert_same(network, found.module, (4,))
+
+
+class Erratic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp()
+        self.calls = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        return self.net(inputs) + self.calls
+
+
+def test_what_differs_from_call_to_call_is_not_handed_out() -> None:
+    with pytest.raises(RuntimeError, match="outputs differ from call to call by"):
+        compact(Erratic(), torch.randn(8, 4), call)
 
 
 ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.Softplus, nn.SiLU, nn.LeakyReLU, nn.Identity]

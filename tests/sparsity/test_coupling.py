@@ -185,14 +185,30 @@ class Gated(nn.Module):
         return self.head(value * gate.sigmoid())
 
 
-def test_units_that_meet_in_one_column_are_left_out() -> None:
-    assert find(Gated(), torch.randn(2, 4), ["head.weight"]) == {}
+def test_rows_that_meet_in_one_column_are_one_unit() -> None:
+    model, example = Gated(), torch.randn(2, 4)
+    assert find(model, example, ["head.weight"]) == {
+        "both.weight": {
+            ("both.weight", 0): [[unit, unit + 4] for unit in range(4)],
+            ("both.bias", 0): [[unit, unit + 4] for unit in range(4)],
+            ("head.weight", 1): each(4),
+        }
+    }
+    assert couplings(model, example, lambda net, x: net(x))[0].removable
 
 
-def test_layers_that_are_not_used_are_left_out() -> None:
+def test_layers_that_are_not_called_are_left_out() -> None:
     model = ActorCritic(shared=False)
-    found = couplings(model, torch.randn(2, 4), lambda net, x: net(x)[0], HEADS)
-    assert all("actor" in coupling.layer for coupling in found)
+    actor = model.encoder["actor_encoder"]["net"]
+    found = couplings(model, torch.randn(2, 4), lambda net, x: actor(x).detach(), HEADS)
+    assert [coupling.layer for coupling in found] == []
+    found = couplings(
+        model,
+        torch.randn(2, 4),
+        lambda net, x: net.pi(net.encoder["actor_encoder"]["net"](x)),
+        HEADS,
+    )
+    assert [coupling.layer.split(".")[1] for coupling in found] == ["actor_encoder"] * 2
 
 
 def test_the_module_is_left_as_it_was() -> None:
@@ -212,8 +228,9 @@ def test_errors() -> None:
     model = nn.Sequential(nn.Linear(4, 5))
     with pytest.raises(ValueError, match=r"not parameters of the module: \['head.weight'\]"):
         find(model, torch.randn(2, 4), ["head.weight"])
-    with pytest.raises(ValueError, match="no output of forward depends on a parameter"):
-        couplings(model, torch.randn(2, 4), lambda net, x: net(x).detach(), [])
+    assert couplings(model, torch.randn(2, 4), lambda net, x: net(x).detach(), []) == []
+    with pytest.raises(ValueError, match="LazyLinear '0' has no shape yet"):
+        find(nn.Sequential(nn.LazyLinear(3)), torch.randn(2, 4), [])
 
 
 class Duelling(nn.Module):
@@ -319,12 +336,17 @@ class Fused(nn.Module):
 
 
 @pytest.mark.parametrize("filters_first", [True, False])
-def test_units_that_are_added_to_flattened_filters_are_left_out(filters_first: bool) -> None:
-    """Each filter is four of the twelve that are added up: none of them can take it along."""
+def test_a_filter_takes_along_what_is_added_to_it_flattened(filters_first: bool) -> None:
     batch = {"image": torch.randn(2, 2, 5, 5), "action": torch.randn(2, 2)}
     model = Fused(filters_first)
-    coupled = couplings(model, batch, lambda net, inputs: net(inputs), heads=())
-    assert [coupling.layer for coupling in coupled] == ["out.0.weight"]
+    coupled = couplings(model, batch, lambda net, inputs: net(inputs))
+    first = "convolution.weight" if filters_first else "action.weight"
+    assert [coupling.layer for coupling in coupled] == [first, "out.0.weight"]
+    assert all(coupling.removable for coupling in coupled)
+    four = [[4 * unit + place for place in range(4)] for unit in range(3)]
+    found = readable(coupled)[first]
+    assert found[("convolution.weight", 0)] == found[("convolution.bias", 0)] == each(3)
+    assert found[("action.weight", 0)] == found[("out.0.weight", 1)] == four
 
 
 class TwoHeadedConvolutional(nn.Module):

@@ -1,0 +1,347 @@
+"""What reaches what inside a network, measured: outputs are replaced, inputs are looked at."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+
+Forward = Callable[[nn.Module, Any], Tensor | Sequence[Tensor]]
+Rows = Mapping[str, Tensor]
+"""Values of layers' outputs, one a unit or channel, by the names of the layers' weights."""
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BY_CHANNEL = (_NormBase, nn.GroupNorm, nn.PReLU)  # whose channels are dimension 1
+_BY_FEATURE = (nn.LayerNorm, nn.RMSNorm)  # whose features are the last dimension
+
+
+@dataclass
+class Seen:
+    """What one forward pass showed.
+
+    Attributes:
+        inputs: by weight, the layers' inputs, shape (rows and positions, columns); and those of
+            normalisations and other layers with one parameter a channel.
+        made: by weight, the layers' outputs, shape (rows and positions, units).
+        others: inputs of layers whose parameters aren't known to go with single units.
+        outputs: what ``forward`` returned.
+    """
+
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    made: dict[str, Tensor] = field(default_factory=dict)
+    others: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+
+class Probe:
+    """A network that can be called with its layers' outputs replaced.
+
+    As every layer's output is a given constant, what changes with one of them has come straight
+    from there, through activations, normalisations and reshapes alone.
+
+    Args:
+        module: the network. Hooks are put on it while it is called, and taken off again.
+        example: a batch of inputs, given to ``forward``.
+        forward: calls the module on the example and returns all of its outputs.
+
+    Attributes:
+        layers: linear layers and convolutions by the names of their weights, in the module's
+            order; several layers may share one.
+        channels: normalisations and other layers with one parameter a channel, likewise.
+    """
+
+    def __init__(self, module: nn.Module, example: Any, forward: Forward) -> None:
+        self.module, self.example, self._forward = module, example, forward
+        self.layers: dict[str, list[Any]] = {}
+        self.channels: dict[str, list[Any]] = {}
+        self._others: list[nn.Module] = []
+        self._patterns: dict[tuple[int, torch.Size], Tensor] = {}
+        names = {id(param): name for name, param in module.named_parameters()}
+        for layer in module.modules():
+            own = dict(layer.named_parameters(recurse=False))
+            name = names.get(id(own.get("weight")), "")
+            if name and is_kernel_layer(layer):
+                self.layers.setdefault(name, []).append(layer)
+            elif name and feature_dim(layer) is not None and getattr(layer, "num_parameters", 0) != 1:
+                self.channels.setdefault(name, []).append(layer)
+            elif any(param.dim() >= 2 for param in own.values()) or _is_parametrized(layer):
+                self._others.append(layer)
+
+    def run(self, rows: Rows | None = None, default: float = 0.0, example: Any = None) -> Seen:
+        """One forward pass.
+
+        Args:
+            rows: what the units of these layers put out, times a fixed random pattern over batch
+                and positions; all other layers put out ``default`` times their pattern. None
+                leaves all outputs as they are.
+            default: see ``rows``.
+            example: instead of the probe's own.
+        """
+        seen = Seen()
+        inputs: dict[str, list[Tensor]] = {}
+        made: dict[str, list[Tensor]] = {}
+        calls = 0
+
+        def look(name: str) -> Callable[..., None]:
+            def hook(layer: nn.Module, args: Any, kwargs: Any) -> None:
+                inputs.setdefault(name, []).append(_columns(layer, next(_tensors([args, kwargs]))))
+
+            return hook
+
+        def look_aside(layer: nn.Module, args: Any, kwargs: Any) -> None:
+            seen.others += [tensor.detach().clone() for tensor in _tensors([args, kwargs])]
+
+        def replace(name: str) -> Callable[..., Tensor]:
+            def hook(layer: nn.Module, _: Any, output: Tensor) -> Tensor:
+                nonlocal calls
+                calls += 1
+                if rows is not None:
+                    values = self._pattern(calls, output.shape).to(output)
+                    if name in rows:
+                        dim = feature_dim(layer)
+                        assert dim is not None
+                        values = values.movedim(dim, -1) * rows[name].to(output)
+                        output = values.movedim(-1, dim)
+                    else:
+                        output = values * default
+                made.setdefault(name, []).append(_columns(layer, output))
+                return output
+
+            return hook
+
+        hooks = [
+            layer.register_forward_pre_hook(look(name), with_kwargs=True)
+            for name, layers in [*self.layers.items(), *self.channels.items()]
+            for layer in layers
+        ]
+        hooks += [
+            layer.register_forward_hook(replace(name))
+            for name, layers in self.layers.items()
+            for layer in layers
+        ]
+        hooks += [
+            layer.register_forward_pre_hook(look_aside, with_kwargs=True) for layer in self._others
+        ]
+        try:
+            batch = self.example if example is None else example
+            seen.outputs = outputs(self.module, batch, self._forward)
+        finally:
+            for handle in hooks:
+                handle.remove()
+        seen.inputs = {name: torch.cat(parts) for name, parts in inputs.items()}
+        seen.made = {name: torch.cat(parts) for name, parts in made.items()}
+        return seen
+
+    def of(self, module: nn.Module) -> Probe:
+        """The same of another network that is called alike."""
+        return Probe(module, self.example, self._forward)
+
+    def _pattern(self, call: int, shape: torch.Size) -> Tensor:
+        """Positive and different at each place, the same in every pass."""
+        if (call, shape) not in self._patterns:
+            generator = torch.Generator().manual_seed(call)
+            pattern = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
+            self._patterns[call, shape] = pattern
+        return self._patterns[call, shape]
+
+
+def groups(units: int) -> Iterator[Tensor]:
+    """Sets of units (boolean) by which each is told from each other: by the bits of its number.
+
+    For each bit, from the lowest on, those in whose number it is set, and those where it is not.
+    """
+    number = torch.arange(units)
+    for bit in range(max(1, (units - 1).bit_length())):
+        is_set = (number >> bit) % 2 == 1
+        yield is_set
+        yield ~is_set
+
+
+def differing(first: Tensor, second: Tensor) -> Tensor:
+    """The columns in which two inputs of a layer differ by more than rounding, shape (columns,)."""
+    if first.shape != second.shape:  # their number depends on values: all of them do
+        return torch.ones(second.shape[-1], dtype=torch.bool)
+    if torch.equal(first, second):
+        return torch.zeros(second.shape[-1], dtype=torch.bool)
+    tolerance = 64 * torch.finfo(first.dtype).eps * first.abs() if first.is_floating_point() else 0
+    same = (first == second) | ((first - second).abs() <= tolerance)
+    return ~(same | (first.isnan() & second.isnan())).all(0).cpu()
+
+
+def aside(first: Seen, second: Seen) -> bool:
+    """Whether anything else differs: outputs, or inputs of layers that are not followed."""
+    pairs = [(first.outputs, second.outputs), (first.others, second.others)]
+    return any(
+        len(have) != len(want)
+        or any(bool(differing(a.reshape(1, -1), b.reshape(1, -1)).any()) for a, b in zip(have, want, strict=True))
+        for have, want in pairs
+    )
+
+
+def is_kernel_layer(layer: nn.Module) -> bool:
+    """Whether rows of its weight make its outputs, and columns read its inputs."""
+    if not isinstance(layer, (nn.Linear, *_CONVOLUTIONS)) or _is_parametrized(layer):
+        return False
+    own = {name for name, _ in layer.named_parameters(recurse=False)}
+    return own <= {"weight", "bias"} and getattr(layer, "groups", 1) == 1
+
+
+def feature_dim(layer: nn.Module) -> int | None:
+    """The dimension of a layer's inputs and outputs along which units lie; None if unknown."""
+    if isinstance(layer, _CONVOLUTIONS):
+        return -1 - len(layer.kernel_size)
+    if isinstance(layer, _BY_FEATURE):
+        return -1 if len(layer.normalized_shape) == 1 else None
+    if isinstance(layer, nn.Linear):
+        return -1
+    return 1 if isinstance(layer, _BY_CHANNEL) else None
+
+
+def check_traceable(module: nn.Module) -> None:
+    """Raise for networks that can't be copied and called.
+
+    Raises:
+        ValueError: parameters without a shape yet, or weights that hooks compute.
+    """
+    for prefix, layer in module.named_modules():
+        own = dict(layer.named_parameters(recurse=False))
+        if any(is_lazy(param) for param in own.values()):
+            raise ValueError(
+                f"{type(layer).__name__} {prefix!r} has no shape yet: call the module once before"
+            )
+        if {"weight_g", "weight_v"} <= own.keys():
+            raise ValueError(
+                f"{type(layer).__name__} {prefix!r} has weight normalisation, which can't be"
+                " traced; take it off first (torch.nn.utils.remove_weight_norm)"
+            )
+
+
+def in_double(module: nn.Module, example: Any, forward: Forward) -> tuple[nn.Module, Any]:
+    """A copy that computes in double precision, and the example in it.
+
+    Where the forward pass can't be in double precision, as types are written into it, both stay
+    in their own.
+    """
+    copied = copy.deepcopy(module).double()
+    for layer in copied.modules():
+        if any(True for _ in layer.parameters(recurse=False)):
+            layer.register_forward_pre_hook(_cast, with_kwargs=True)
+    batch = changed(example, lambda tensor: tensor.double())
+    try:
+        outputs(copied, batch, forward)
+    except Exception:  # whatever it is, it is not for being in double precision
+        return copy.deepcopy(module), example
+    return copied, batch
+
+
+def randomize_(module: nn.Module, seed: int) -> None:
+    """Random parameters and buffers: what is zero or one now hides nothing, in place."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for param in module.parameters():
+            if not param.is_floating_point() or not param.numel():
+                continue
+            noise = torch.randn(param.shape, generator=generator, dtype=torch.float64)
+            if param.dim() >= 2:
+                param.copy_(noise * (2.0 / param[0].numel()) ** 0.5)
+            else:  # biases, and factors of normalisations, which are about 1
+                param.add_((0.3 * noise).to(param))
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                noise = torch.rand(buffer.shape, generator=generator, dtype=torch.float64)
+                buffer.add_((0.2 + 0.5 * noise).to(buffer))  # a variance stays positive
+
+
+def outputs(module: nn.Module, example: Any, forward: Forward) -> list[Tensor]:
+    """What ``forward`` returns, with the same random numbers in every call."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(0)  # torch.manual_seed notes a call for each backend
+        if devices:
+            torch.cuda.manual_seed_all(0)
+        found = forward(module, example)
+    return [found] if isinstance(found, Tensor) else list(found)
+
+
+def difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """The largest difference of any two tensors, relative to the largest expected value.
+
+    Infinite if numbers or shapes differ, or what is NaN or infinite in one is not so in the other.
+    """
+    if len(expected) != len(found):
+        return math.inf
+    worst = 0.0
+    for want, have in zip(expected, found, strict=True):
+        if want.shape != have.shape:
+            return math.inf
+        regular = want.isfinite() & have.isfinite()
+        if not bool(torch.isclose(want, have, equal_nan=True)[~regular].all()):
+            return math.inf
+        if bool(regular.any()):
+            gap = (want.double() - have.double())[regular].abs().max()
+            worst = max(worst, float(gap / want[regular].abs().max().clamp_min(1e-12)))
+    return worst
+
+
+def randomized(example: Any, scale: float, seed: int) -> Any:
+    """The example with random numbers added to its tensors of floating point."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def change(value: Tensor) -> Tensor:
+        return value + scale * torch.randn(value.shape, generator=generator).to(value)
+
+    return changed(example, change)
+
+
+def changed(example: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The example with its tensors of floating point changed."""
+    if isinstance(example, Tensor):
+        return change(example) if example.is_floating_point() else example
+    if isinstance(example, nn.utils.rnn.PackedSequence):
+        return example._replace(data=change(example.data))
+    if isinstance(example, Mapping):
+        return {key: changed(value, change) for key, value in example.items()}
+    if isinstance(example, tuple):
+        return tuple(changed(value, change) for value in example)
+    if isinstance(example, list):
+        return [changed(value, change) for value in example]
+    return example
+
+
+def _columns(layer: nn.Module, values: Tensor) -> Tensor:
+    dim = feature_dim(layer)
+    assert dim is not None
+    values = values.detach()
+    return values.movedim(dim, -1).reshape(-1, values.shape[dim]).clone()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            yield from _tensors(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _tensors(entry)
+
+
+def _cast(layer: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Whatever the forward pass has made of them, layers of doubles get doubles."""
+    dtype = next(layer.parameters(recurse=False)).dtype
+    if not dtype.is_floating_point:
+        return args, kwargs
+    return changed((args, kwargs), lambda tensor: tensor.to(dtype))  # type: ignore[no-any-return]
+
+
+def _is_parametrized(layer: nn.Module) -> bool:
+    return nn.utils.parametrize.is_parametrized(layer)
