@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 Forward = Callable[[nn.Module, Any], Tensor | Sequence[Tensor]]
@@ -71,7 +69,9 @@ class Probe:
             name = names.get(id(own.get("weight")), "")
             if name and is_kernel_layer(layer):
                 self.layers.setdefault(name, []).append(layer)
-            elif name and feature_dim(layer) is not None and getattr(layer, "num_parameters", 0) != 1:
+            elif (
+                name and feature_dim(layer) is not None and getattr(layer, "num_parameters", 0) != 1
+            ):
                 self.channels.setdefault(name, []).append(layer)
             elif any(param.dim() >= 2 for param in own.values()) or _is_parametrized(layer):
                 self._others.append(layer)
@@ -182,7 +182,10 @@ def aside(first: Seen, second: Seen) -> bool:
     pairs = [(first.outputs, second.outputs), (first.others, second.others)]
     return any(
         len(have) != len(want)
-        or any(bool(differing(a.reshape(1, -1), b.reshape(1, -1)).any()) for a, b in zip(have, want, strict=True))
+        or any(
+            bool(differing(a.reshape(1, -1), b.reshape(1, -1)).any())
+            for a, b in zip(have, want, strict=True)
+        )
         for have, want in pairs
     )
 
@@ -263,7 +266,8 @@ def randomize_(module: nn.Module, seed: int) -> None:
 
 def outputs(module: nn.Module, example: Any, forward: Forward) -> list[Tensor]:
     """What ``forward`` returns, with the same random numbers in every call."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if started else []
     with torch.no_grad(), torch.random.fork_rng(devices):
         torch.default_generator.manual_seed(0)  # torch.manual_seed notes a call for each backend
         if devices:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from prune_search.sparsity._probe import (
     Forward,
     Probe,
-    Seen,
     aside,
     difference,
     differing,
@@ -136,8 +135,7 @@ def _is_same_without(
     params = dict(probe.module.named_parameters())
     parts = [part for coupling in units for part in coupling.slices]
     masks = {
-        part.parameter: torch.ones(params[part.parameter].shape, dtype=torch.bool)
-        for part in parts
+        part.parameter: torch.ones(params[part.parameter].shape, dtype=torch.bool) for part in parts
     }
     for coupling in units:
         gone = choose(coupling.units)

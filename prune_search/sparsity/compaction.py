@@ -242,9 +242,7 @@ class _Work:
 
     def _readers(self, weight: str) -> list[Any]:
         param = self._params[weight]
-        return [
-            layer for layer in self.module.modules() if getattr(layer, "weight", None) is param
-        ]
+        return [layer for layer in self.module.modules() if getattr(layer, "weight", None) is param]
 
     def _foldable(self, part: Slice, measured: tuple[Tensor, Tensor]) -> Tensor:
         """Which units of a coupling are constants that their reader can do without."""

@@ -169,7 +169,9 @@ class _Trace:
         place = {name: number for number, name in enumerate(names.values())}
         slices: list[Slice] = []
         # Producers first, then factors of normalisations, then readers.
-        for name, dim in sorted(units[0], key=lambda key: (key[1], key[0] not in made, place[key[0]])):
+        for name, dim in sorted(
+            units[0], key=lambda key: (key[1], key[0] not in made, place[key[0]])
+        ):
             index: LongTensor = torch.tensor([unit[name, dim] for unit in units])  # type: ignore[assignment]
             slices.append(Slice(name, dim, index))
             if dim == 0:
@@ -199,8 +201,8 @@ class _Trace:
         for name in names:
             for row in range(self._widths[name]):
                 self._sets.find((name, 0, row))
-        for row, reached in pairs:
-            self._sets.join(row, reached)
+        for maker, reached in pairs:
+            self._sets.join(maker, reached)
 
     def _reached_by_bits(self, names: list[str]) -> Pairs | None:
         """What each row reaches; None if several of them reach one place.
@@ -251,7 +253,7 @@ class _Trace:
             )
 
             def run(values: Tensor) -> Seen:
-                rows = dict(zip(names, values.split(widths), strict=True))
+                rows = dict(zip(names, torch.split(values, widths), strict=True))
                 return self._probe.run(rows, _OTHERS)
 
             reference = run(low)
@@ -277,7 +279,9 @@ class _Trace:
         found = set()
         for seed in range(2):
             other = randomized(self._probe.example, 1.0, seed)
-            for key, columns in self._changed(reference, self._probe.run({}, example=other)).items():
+            for key, columns in self._changed(
+                reference, self._probe.run({}, example=other)
+            ).items():
                 found |= {(key, int(index)) for index in columns.nonzero().squeeze(1)}
         return found
 

@@ -169,9 +169,13 @@ class Collector:
         means = values[:, index.to(values.device)].mean(-1)
         for name, rows in made:
             units = means.sum(0).unsqueeze(1).expand(rows.shape)
-            self._add(ACTIVATION, name, units.new_empty(rows.numel()).index_copy(
-                0, rows.flatten().to(units.device), units.flatten()
-            ))
+            self._add(
+                ACTIVATION,
+                name,
+                units.new_empty(rows.numel()).index_copy(
+                    0, rows.flatten().to(units.device), units.flatten()
+                ),
+            )
             self._rows[name] = self._rows.get(name, 0) + len(means)
 
     def _add(self, statistic: str, name: str, value: Tensor) -> None:

@@ -15,7 +15,7 @@ def test_importing_needs_torch_alone() -> None:
 import sys
 from importlib.abc import MetaPathFinder
 
-absent = {'ray', 'torch_pruning', 'gymnasium', 'mlflow', 'optuna', 'pydantic', 'typer'}
+absent = {'ray', 'gymnasium', 'mlflow', 'optuna', 'pydantic', 'typer'}
 
 class Absent(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

@@ -20,8 +20,8 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
-from prune_search.sparsity.coupling import couplings
 from prune_search.sparsity.structured import Layout, layout
+from prune_search.sparsity.tracing import couplings
 from prune_search.training.algorithm import unwrapped
 
 MID = DEFAULT_MODULE_ID

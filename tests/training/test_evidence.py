@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from prune_search.sparsity.coupling import couplings
+from prune_search.sparsity.tracing import couplings
 from prune_search.training import learner
 from prune_search.training.algorithm import each_learner, unwrapped
 from prune_search.training.evidence import STATISTICS, Collector, average

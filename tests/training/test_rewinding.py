@@ -14,7 +14,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from torch import Tensor, nn
 
-from prune_search.sparsity.coupling import couplings
+from prune_search.sparsity.tracing import couplings
 from prune_search.training import learner
 from prune_search.training.algorithm import each_learner, unwrapped
 from prune_search.training.inside import optimizers
