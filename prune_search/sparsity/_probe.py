@@ -264,6 +264,25 @@ def randomize_(module: nn.Module, seed: int) -> None:
                 buffer.add_((0.2 + 0.5 * noise).to(buffer))  # a variance stays positive
 
 
+def switch_(module: nn.Module) -> bool:
+    """Turn over flags: boolean buffers, and single whole numbers that are 0 or 1; if there are any.
+
+    A branch may hang on one of them.
+    """
+    found = False
+    for layer in module.modules():
+        if isinstance(layer, _NormBase):  # counts its batches
+            continue
+        for buffer in layer.buffers(recurse=False):
+            whole = not (buffer.is_floating_point() or buffer.is_complex())
+            if buffer.dtype == torch.bool:
+                found |= bool(buffer.logical_not_().numel())
+            elif whole and buffer.numel() == 1 and buffer.item() in (0, 1):
+                buffer.copy_(1 - buffer)
+                found = True
+    return found
+
+
 def outputs(module: nn.Module, example: Any, forward: Forward) -> list[Tensor]:
     """What ``forward`` returns, with the same random numbers in every call."""
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

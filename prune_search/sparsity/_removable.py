@@ -18,6 +18,7 @@ from prune_search.sparsity._probe import (
     differing,
     groups,
     randomize_,
+    switch_,
 )
 from prune_search.sparsity.structured import layout, shrink_
 
@@ -83,6 +84,8 @@ def _may_go(module: nn.Module, example: Any, forward: Forward, units: Sequence[C
             randomize_(other, seed)
             if not all(_is_same_without(probe, units, choose) for choose in _CHOICES):
                 return False
+        if switch_(other) and not _are_separate(probe, units):
+            return False
     except Exception:  # whatever it is, the network does not work without the units
         return False
     return True

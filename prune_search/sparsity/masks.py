@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class MaskSet:
@@ -75,6 +75,7 @@ class MaskSet:
             _check_shape(name, _parameter(params, name), mask)
         # What comes back must find no moments, also where a dense state was loaded just now.
         for handle in self._handles:
+            handle.learn({name: params[name] for name in masks})
             handle.enforce()
         for name, mask in masks.items():
             param = params[name]
@@ -119,17 +120,20 @@ class MaskSet:
         optimizer state that has its shape (``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``,
         ``momentum_buffer``, ...): masking weights or gradients alone fails, because momentum
         and weight decay move weights whose gradient is zero. Later updates of this MaskSet,
-        state created later and ``optimizer.load_state_dict`` are followed. Optimizers whose
-        state is one flat vector (LBFGS) are not supported.
+        state created later, ``optimizer.load_state_dict`` and ``optimizer.add_param_group`` are
+        followed; parameters that ``params`` does not name are known from the first ``update``
+        that masks them. Left as it is, is state that is no moment: step sizes (Rprop) and what
+        is factored over rows and columns (Adafactor).
 
         Args:
             optimizer: any optimizer that keeps its state per parameter.
             params: parameters by the names that masks use; those that ``optimizer`` does not
-                update are left out.
+                update are left out, for as long as it does not.
 
         Raises:
             ValueError: none of ``params`` belongs to ``optimizer``, as happens with an
-                optimizer that was made before parameters were replaced.
+                optimizer that was made before parameters were replaced; or the optimizer's state
+                is one flat vector (LBFGS).
         """
         handle = Handle(self, optimizer, params)
         self._handles.add(handle)
@@ -192,30 +196,46 @@ class MaskSet:
         return cached[1]
 
 
+# Rprop's step size per weight would be stuck at zero after regrowth; Adafactor's factors are means
+# over a whole row or column, whatever their shape.
+_NO_MOMENTS = frozenset({"step_size", "row_var", "col_var"})
+
+
 class Handle:
     """What ``MaskSet.attach`` returns: one optimizer on which masks are enforced."""
 
     def __init__(
         self, masks: MaskSet, optimizer: torch.optim.Optimizer, params: Mapping[str, Tensor]
     ) -> None:
-        owned = {id(param) for group in optimizer.param_groups for param in group["params"]}
-        self._params = [(name, param) for name, param in params.items() if id(param) in owned]
-        if not self._params:
-            raise ValueError("none of the given parameters belongs to the optimizer")
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise ValueError(
+                "LBFGS can't keep masks: its state is one flat vector of all parameters; use an"
+                " optimizer that keeps its state per parameter"
+            )
+        self._params = dict(params)
         self._masks = masks
         self._optimizer = optimizer
+        if not self._owned():
+            raise ValueError("none of the given parameters belongs to the optimizer")
         # The optimizer owns this handle, the MaskSet only refers to it: neither of them keeps
         # the other alive once the program has dropped it.
         self._hook = optimizer.register_step_post_hook(self._after_step)
+
+    def learn(self, params: Mapping[str, Tensor]) -> None:
+        """Note parameters by names that are not known yet; they may join the optimizer later."""
+        self._params = {
+            **{name: param for name, param in params.items() if isinstance(param, nn.Parameter)},
+            **self._params,
+        }
 
     @torch.no_grad()
     def enforce(self) -> None:
         """Zero masked entries of parameters and optimizer state now, in one fused call."""
         # Gathering the tensors anew costs what checking a cache of them would, and cannot go
-        # stale when load_state_dict or the first step replaces the state.
+        # stale when load_state_dict, add_param_group or the first step replaces the state.
         masks, state = self._masks, self._optimizer.state
         tensors, factors = [], []
-        for name, param in self._params:
+        for name, param in self._owned():
             if name not in masks.masks:
                 continue
             factor = masks._factor(name, param)
@@ -223,9 +243,10 @@ class Handle:
             factors.append(factor)
             if param not in state or not param.dim():  # a scalar's shape is the step count's
                 continue
-            for value in state[param].values():
+            for key, value in state[param].items():
                 if (
                     isinstance(value, Tensor)
+                    and key not in _NO_MOMENTS
                     and value.shape == param.shape
                     and value.is_floating_point()
                 ):
@@ -234,6 +255,12 @@ class Handle:
                     factors.append(factor if same else masks._factor(name, value))
         if tensors:
             torch._foreach_mul_(tensors, factors)
+
+    def _owned(self) -> list[tuple[str, Tensor]]:
+        """The parameters that the optimizer updates now."""
+        groups = self._optimizer.param_groups
+        ids = {id(param) for group in groups for param in group["params"]}
+        return [(name, param) for name, param in self._params.items() if id(param) in ids]
 
     def remove(self) -> None:
         """Stop enforcing; calling it again does nothing."""

@@ -165,7 +165,8 @@ def carry_(
 
     The new parameters take the old ones' places in ``param_groups``. Of each parameter's state,
     tensors of its shape (``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``, ``momentum_buffer``,
-    ``square_avg``, ...) keep the kept entries; all else (Adam's ``step``) is kept as it is.
+    ``square_avg``, ...) keep the kept entries, as do those that have one entry for a whole row or
+    column (Adafactor's ``row_var``); all else (Adam's ``step``) is kept as it is.
     Gradients are not carried. Masks that were attached to the optimizer must be attached anew.
 
     Args:
@@ -197,11 +198,22 @@ def carry_(
             if old in optimizer.state:
                 state = optimizer.state.pop(old)
                 optimizer.state[new] = {
-                    key: step.take(name, value)
-                    if isinstance(value, Tensor) and value.dim() and value.shape == old.shape
-                    else value
-                    for key, value in state.items()
+                    key: _taken(step, name, value) for key, value in state.items()
                 }
+
+
+def _taken(step: Layout, name: str, value: Any) -> Any:
+    """A parameter's optimizer state without what is gone."""
+    shape = step.dense.get(name, ())
+    if not isinstance(value, Tensor) or not value.dim() or value.dim() != len(shape):
+        return value
+    if any(size not in (1, full) for size, full in zip(value.shape, shape, strict=True)):
+        return value
+    taken = value.clone()
+    for dim, index in enumerate(step.kept.get(name, (None,) * len(shape))):
+        if index is not None and value.shape[dim] == shape[dim]:
+            taken = taken.index_select(dim, index.to(taken.device))
+    return taken
 
 
 @torch.no_grad()

@@ -192,6 +192,51 @@ def test_attach_refuses_an_optimizer_of_other_parameters() -> None:
         MaskSet().attach(optimizer, parameters(network()))
 
 
+def test_attach_refuses_an_optimizer_with_one_flat_state() -> None:
+    model = network()
+    with pytest.raises(ValueError, match="LBFGS can't keep masks: its state is one flat vector"):
+        MaskSet().attach(torch.optim.LBFGS(model.parameters()), parameters(model))
+
+
+@pytest.mark.parametrize("named", ["at first", "when masked"])
+def test_parameters_that_join_an_optimizer_later_keep_their_masks(named: str) -> None:
+    model = network()
+    params = parameters(model)
+    optimizer = torch.optim.AdamW([params["0.weight"]], lr=0.01)
+    known = params if named == "at first" else {"0.weight": params["0.weight"]}
+    masks = MaskSet()
+    handle = masks.attach(optimizer, known)
+    masks.update(params, random_masks(params, kept=0.25))
+    optimizer.add_param_group({"params": [params["2.weight"], params["4.weight"]]})
+    train(model, optimizer, steps=3)
+    assert leaks(masks, params, optimizer) == []
+    handle.remove()
+
+
+def test_a_step_size_is_no_moment() -> None:
+    """A weight that comes back under Rprop would not move with a step of zero."""
+    model = network()
+    params = parameters(model)
+    optimizer = torch.optim.Rprop(model.parameters(), lr=0.01)
+    masks = MaskSet()
+    masks.attach(optimizer, params)
+    masks.update(params, random_masks(params, kept=0.0))
+    train(model, optimizer, steps=3)
+    assert bool((optimizer.state[params["0.weight"]]["step_size"] >= 1e-6).all())
+
+
+def test_factors_over_rows_are_no_moments() -> None:
+    weight = nn.Parameter(torch.ones(4, 1))  # the factors of whose rows have its shape
+    optimizer = torch.optim.Adafactor([weight])
+    masks = MaskSet()
+    masks.attach(optimizer, {"w": weight})
+    masks.update({"w": weight}, {"w": torch.tensor([[True], [False], [True], [True]])})
+    weight.grad = torch.full((4, 1), 0.5)
+    optimizer.step()
+    assert bool((optimizer.state[weight]["row_var"] > 0).all())
+    assert weight.tolist()[1] == [0.0]
+
+
 def test_an_optimizer_is_not_kept_alive_by_masks() -> None:
     import gc
     import weakref

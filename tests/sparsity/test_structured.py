@@ -1,4 +1,5 @@
 import copy
+import functools
 import io
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -127,6 +128,12 @@ def call(module: nn.Module, inputs: Any) -> list[Tensor]:
 
 def units_of(network: Network) -> list[Coupling]:
     return couplings(network, network.example, call, network.heads)
+
+
+@functools.cache
+def units_by_name(name: str) -> list[Coupling]:
+    """They do not depend on the weights."""
+    return units_of(NETWORKS[name]())
 
 
 def random_masks(network: nn.Module, found: list[Coupling], ratio: float) -> dict[str, Tensor]:
@@ -316,7 +323,7 @@ def test_the_smaller_the_masked_and_the_laid_back_network_agree(
     perturb(masked)
     masked.eval()
     params = dict(masked.named_parameters())
-    found = units_of(masked)
+    found = units_by_name(name)
     masks = MaskSet()
     masks.update(params, random_masks(masked, found, ratio))
     removed = layout(params, found, masks.masks)
@@ -403,6 +410,31 @@ def test_carrying_over_checks_shapes_before_it_starts() -> None:
     with pytest.raises(ValueError, match="no new parameter 'net"):
         carry_(optimizer, old, {}, step)
     assert optimizer.param_groups[0]["params"] == list(network.parameters())
+
+
+def test_factors_over_rows_and_columns_are_carried() -> None:
+    network = Convolutional()
+    optimizer = torch.optim.Adafactor(network.parameters())
+    params = dict(network.named_parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.cat(network(network.example), -1).square().mean().backward()
+        optimizer.step()
+
+    step()
+    found = units_of(network)
+    second = masks_without(params, found[1], [0, 2])
+    masks = {k: mask & second[k] for k, mask in masks_without(params, found[0], [1]).items()}
+    rows = optimizer.state[params["second.weight"]]["row_var"].clone()
+    removed = layout(params, found, masks)
+    shrink_(network, removed)
+    carry_(optimizer, params, dict(network.named_parameters()), removed)
+    kept, columns, *_ = removed.kept["second.weight"]
+    assert kept is not None and columns is not None
+    new = optimizer.state[network.second.weight]["row_var"]
+    assert torch.equal(new, rows[kept][:, columns])
+    step()
 
 
 # --- other shapes ---
