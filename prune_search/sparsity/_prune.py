@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from prune_search.sparsity.allocation import Allocation
 from prune_search.sparsity.criteria import Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
-from prune_search.sparsity.masks import MaskSet
+from prune_search.sparsity.masks import MaskSet, check_maskable
 from prune_search.sparsity.selection import GRANULARITIES, check_strategy, select
 
 Statistics = Mapping[str, Tensor] | None
@@ -31,8 +32,8 @@ def prune(
 ) -> None:
     """Remove weights until ``ratio`` of them is zero, and update ``masks``.
 
-    Every parameter of two or more dimensions is pruned; biases are not. Whole units need
-    ``couplings`` and ``select``.
+    Every parameter of two or more dimensions is pruned; biases and whole numbers are not. Whole
+    units need ``couplings`` and ``select``.
 
     Args:
         masks: receives the new masks; what it has removed stays removed.
@@ -44,11 +45,12 @@ def prune(
             granularity weight. The others take none.
         gradients, squares, movements: ``gradient``, ``square`` and ``movement`` of ``Evidence``
             by parameter name, for criteria that need them.
-        generator: for the criterion ``random``; torch's own by default.
+        generator: for the criterion ``random``. By default it is seeded with the weights, so that
+            processes that hold the same ones (DDP) prune the same, whatever their own seeds.
 
     Raises:
         ValueError: an unknown name, names that do not go together, a ratio out of range, a missing
-            statistic or a NaN score.
+            statistic, a NaN score, or parametrized weights (see ``MaskSet.update``).
     """
     entry = GRANULARITIES.get(granularity)
     if entry is not None and entry.produced_by is not None:
@@ -59,8 +61,16 @@ def prune(
         allocation = "global"
     check_strategy(granularity, criterion, allocation)
     chosen = find_criterion(criterion)
-    source = torch.default_generator if generator is None else generator
-    weights = {name: param for name, param in params.items() if param.dim() >= 2}
+    check_maskable(params)
+    weights = {
+        name: param
+        for name, param in params.items()
+        if param.dim() >= 2 and param.is_floating_point()
+    }
+    if generator is None:
+        generator = torch.Generator()
+        if criterion == "random":
+            generator.manual_seed(_fingerprint(weights))
     scores = {
         name: chosen.score(
             Evidence(
@@ -69,7 +79,7 @@ def prune(
                 square=(squares or {}).get(name),
                 movement=(movements or {}).get(name),
             ),
-            source,
+            generator,
         )
         for name, weight in weights.items()
     }
@@ -77,3 +87,11 @@ def prune(
         weights,
         select(granularity, weights, list(weights), [], scores, masks.masks, allocation, ratio),
     )
+
+
+def _fingerprint(weights: Mapping[str, Tensor]) -> int:
+    found = 0
+    for weight in weights.values():
+        values = weight.detach().cpu().contiguous().view(torch.uint8)
+        found = zlib.crc32(values.numpy().tobytes(), found)
+    return found

@@ -146,7 +146,8 @@ def producers(coupling: Coupling, params: Mapping[str, Tensor]) -> list[Slice]:
 def _root_mean_square(coupling: Coupling, params: Mapping[str, Tensor]) -> Tensor:
     """Of each unit's incoming weights, shape (units,)."""
     rows = [_rows(part, params[part.parameter].detach()) for part in producers(coupling, params)]
-    return torch.cat(rows, dim=1).square().mean(1).sqrt()
+    values = torch.cat(rows, dim=1)  # squares leave the range of half precision
+    return values.to(torch.promote_types(values.dtype, torch.float32)).square().mean(1).sqrt()
 
 
 def _unit_scores(

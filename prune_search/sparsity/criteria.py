@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,8 @@ class Criterion:
         """Scores of one layer, higher = keep.
 
         Returns:
-            A detached tensor of the weight's shape or, if ``per_unit``, of shape (units,). Only
+            A detached tensor of the weight's shape or, if ``per_unit``, of shape (units,), in
+            float32 at least: squares and sums leave the range of half precision. Only
             ``movement`` can be negative.
 
         Raises:
@@ -73,7 +75,17 @@ class Criterion:
                     f"the criterion {self.name!r} needs the statistic {statistic!r} in the shape"
                     f" {tuple(expected)}, not {tuple(given.shape)}"
                 )
-        return self.formula(evidence, generator).detach()
+        return self.formula(_at_least_float32(evidence), generator).detach()
+
+
+def _at_least_float32(evidence: Evidence) -> Evidence:
+    def wide(value: Tensor | None) -> Any:
+        half = value is not None and value.dtype in (torch.float16, torch.bfloat16)
+        return value.float() if value is not None and half else value
+
+    return Evidence(
+        **{entry.name: wide(getattr(evidence, entry.name)) for entry in fields(evidence)}
+    )
 
 
 def _magnitude(evidence: Evidence, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -67,9 +67,11 @@ class MaskSet:
             restore: entries that come back get the value that they had when they were removed.
 
         Raises:
-            ValueError: a mask has no parameter, is not boolean or has another shape. Nothing
-                has changed then.
+            ValueError: a mask has no parameter, is not boolean or has another shape, or the
+                parameter is not the weight but what a parametrization makes it of, so that zeros
+                in it are none in the weight. Nothing has changed then.
         """
+        check_maskable(masks)
         for name, mask in masks.items():
             _check_boolean(name, mask)
             _check_shape(name, _parameter(params, name), mask)
@@ -269,6 +271,33 @@ class Handle:
 
     def _after_step(self, *_: Any) -> None:
         self.enforce()
+
+
+def check_maskable(names: Iterable[str]) -> None:
+    """Refuse what parametrizations make weights of: zeros there need not be zeros of the weight.
+
+    Args:
+        names: of parameters, as in ``named_parameters``.
+
+    Raises:
+        ValueError: one belongs to ``torch.nn.utils.parametrize``, or to the weight normalisation
+            by hooks (``weight_g`` and ``weight_v``); names it, and how to take it off.
+    """
+    known = set(names)
+    for name in known:
+        path = name.split(".")
+        if "parametrizations" in path[:-1]:
+            layer = ".".join(path[: path.index("parametrizations")])
+            raise ValueError(
+                f"{name!r} can't be masked: the weight is computed from it; take the"
+                f" parametrization of {layer!r} off before"
+                " (torch.nn.utils.parametrize.remove_parametrizations)"
+            )
+        if name.endswith("_g") and f"{name[:-2]}_v" in known:
+            raise ValueError(
+                f"{name[:-2]!r} can't be masked: weight normalisation computes it; take that off"
+                " before (torch.nn.utils.remove_weight_norm)"
+            )
 
 
 def _parameter(params: Mapping[str, Tensor], name: str) -> Tensor:

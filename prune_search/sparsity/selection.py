@@ -164,7 +164,8 @@ def select(
     Raises:
         ValueError: an unknown name, a ratio out of range, a score that is missing, has another
             shape or is NaN, a coupling into a parameter that is not given, an allocation that
-            does not go with the granularity, or a layer whose inputs n:m does not divide.
+            does not go with the granularity, a layer whose inputs n:m does not divide, or a ratio
+            above zero where there are no units at all.
     """
     chosen = _granularity(granularity)
     units = chosen.units(network_params, layers, couplings)
@@ -178,6 +179,11 @@ def select(
         _check_scores(network_params, names, scores, whole=whole)
     check_ratio(ratio)
     _check_allocation(chosen, allocation)
+    if chosen.produced_by is not None and not units and ratio > 0:
+        raise ValueError(
+            f"granularity {granularity!r} can't come near the ratio {ratio}: no units of its kind"
+            f" were found in {', '.join(layers) or 'no layers'}; granularity weight needs none"
+        )
     divide = find_allocation("global" if allocation is None else allocation)
     return chosen.select(network_params, layers, units, scores, masks, divide, ratio)
 

@@ -21,7 +21,7 @@ from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.measure import Size, size
 from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
 from prune_search.sparsity.schedules import Geometric, OneShot, Schedule, schedule
-from prune_search.sparsity.selection import select, select_threshold
+from prune_search.sparsity.selection import GRANULARITIES, select, select_threshold
 from prune_search.sparsity.sensitivity import Curve, by_sensitivity
 from prune_search.training import learner
 from prune_search.training.algorithm import sync_weights
@@ -282,6 +282,9 @@ class Pruner:
         masks: Tensors,
     ) -> Tensors:
         plan, network, layers = self._plan, self.networks[name], self._layers[name]
+        kind = GRANULARITIES[plan.granularity]
+        if kind.produced_by is not None and not kind.units(weights, layers, network.units):
+            return {}  # of a critic without filters, beside an actor that has some
         if plan.criterion == "threshold":
             unit = self._std if plan.threshold_unit == "std" else dict.fromkeys(self._std, 1.0)
             cut = {layer: target * unit[layer] for layer in layers}

@@ -131,3 +131,23 @@ def test_a_missing_statistic_is_an_error_where_it_is_needed(name: str) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'size'; known: magnitude, threshold, random"):
         criterion("size")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", CRITERIA)
+def test_scores_of_half_precision_are_those_of_float32(name: str, dtype: torch.dtype) -> None:
+    """Squares of small gradients vanish in half precision, sums of large weights overflow."""
+    torch.manual_seed(0)
+    weight = 200 * torch.randn(4, 512)
+    found = {
+        "gradient": 1e-3 * torch.randn(4, 512),
+        "square": 1e-5 * torch.rand(4, 512),
+        "movement": torch.randn(4, 512),
+        "activation": torch.rand(4),
+    }
+    half = Evidence(weight.to(dtype), **{key: value.to(dtype) for key, value in found.items()})
+    score = criterion(name).score(half, generator())
+    wide = Evidence(weight.to(dtype).float(), **{k: v.to(dtype).float() for k, v in found.items()})
+    assert score.dtype == torch.float32
+    assert bool(score.isfinite().all())
+    assert torch.equal(score, criterion(name).score(wide, generator()))

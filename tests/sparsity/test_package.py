@@ -1,6 +1,8 @@
 import doctest
 import subprocess
 import sys
+import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +61,54 @@ def test_prune_at_random_can_be_repeated() -> None:
         return params["w"]
 
     assert torch.equal(pruned(), pruned())
+
+
+def test_prune_at_random_depends_on_the_weights_and_on_no_seed() -> None:
+    """Processes of other seeds that hold the same weights (DDP) prune the same."""
+
+    def pruned(seed: int, weights: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(seed)
+        masks = MaskSet()
+        prune(masks, {"w": weights.clone()}, 0.5, criterion="random")
+        return masks.masks["w"]
+
+    first, second = torch.randn(2, 10, 10)
+    assert torch.equal(pruned(0, first), pruned(1, first))
+    assert not torch.equal(pruned(0, first), pruned(0, second))
+
+
+def weight_norm(layer: torch.nn.Linear) -> torch.nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return torch.nn.utils.weight_norm(layer)
+
+
+@pytest.mark.parametrize(
+    ("normalize", "message"),
+    [
+        (weight_norm, "'0.weight' can't be masked: weight normalisation computes it"),
+        (torch.nn.utils.parametrizations.weight_norm, "parametrization of '0' off before"),
+        (torch.nn.utils.parametrizations.orthogonal, "parametrization of '0' off before"),
+    ],
+)
+def test_weights_that_are_computed_are_refused_by_name(normalize: Any, message: str) -> None:
+    """Pruned, they give NaN outputs (a row's norm is zero), or weights that aren't zero."""
+    model = torch.nn.Sequential(normalize(torch.nn.Linear(4, 8)), torch.nn.Linear(8, 2))
+    params = dict(model.named_parameters())
+    before = {name: param.clone() for name, param in params.items()}
+    with pytest.raises(ValueError, match=message):
+        prune(MaskSet(), params, 0.5)
+    mask = {name: torch.zeros_like(param, dtype=torch.bool) for name, param in params.items()}
+    with pytest.raises(ValueError, match=message):
+        MaskSet().update(params, mask)
+    assert all(torch.equal(param, before[name]) for name, param in params.items())
+
+
+def test_whole_numbers_are_not_pruned() -> None:
+    params = {"w": torch.randn(4, 4), "table": torch.arange(6).view(2, 3)}
+    prune(MaskSet(), params, 0.5)
+    assert params["table"].count_nonzero() == 5
+    assert size({"w": params["w"]}).weight_sparsity == 0.5
 
 
 def test_prune_needs_gradients_for_saliency() -> None:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -164,6 +164,7 @@ class TestNeurons:
         other: float,
     ) -> None:
         params, layers, units = network
+        assume(units)
         scores = {name: params[name].abs() for name in layers}
         total = sum(params[name].numel() for name in layers)
         masks: dict[str, Tensor] = {}
@@ -231,10 +232,16 @@ class TestNeurons:
         assert masked_units(masks, units[0]).sum() == 4
         assert set(masks) == {"0.weight", "0.bias", "1.weight"}
 
-    def test_without_units_nothing_goes(self) -> None:
+    def test_without_units_no_ratio_can_be_approached(self) -> None:
         params, layers, units = mlp((4, 2))
         for chosen in ALLOCATIONS:
-            masks = select("neuron", params, layers, units, params, {}, chosen, 0.5)
+            with pytest.raises(
+                ValueError,
+                match=r"'neuron' can't come near the ratio 0\.5: no units of its kind were found in"
+                r" 0\.weight; granularity weight needs none",
+            ):
+                select("neuron", params, layers, units, params, {}, chosen, 0.5)
+            masks = select("neuron", params, layers, units, params, {}, chosen, 0.0)
             assert masks["0.weight"].all()
 
     def test_a_parameter_that_units_reach_into_must_be_given(self) -> None:
@@ -408,6 +415,7 @@ class TestScoredUnits:
         other: float,
     ) -> None:
         params, layers, units = network
+        assume(units)
         scores = {unit.layer: params[unit.layer].abs().sum(1) for unit in units}
         masks: dict[str, Tensor] = {}
         for aim in sorted((one, other)):
@@ -415,6 +423,16 @@ class TestScoredUnits:
             assert only_shrinks(new, masks)
             assert all(new[unit.slices[1].parameter].any() for unit in units)
             masks = new
+
+    def test_a_unit_of_several_rows_counts_by_their_mean(self) -> None:
+        pairs = torch.arange(6).view(2, 3).T
+        unit = Coupling("a", 3, (Slice("a", 0, pairs), Slice("c", 1, torch.arange(3).view(-1, 1))))
+        params = {"a": torch.ones(6, 2), "c": torch.ones(2, 3)}
+        each = torch.tensor([4.0, 2.0, 1.0, 0.0, 3.0, 2.0])  # of pairs: 2, 2.5, 1.5
+        for scores in ({"a": each}, {"a": each.unsqueeze(1).expand(6, 2)}):
+            masks = select("neuron", params, list(params), [unit], scores, {}, "global", 0.3)
+            assert masks["c"].tolist() == [[True, True, False]] * 2
+            assert masks["a"][:, 0].tolist() == [True, True, False] * 2
 
     def test_layers_whose_outputs_are_added_up_count_by_their_mean(self) -> None:
         index = torch.arange(3).view(-1, 1)
