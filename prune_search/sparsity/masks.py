@@ -223,6 +223,11 @@ class Handle:
         # the other alive once the program has dropped it.
         self._hook = optimizer.register_step_post_hook(self._after_step)
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All that it knows by name, whether the optimizer updates them now or not."""
+        return list(self._params.values())
+
     def learn(self, params: Mapping[str, Tensor]) -> None:
         """Note parameters by names that are not known yet; they may join the optimizer later."""
         self._params = {

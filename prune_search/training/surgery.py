@@ -194,7 +194,7 @@ def _remove_masks(optimizer: torch.optim.Optimizer, replaced: Mapping[Any, Any])
     """Ends what masks do to parameters that are no longer trained."""
     for hook in list(optimizer._optimizer_step_post_hooks.values()):
         handle = getattr(hook, "__self__", None)
-        if isinstance(handle, Handle) and any(param in replaced for _, param in handle._params):
+        if isinstance(handle, Handle) and any(param in replaced for param in handle.parameters):
             handle.remove()
 
 
