@@ -61,7 +61,7 @@ def size(params: Mapping[str, Tensor]) -> Size:
         (param.untyped_storage().data_ptr(), param.storage_offset(), param.shape, param.stride())
         if param.numel()
         else name: name
-        for name, param in reversed(params.items())
+        for name, param in reversed(list(params.items()))
     }
     names = set(once.values())
     nonzero = {name: int(torch.count_nonzero(param)) for name, param in params.items()}
@@ -134,11 +134,11 @@ def cost(
     )
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the products of all operations while it is entered."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.macs = self.nonzero = 0
         self._weights = {param.untyped_storage().data_ptr() for param in module.parameters()}
 

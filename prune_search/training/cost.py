@@ -79,8 +79,4 @@ def acting(module: nn.Module, batch: Any) -> list[Tensor]:
     assert isinstance(module, RLModule)
     if isinstance(module, QNetAPI) and hasattr(module, "af"):
         return [module.compute_q_values(batch)[_Q_VALUES]]
-    found = module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]
-    if not found.requires_grad and torch.is_grad_enabled():
-        # RLlib's default calls this same method without gradients; tracing needs them.
-        found = module._forward(batch)[Columns.ACTION_DIST_INPUTS]
-    return [found]
+    return [module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]]

@@ -7,7 +7,6 @@ actor, a shared encoder included; everything else that is trained is the critic.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -175,32 +174,15 @@ def outputs(module: nn.Module, batch: dict[str, Any]) -> list[Tensor]:
     """
     assert isinstance(module, RLModule)
     found: list[Tensor] = []
-    with _unclipped(module):
-        if isinstance(module, QNetAPI):
-            found += _tensors(module.compute_q_values(batch))
-            # Where there is no policy beside the Q-networks, inference gives actions alone.
-            found += _tensors(module.forward_inference(batch).get(Columns.ACTION_DIST_INPUTS))
-        else:
-            found.append(module.forward_train(batch)[Columns.ACTION_DIST_INPUTS])
-        if isinstance(module, ValueFunctionAPI):
-            found.append(module.compute_values(batch))
+    if isinstance(module, QNetAPI):
+        found += _tensors(module.compute_q_values(batch))
+        # Where there is no policy beside the Q-networks, inference gives actions alone.
+        found += _tensors(module.forward_inference(batch).get(Columns.ACTION_DIST_INPUTS))
+    else:
+        found.append(module.forward_train(batch)[Columns.ACTION_DIST_INPUTS])
+    if isinstance(module, ValueFunctionAPI):
+        found.append(module.compute_values(batch))
     return found
-
-
-@contextmanager
-def _unclipped(module: RLModule) -> Iterator[None]:
-    """Heads of continuous actions without their clipping of deviations.
-
-    It takes the output apart and puts it together again, which torch-pruning can't follow.
-    """
-    heads = [part for part in module.modules() if getattr(part, "clip_log_std", False)]
-    for head in heads:
-        head.clip_log_std = False
-    try:
-        yield
-    finally:
-        for head in heads:
-            head.clip_log_std = True
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
