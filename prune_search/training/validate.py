@@ -21,6 +21,7 @@ from prune_search.experiment import Experiment
 from prune_search.modules import shrunk_class
 from prune_search.record import BaselineRecord
 from prune_search.searchable import as_choices, highest
+from prune_search.sparsity.masks import check_maskable
 from prune_search.training.algorithm import (
     MODULES_PATH,
     algorithm_config,
@@ -50,6 +51,11 @@ def check(experiment: Experiment) -> None:
     shapes = {name: tuple(value.shape) for name, value in named_weights(modules).items()}
     check_granularities(_networks(modules, experiment), shapes, experiment.pruning)
     checkpoint, pruning = experiment.baseline.checkpoint, experiment.pruning
+    try:
+        check_maskable(shapes)
+    except ValueError as error:
+        field = "baseline.checkpoint" if checkpoint else "algorithm.module"
+        raise UserError(f"{field}: {one_line(error)}") from None
     if pruning.shrink and {"neuron", "filter"} & set(as_choices(pruning.granularity)):
         for module in modules.values():
             try:
