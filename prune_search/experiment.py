@@ -120,6 +120,9 @@ class Baseline(Section):
     """Share of env_steps after which weights are kept; `pruning.rewind: early` returns to them."""
     seed: NaturalInt = 0
     """Seed of the training."""
+    control: bool = True
+    """Train the dense policy on as well, for as many env steps as a trial has and with nothing
+    pruned, once for all studies of that budget: what points are called better than."""
 
 
 class Stopping(Section):

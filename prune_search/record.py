@@ -177,6 +177,25 @@ class BaselineRecord(Record):
         return return_at(retention, self.returned, self.random)
 
 
+class ControlRecord(Record):
+    """The baseline, trained on for a trial's budget with nothing pruned."""
+
+    checkpoint: str
+    """Absolute path of the RLlib checkpoint of its best round, which is taken as of trials."""
+    returned: Return
+    """That round's, on the evaluation seeds."""
+    retention: float
+    """Likewise."""
+    round: int
+    """Which one it is."""
+    rounds: list[Return]
+    """Of each round."""
+    env_steps: int
+    """Env steps in all, beyond the baseline's."""
+    train_s: float
+    """Seconds spent in training and evaluation."""
+
+
 class Did(Record):
     """What the dynamic parts of a plan did, in a round or in a trial: counts."""
 
@@ -343,6 +362,8 @@ class StudyRecord(Record):
     started: float
     """Seconds since the epoch."""
     baseline: BaselineRecord | None = None
+    control: ControlRecord | None = None
+    """None until it is trained, or where none was asked for."""
     ended: float | None = None
     """When the search and the re-evaluation of its front were done."""
     wall_s: float = 0.0
@@ -362,6 +383,8 @@ class FinalRecord(Record):
     random: Return
     points: dict[str, Return]
     """By the point's name."""
+    control: Return | None = None
+    """Of the dense control, where there is one."""
 
     def retention(self, value: float) -> float:
         """Share of the baseline's gain over a random policy that a return keeps, both on them."""

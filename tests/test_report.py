@@ -13,7 +13,15 @@ from rich.console import Console
 
 from prune_search.pareto import front, hypervolume, sparsest
 from prune_search.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
-from prune_search.record import Did, Point, Return, StudyFolder, StudyRecord
+from prune_search.record import (
+    ControlRecord,
+    Did,
+    FinalRecord,
+    Point,
+    Return,
+    StudyFolder,
+    StudyRecord,
+)
 from prune_search.statistics import summarised
 from tests.studies import (
     BASELINE,
@@ -24,12 +32,13 @@ from tests.studies import (
     make_point,
     make_study,
     make_trial,
+    returned,
 )
 from tuners.optuna_study import storage
-from tuners.plots import front_figure, front_html, position, ticks
+from tuners.plots import front_figure, front_html, position, study_figure, ticks
 from tuners.points import open_study
 from tuners.report import report, to_json
-from tuners.runs import trial_run
+from tuners.runs import summary_run, trial_run
 from tuners.search_plots import curve_figure, importances_figure
 from tuners.terminal import show
 
@@ -84,6 +93,7 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
         "name",
         "environment",
         "baseline",
+        "control",
         "random_return",
         "aggregate",
         "holds_from",
@@ -166,8 +176,50 @@ def test_better_and_worse_are_told_where_the_episodes_say_so(tmp_path: Path) -> 
     found = report(folder, make_experiment())
     assert [item.than_dense for item in found.front] == ["better", "undecided", "worse"]
     text = " ".join(shown(folder).split())
-    assert "better than this dense policy: t00/1; the episodes don't tell from it" in text
-    assert "t00/2; worse than this dense policy: t00/3" in text
+    assert "better than this dense baseline: t00/1; the episodes don't tell from it" in text
+    assert "t00/2; worse than this dense baseline: t00/3" in text
+
+
+def test_better_than_dense_is_better_than_training_on_alone(tmp_path: Path) -> None:
+    """A policy that is better than the baseline, and no better than the baseline trained on."""
+    folder = StudyFolder(tmp_path, "mine")
+    control = ControlRecord(
+        checkpoint="/somewhere/control",
+        returned=returned(560),
+        retention=BASELINE.retention(560),
+        round=4,
+        rounds=[returned(540), returned(560)],
+        env_steps=40_000,
+        train_s=20,
+    )
+    study = StudyRecord(name="mine", started=STARTED, baseline=BASELINE, control=control)
+    folder.write_study(study)
+    points = [make_point(0, 1, 0.5, 620), make_point(0, 2, 0.8, 562), make_point(0, 3, 0.9, 505)]
+    folder.write_trial(make_trial(0, points=points))
+    found = report(folder, make_experiment())
+    assert [one.than_dense for one in found.front] == ["better", "undecided", "worse"]
+    text = " ".join(shown(folder).split())
+    assert "better than this dense control: t00/1" in text and "trained on 560" in text
+    assert "return 560 [" in text and "40,000 env steps, nothing pruned" in text
+    listed = to_json(found)["control"]
+    assert listed["return"] == pytest.approx(560) and listed["retention"] > 1
+    assert listed["final_return"] is None
+    run = summary_run(study, found, make_experiment(), over=True)
+    told = {metric.key: metric.value for metric in run.metrics}
+    assert told["study_control_return"] == pytest.approx(560)
+    assert "Dense control" in run.tags["mlflow.note.content"]
+    labels = study_figure(found).legends[0].get_texts()
+    assert "dense control 560" in [text.get_text() for text in labels]
+    # On the final seeds all is measured anew, the control as well.
+    unseen = {point.name: returned(500, 100) for point in points}
+    folder.write_final(
+        FinalRecord(
+            baseline=returned(400), random=returned(20), control=returned(500), points=unseen
+        )
+    )
+    seen = report(folder, make_experiment())
+    assert {one.than_dense for one in seen.front} == {"undecided"}
+    assert to_json(seen)["control"]["final_return"] == pytest.approx(500)
 
 
 def test_episodes_that_were_not_kept_tell_nothing(tmp_path: Path) -> None:
@@ -179,7 +231,7 @@ def test_episodes_that_were_not_kept_tell_nothing(tmp_path: Path) -> None:
     assert "than this dense policy:" not in shown(folder)
 
 
-def test_a_study_of_an_earlier_version_goes_on_by_its_iqm(tmp_path: Path) -> None:
+def test_a_study_of_an_earlier_version_goes_on_as_it_began(tmp_path: Path) -> None:
     folder = make_study(tmp_path)  # its file leaves all of evaluation to the defaults
     assert open_study(str(tmp_path), folder.name)[1].evaluation.aggregate == "mean"
     old = BASELINE.returned.model_copy(update={"aggregate": "iqm"})
@@ -187,7 +239,13 @@ def test_a_study_of_an_earlier_version_goes_on_by_its_iqm(tmp_path: Path) -> Non
         name=folder.name, started=STARTED, baseline=BASELINE.model_copy(update={"returned": old})
     )
     folder.write_study(record)
-    assert open_study(str(tmp_path), folder.name)[1].evaluation.aggregate == "iqm"
+    experiment = open_study(str(tmp_path), folder.name)[1]
+    assert experiment.evaluation.aggregate == "iqm" and not experiment.baseline.control
+    folder.experiment_file.write_text(
+        "{environment: {id: CartPole-v1}, evaluation: {aggregate: mean}, baseline: {control: true}}"
+    )
+    experiment = open_study(str(tmp_path), folder.name)[1]
+    assert experiment.evaluation.aggregate == "mean" and experiment.baseline.control
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -212,7 +270,7 @@ def test_a_policy_that_fails_in_a_fifth_of_its_episodes_is_shown_so(
     assert told["holds"] == 0.8 and told["holds_low"] == pytest.approx(0.584, abs=1e-3)
     text = " ".join(shown(folder, width).split())
     assert "return ≥ 260" in text and "80% [58, 92]" in text and "10" in text
-    assert "worse than this dense policy: t00/1" in text
+    assert "worse than this dense baseline: t00/1" in text
 
 
 def test_seeds_of_a_plan_are_pooled_round_by_round(tmp_path: Path) -> None:
@@ -316,6 +374,7 @@ def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "name": "young",
         "environment": "CartPole-v1",
         "baseline": None,
+        "control": None,
         "random_return": None,
         "aggregate": None,
         "holds_from": None,

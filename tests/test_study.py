@@ -25,6 +25,7 @@ from prune_search.pareto import front, objectives
 from prune_search.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
+from prune_search.training.control import cached_control
 from prune_search.training.rounds import TrialRounds
 from tests.studies import BASELINE, make_trial
 from tuners.benchmark import wall_overhead
@@ -88,6 +89,16 @@ def test_the_baseline_was_found_in_the_cache(study: StudyFolder, baseline: Any) 
     assert record is not None and record.baseline == baseline
     assert record.baseline_s == 0 and record.ended is not None and record.wall_s > 0
     assert "wall / RLlib" in wall_overhead(study)
+
+
+def test_the_dense_control_is_there_for_the_next_study(
+    study: StudyFolder, tiny: Any, baseline: Any, shared_storage: Path
+) -> None:
+    record, final = study.study(), study.final()
+    assert record is not None and final is not None and final.control is not None
+    assert record.control is not None and record.control.env_steps >= 2000
+    assert len(record.control.rounds) == 2
+    assert cached_control(shared_storage, tiny(), baseline) == record.control
 
 
 def test_progress_is_readable_without_a_terminal(study: StudyFolder) -> None:

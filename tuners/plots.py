@@ -13,7 +13,7 @@ from math import log10
 from typing import TYPE_CHECKING, Any
 
 from prune_search.pareto import front
-from prune_search.record import BaselineRecord, Point, Return
+from prune_search.record import BaselineRecord, ControlRecord, Point, Return
 from tuners.report import counted
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def front_figure(
     baseline: BaselineRecord,
     floor: float | None = None,
     *,
+    control: ControlRecord | None = None,
     final: Mapping[str, Return] | None = None,
     title: str = "",
 ) -> Figure:
@@ -60,6 +61,7 @@ def front_figure(
         points: all points of a trial or of a study; those off the front are drawn faint.
         baseline: the dense policy, a line with the band of its interval.
         floor: the return below which trials are given up, a dotted line.
+        control: the baseline trained on with nothing pruned, a line of dashes and dots.
         final: re-evaluated returns by the point's name, drawn as hollow markers.
         title: above the picture.
     """
@@ -77,6 +79,9 @@ def front_figure(
     )
     if floor is not None:
         axes.axhline(floor, color=_FLOOR, lw=1.2, ls=":", label=_floor(floor), zorder=1)
+    if control is not None:
+        value = control.returned.value
+        axes.axhline(value, color=_DENSE, lw=1.2, ls="-.", label=_trained_on(control), zorder=1)
     off = _others(points, best)
     _errorbars(axes, off, _FAINT, "other points", alpha=0.6, markersize=4.5)
     if best:
@@ -118,6 +123,7 @@ def front_html(
     baseline: BaselineRecord,
     floor: float | None = None,
     *,
+    control: ControlRecord | None = None,
     final: Mapping[str, Return] | None = None,
     labels: Mapping[int, str] | None = None,
     title: str = "",
@@ -126,7 +132,7 @@ def front_html(
     """The same picture as an interactive page, with each point's figures under the mouse.
 
     Args:
-        points: as for `front_figure`, like baseline, floor, final and title.
+        points: as for `front_figure`, like baseline, floor, control, final and title.
         labels: a few words on each trial, by its number.
         standalone: put Plotly's script (4 MB) into the page, so that it opens without a network.
     """
@@ -175,6 +181,12 @@ def front_html(
             line={"dash": "dot", "color": _FLOOR, "width": 1.5},
             annotation={"text": _floor(floor), "yanchor": "bottom"},
         )
+    if control is not None:
+        figure.add_hline(
+            y=control.returned.value,
+            line={"dash": "dashdot", "color": _DENSE, "width": 1.5},
+            annotation={"text": _trained_on(control), "x": 0, "yanchor": "top"},
+        )
     figure.update_layout(
         template="plotly_white",
         title=escape(title),  # Plotly reads HTML, and `<1.5σ` is none
@@ -197,7 +209,12 @@ def study_figure(study: StudyReport) -> Figure:
     """A study's points and front; it must have a baseline."""
     assert study.baseline is not None
     return front_figure(
-        study.points, study.baseline, study.floor, final=study.finals, title=_title(study)
+        study.points,
+        study.baseline,
+        study.floor,
+        control=study.control,
+        final=study.finals,
+        title=_title(study),
     )
 
 
@@ -208,6 +225,7 @@ def study_html(study: StudyReport) -> str:
         study.points,
         study.baseline,
         study.floor,
+        control=study.control,
         final=study.finals,
         labels={trial.number: trial.plan.label for trial in study.trials},
         title=_title(study),
@@ -296,6 +314,10 @@ def _hover(point: Point, names: Mapping[int, str]) -> str:
 
 def _dense(baseline: BaselineRecord) -> str:
     return f"dense baseline {baseline.returned.value:.4g}"
+
+
+def _trained_on(control: ControlRecord) -> str:
+    return f"dense control {control.returned.value:.4g}"
 
 
 def _floor(floor: float) -> str:

@@ -46,12 +46,16 @@ def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolde
 
 
 def _as_begun(experiment: Experiment, study: StudyRecord | None) -> Experiment:
-    """With what the study's returns count as, where its file is older than that choice."""
-    evaluation = experiment.evaluation
-    if study is None or study.baseline is None or "aggregate" in evaluation.model_fields_set:
+    """With what the study was begun with, where its file is older than the choice of that."""
+    evaluation, baseline = experiment.evaluation, experiment.baseline
+    if study is None or study.baseline is None:
         return experiment
-    known = evaluation.model_copy(update={"aggregate": study.baseline.returned.aggregate})
-    return experiment.model_copy(update={"evaluation": known})
+    if "aggregate" not in evaluation.model_fields_set:
+        counted = {"aggregate": study.baseline.returned.aggregate}
+        evaluation = evaluation.model_copy(update=counted)
+    if "control" not in baseline.model_fields_set:
+        baseline = baseline.model_copy(update={"control": False})
+    return experiment.model_copy(update={"evaluation": evaluation, "baseline": baseline})
 
 
 def checkpoint(folder: StudyFolder, experiment: Experiment, name: str) -> Path:

@@ -25,7 +25,7 @@ class PooledPoint:
     """What seeds x episodes count as, with the t interval over seeds, and their IQM."""
     retention: float
     than_dense: Verdict | None
-    """What may be said of its return and this dense policy's, where the episodes were kept."""
+    """What may be said of its return and that of `StudyReport.dense`, where the episodes were kept."""
     above: int
     """Seeds whose return is more than the dense policy's."""
     below: int
@@ -58,11 +58,18 @@ class Repeated:
         return delivered(self.rounds, retention) if self.rounds else None
 
 
-def repeated(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[Repeated]:
+def repeated(
+    trials: Sequence[TrialRecord], baseline: BaselineRecord, dense: Return
+) -> list[Repeated]:
     """The plans that ran to their end with more than one seed, in the order of their first trials.
 
     Rounds are pooled only where every one of the plan's trials has them and kept the return of each
     episode.
+
+    Args:
+        trials: of a study.
+        baseline: what retention is a share of.
+        dense: of the dense policy that plans are compared with.
     """
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for trial in trials:
@@ -72,7 +79,7 @@ def repeated(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[Re
         ended = [trial for trial in group if trial.state == "complete"]
         if len(ended) > 1:
             left_out = [trial for trial in group if trial.state in ("stopped", "failed")]
-            found.append(Repeated(group[0].plan, ended, _rounds(ended, baseline), left_out))
+            found.append(Repeated(group[0].plan, ended, _rounds(ended, baseline, dense), left_out))
     return found
 
 
@@ -82,27 +89,29 @@ def verdict(returns: Sequence[Return], dense: Return) -> Verdict | None:
     return compare(returns, dense) if kept else None
 
 
-def _rounds(trials: Sequence[TrialRecord], baseline: BaselineRecord) -> list[PooledPoint]:
+def _rounds(
+    trials: Sequence[TrialRecord], baseline: BaselineRecord, dense: Return
+) -> list[PooledPoint]:
     by_round = [{point.round: point for point in trial.points} for trial in trials]
     common = sorted(set.intersection(*(set(rounds) for rounds in by_round)))
     return [
-        _pooled([rounds[number] for rounds in by_round], baseline)
+        _pooled([rounds[number] for rounds in by_round], baseline, dense)
         for number in common
         if all(rounds[number].returned.each for rounds in by_round)
     ]
 
 
-def _pooled(points: list[Point], baseline: BaselineRecord) -> PooledPoint:
+def _pooled(points: list[Point], baseline: BaselineRecord, dense: Return) -> PooledPoint:
     returns = [point.returned for point in points]
     together = pooled(returns)
-    above, below = sides(returns, baseline.returned)
+    above, below = sides(returns, dense)
     return PooledPoint(
         round=points[0].round,
         points=points,
         sparsity=sum(point.sparsity for point in points) / len(points),
         returned=together,
         retention=baseline.retention(together.value),
-        than_dense=verdict(returns, baseline.returned),
+        than_dense=verdict(returns, dense),
         above=above,
         below=below,
     )

@@ -14,6 +14,7 @@ from prune_search.pareto import front, hypervolume, hypervolume_curve
 from prune_search.pruning import Plan
 from prune_search.record import (
     BaselineRecord,
+    ControlRecord,
     FinalRecord,
     Point,
     Return,
@@ -37,8 +38,8 @@ class FrontPoint:
     final: Return | None
     """Its return on the seeds that the search never saw, once it is measured."""
     than_dense: Verdict | None
-    """What may be said of its return and this dense policy's: on those seeds, once measured; until
-    then on seeds by which the best of many was chosen, and looks better than it is."""
+    """What may be said of its return and that of `StudyReport.dense`: on those seeds, once measured;
+    until then on seeds by which the best of many was chosen, and looks better than it is."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class StudyReport:
     """The retention that a trial's point must hold, `search.retention`."""
     baseline: BaselineRecord | None
     """None until it is trained."""
+    control: ControlRecord | None
+    """The baseline trained on with nothing pruned; None until then, or where none is asked for."""
     floor: float | None
     """The return below which trials are given up; None without a baseline."""
     bound: float | None
@@ -83,7 +86,15 @@ class StudyReport:
     @cached_property
     def repeated(self) -> list[Repeated]:
         """Plans that were run with several seeds."""
-        return repeated(self.trials, self.baseline) if self.baseline else []
+        if self.baseline is None:
+            return []
+        dense = self.control or self.baseline
+        return repeated(self.trials, self.baseline, dense.returned)
+
+    @property
+    def dense(self) -> str:
+        """What points are compared with: the dense control, or without one the baseline."""
+        return "dense control" if self.control else "dense baseline"
 
     @property
     def env_steps(self) -> int:
@@ -105,18 +116,24 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
     """Reads a study's records; at any time, also while it runs."""
     study, trials, final = folder.study(), folder.trials(), folder.final()
     baseline = study.baseline if study else None
+    control = study.control if study else None
     plans = {trial.number: trial.plan for trial in trials}
     points = [point for trial in trials for point in trial.points]
 
     def on_front(point: Point) -> FrontPoint:
         again = final.points.get(point.name) if final else None
-        dense = final.baseline if final and again else baseline.returned if baseline else None
+        known = control or baseline
+        dense = known.returned if known else None
+        seen = again
+        if final and again:
+            unseen = final.control if control else final.baseline
+            dense, seen = (unseen, again) if unseen else (dense, None)
         return FrontPoint(
             point=point,
             plan=plans[point.trial],
             checkpoint=folder.path / point.checkpoint,
             final=again,
-            than_dense=verdict([again or point.returned], dense) if dense else None,
+            than_dense=verdict([seen or point.returned], dense) if dense else None,
         )
 
     return StudyReport(
@@ -125,6 +142,7 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
         environment=experiment.environment.id,
         retention=experiment.search.retention,
         baseline=baseline,
+        control=control,
         floor=baseline.return_at(experiment.pruning.floor) if baseline else None,
         bound=baseline.return_at(experiment.evaluation.holds_at) if baseline else None,
         trials=trials,
@@ -137,11 +155,13 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
 def to_json(study: StudyReport) -> dict[str, Any]:
     """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
 
-    `{name, environment, baseline, random_return, aggregate, holds_from, hypervolume, env_steps,
-    env_steps_saved, curve, importances, trials, front, repeated}`, where
+    `{name, environment, baseline, control, random_return, aggregate, holds_from, hypervolume,
+    env_steps, env_steps_saved, curve, importances, trials, front, repeated}`, where
 
     - baseline is null or `{RETURN, final_RETURN, parameters, weights, env_steps, train_s,
       checkpoint}`;
+    - control is null or `{RETURN, final_RETURN, retention, round, env_steps, train_s, checkpoint}`:
+      the baseline trained on for a trial's env steps with nothing pruned, at its best round;
     - each of trials is `{trial, state, reason, strategy, did, env_steps, seconds, hypervolume,
       points}`, did being how often what its plan names happened so far, of `{prunings,
       regrowths_due, regrowths, regrown, rewinds, gate_pruned, gate_held, gate_took_back}` those
@@ -168,15 +188,16 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
     seeds that the search never saw, null until they are measured. Than_dense is better, worse or
-    undecided: what `statistics.compare` says of the return and this dense policy's, wrong in 5 % of
-    cases; undecided wherever there are fewer than six of several seeds, null where the returns of
-    episodes were not kept. A number that is not finite is null.
+    undecided: what `statistics.compare` says of the return and the control's (without one, the
+    baseline's), wrong in 5 % of cases; undecided wherever there are fewer than six of several
+    seeds, null where the returns of episodes were not kept. A number that is not finite is null.
     """
     baseline = study.baseline
     return {
         "name": study.name,
         "environment": study.environment,
         "baseline": _baseline(baseline, study) if baseline else None,
+        "control": _control(study.control, study) if study.control else None,
         "random_return": _finite(baseline.random.value) if baseline else None,
         "aggregate": baseline.returned.aggregate if baseline else None,
         "holds_from": _finite(study.bound) if study.bound is not None else None,
@@ -321,6 +342,18 @@ def _baseline(baseline: BaselineRecord, study: StudyReport) -> dict[str, Any]:
         "env_steps": baseline.env_steps,
         "train_s": _finite(baseline.train_s),
         "checkpoint": baseline.checkpoint,
+    }
+
+
+def _control(control: ControlRecord, study: StudyReport) -> dict[str, Any]:
+    return {
+        **returned_json(control.returned, study.bound),
+        **returned_json(study.final.control if study.final else None, study.bound, "final_"),
+        "retention": _finite(control.retention),
+        "round": control.round,
+        "env_steps": control.env_steps,
+        "train_s": _finite(control.train_s),
+        "checkpoint": control.checkpoint,
     }
 
 

@@ -132,6 +132,12 @@ def summary_run(
             "study_baseline_return": found.baseline.returned.value,
             "study_random_return": found.baseline.random.value,
         }
+    if found.control:
+        scalars |= {
+            **_tail("study_control_", found.control.returned, found.bound),
+            "study_control_return": found.control.returned.value,
+            "study_control_retention": found.control.retention,
+        }
     scalars |= {
         "study_trials_complete": states.count("complete"),
         "study_trials_stopped": states.count("stopped"),
@@ -304,6 +310,7 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
             f" {found.baseline.parameters:,} parameters."
             f" Random actions: {interval(found.baseline.random)}.",
             "",
+            *_control(found),
         ]
     if found.front:
         point = (sparsest(found.points, found.retention) or found.front[0].point).name
@@ -319,6 +326,20 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
             "```",
         ]
     return "\n".join(lines)
+
+
+def _control(found: StudyReport) -> list[str]:
+    """Markdown of the dense control, where there is one."""
+    control, final = found.control, found.final
+    if control is None:
+        return []
+    again = f", on the final seeds {interval(final.control)}" if final and final.control else ""
+    return [
+        f"Dense control, the baseline trained on for {control.env_steps:,} env steps with nothing"
+        f" pruned: return {interval(control.returned)}{again}; retention {control.retention:.1%}."
+        " Better and worse are said in comparison with it.",
+        "",
+    ]
 
 
 def _table(points: Sequence[Point], finals: Mapping[str, Return], bound: float | None) -> list[str]:

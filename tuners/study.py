@@ -23,6 +23,7 @@ from prune_search.reasons import FAILED, STOPPED_BY_SEARCH
 from prune_search.record import (
     BASELINE_FILE,
     BaselineRecord,
+    ControlRecord,
     FinalRecord,
     Return,
     StudyFolder,
@@ -40,6 +41,7 @@ from prune_search.trust import require_trust
 from tuners.beginnings import screened
 from tuners.callback import StudyCallback
 from tuners.connection import connection
+from tuners.control import Control
 from tuners.optuna_study import states
 from tuners.progress import Progress
 from tuners.schedulers import scheduler
@@ -89,9 +91,18 @@ def run(
             _keep(record, folder, progress)
             mirror.push(folder.path / "study.json")
             progress.begin_search(baseline)
-            search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
+            control = Control(
+                folder.path.parent, experiment, baseline, record.control, request, progress
+            )
+            try:
+                if max(at_a_time, room(request)) > 1:  # else trials would wait for it
+                    control.start()
+                search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
+                record = record.model_copy(update={"control": control.result()})
+            finally:
+                control.stop()
             progress.begin_final()
-            _final(folder, experiment, baseline, progress)
+            _final(folder, experiment, baseline, record.control, progress)
             record = record.model_copy(update={"ended": time.time()})
         finally:
             spent = record.wall_s + time.monotonic() - began
@@ -249,6 +260,14 @@ def trial_resources(experiment: Experiment) -> Any:
     return config.algo_class.default_resource_request(config)
 
 
+def room(request: Any) -> int:
+    """Trials that the cluster has room for at a time."""
+    import ray
+
+    have, need = ray.cluster_resources(), request.required_resources
+    return min(int(have.get(name, 0) / amount) for name, amount in need.items() if amount)
+
+
 def concurrency(experiment: Experiment, request: Any) -> int:
     """Trials at a time: as configured, or as many as the cluster has room for.
 
@@ -257,15 +276,14 @@ def concurrency(experiment: Experiment, request: Any) -> int:
     """
     import ray
 
-    have, need = ray.cluster_resources(), request.required_resources
-    room = min(int(have.get(name, 0) / amount) for name, amount in need.items() if amount)
-    if room < 1 and not experiment.resources.address:
+    have, need, places = ray.cluster_resources(), request.required_resources, room(request)
+    if places < 1 and not experiment.resources.address:
         raise UserError(
             f"resources: a trial needs {dict(need)}, and this machine has"
             f" { ({name: have.get(name, 0) for name in need}) }"
         )
     # A cluster that grows on demand may have no room yet.
-    return experiment.resources.concurrent_trials or max(1, room)
+    return experiment.resources.concurrent_trials or max(1, places)
 
 
 def _trial_name(trial: Any) -> str:
@@ -273,9 +291,13 @@ def _trial_name(trial: Any) -> str:
 
 
 def _final(
-    folder: StudyFolder, experiment: Experiment, baseline: BaselineRecord, progress: Progress
+    folder: StudyFolder,
+    experiment: Experiment,
+    baseline: BaselineRecord,
+    control: ControlRecord | None,
+    progress: Progress,
 ) -> None:
-    """Measures the front's points, the baseline and random actions on the final seeds."""
+    """Measures the front's points, the dense policies and random actions on the final seeds."""
     import ray
     from ray.util import ActorPool
 
@@ -283,7 +305,8 @@ def _final(
     if not points:  # all trials failed: there is nothing to compare
         return
     known = folder.final()
-    if known is not None and set(known.points) == {point.name for point in points}:
+    same = known is not None and set(known.points) == {point.name for point in points}
+    if known is not None and same and (known.control is None) == (control is None):
         return
     seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
     workers = max(1, min(len(points) + 1, int(ray.cluster_resources().get("CPU", 1)), 8))
@@ -295,6 +318,7 @@ def _final(
     paths = [
         Path(baseline.checkpoint),
         *(folder.path / point.checkpoint / "algorithm" for point in points),
+        *([Path(control.checkpoint)] if control else []),
     ]
     again = {"retry_exceptions": True}
     try:
@@ -315,7 +339,8 @@ def _final(
     record = FinalRecord(
         baseline=returns[0],
         random=random,
-        points={point.name: value for point, value in zip(points, returns[1:], strict=True)},
+        points={point.name: value for point, value in zip(points, returns[1:], strict=False)},
+        control=returns[-1] if control else None,
     )
     _keep(record, folder, progress)
 

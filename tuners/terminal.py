@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prune_search.pareto import delivered, sparsest
-from prune_search.record import BaselineRecord
+from prune_search.record import BaselineRecord, ControlRecord, FinalRecord
 from prune_search.statistics import FEWEST_SEEDS
 from tuners.plots import position, ticks
 from tuners.report import StudyReport, did_words, interval, remark, tail
@@ -60,6 +60,8 @@ def _summary(study: StudyReport) -> RenderableType:
         grid.add_row(
             "its episodes", f"worst tenth {worst}; {held} hold, return ≥ {study.bound:.4g}"
         )
+    if study.control:
+        grid.add_row("dense control", _control(study.control, final))
     grid.add_row("random actions", f"return {interval(baseline.random)}")
     grid.add_row("hypervolume", f"{study.hypervolume:.4f}")
     grid.add_row("env steps", _env_steps(study))
@@ -72,6 +74,14 @@ def _summary(study: StudyReport) -> RenderableType:
         )
         grid.add_row(f"retention ≥ {level:.0%}", found)
     return grid
+
+
+def _control(control: ControlRecord, final: FinalRecord | None) -> str:
+    again = f"; on the final seeds {interval(final.control)}" if final and final.control else ""
+    return (
+        f"return {interval(control.returned)}{again}; retention {control.retention:.1%}: the"
+        f" baseline trained on for {control.env_steps:,} env steps, nothing pruned"
+    )
 
 
 def _env_steps(study: StudyReport) -> str:
@@ -146,7 +156,7 @@ def _front_table(study: StudyReport, wide: bool) -> RenderableType:
     if told:
         captions.append(
             "; ".join(
-                f"{word} than this dense policy: {', '.join(names)}"
+                f"{word} than this {study.dense}: {', '.join(names)}"
                 if word != "undecided"
                 else f"the episodes don't tell from it: {', '.join(names)}"
                 for word in ("better", "undecided", "worse")
@@ -215,6 +225,8 @@ def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> Renderabl
     figure.plot_size(width, 18)
     dense = [edge * column / width for column in range(width + 1)]
     figure.draw(figure.signal(dense, [baseline.returned.value] * len(dense), marker="┈"))
+    if study.control:
+        figure.draw(figure.signal(dense, [study.control.returned.value] * len(dense), marker="╌"))
     # The front last, on top of all that it shares a character with.
     for points, marker in ((study.points, "·"), (best, "●")):
         figure.draw(
@@ -229,10 +241,12 @@ def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> Renderabl
     ruler.ticks([position(tick) for tick in labelled], [f"{100 * tick:g}%" for tick in labelled])
     text = Text.from_ansi(str(figure.build()))
     text.highlight_regex("●", "bold red")
-    text.highlight_regex("┈", "dim")
+    text.highlight_regex("[┈╌]", "dim")
     legend = (
         f"\nreturn over sparsity   ● front   · other points   ┈ dense {baseline.returned.value:.4g}"
     )
+    if study.control:
+        legend += f"   ╌ trained on {study.control.returned.value:.4g}"
     text.append(legend, "dim")
     return text
 

@@ -263,8 +263,10 @@ def _trial_artifacts(
     labels = {trial.number: trial.plan.label}
     return {
         TABLE: table_json(front(trial.points), folder, finals, bound),
-        "front.png": front_figure(*drawn, final=finals, title=title),
-        "front.html": front_html(*drawn, final=finals, labels=labels, title=title),
+        "front.png": front_figure(*drawn, control=study.control, final=finals, title=title),
+        "front.html": front_html(
+            *drawn, control=study.control, final=finals, labels=labels, title=title
+        ),
     }
 
 

@@ -52,7 +52,7 @@ def baseline_key(experiment: Experiment) -> str:
     determinants = {
         "environment": experiment.environment.model_dump(),
         "algorithm": experiment.algorithm.model_dump(),
-        "baseline": experiment.baseline.model_dump(),
+        "baseline": experiment.baseline.model_dump(exclude={"control"}),
         "evaluation": experiment.evaluation.model_dump(exclude=_OF_NO_BASELINE),
         "resources": experiment.resources.model_dump(
             include={"env_runners", "envs_per_env_runner", "learners"}

@@ -67,6 +67,7 @@ class TrialRounds:
         baseline: the dense policy.
         number: the trial's number.
         plan: what the trial does.
+        mirror: through which nodes exchange files; the study's if None.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class TrialRounds:
         baseline: BaselineRecord,
         number: int,
         plan: Plan,
+        mirror: Mirror | None = None,
     ) -> None:
         self._experiment, self._folder, self._baseline = experiment, folder, baseline
-        self._mirror = Mirror(folder.path.parent, experiment.mirror)
+        self._mirror = mirror or Mirror(folder.path.parent, experiment.mirror)
         self._mirror.pull(folder.trial_file(number))
         self.record = folder.trial(number) or TrialRecord(
             number=number, plan=plan, state="running", started=time.time()

@@ -1,0 +1,97 @@
+"""The dense control: what a trial's budget of further training makes of the baseline by itself.
+
+A trial prunes the baseline and trains on. That its policy is better than the baseline may be the
+training's doing alone. The control is a trial of ratio 0: the same env steps, rounds and
+evaluations, seeds of its own. It lies beside the baseline, for all studies of the same budget.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prune_search.experiment import Experiment
+from prune_search.mirror import Mirror
+from prune_search.pruning import Plan, Pruning
+from prune_search.record import BaselineRecord, ControlRecord, StudyFolder
+from prune_search.searchable import highest
+from prune_search.training.algorithm import process_settings
+from prune_search.training.rounds import TrialRounds
+from prune_search.watch import Watch
+
+CONTROL_FILE = "control.json"  # in the control's folder, written last
+_SEED = 2**31  # added to the baseline's: far from the seeds that searches have
+
+
+def control_plan(pruning: Pruning) -> Plan:
+    """A trial of ratio 0; where the budget is searched, of the largest one."""
+    return Plan(
+        granularity="weight",
+        criterion="magnitude",
+        allocation="uniform",
+        scope="actor",
+        ratio=0.0,
+        schedule="one_shot",
+        start=0.0,
+        rounds=int(highest(pruning.rounds)),
+        env_steps=int(highest(pruning.env_steps)),
+        lr_scale=1.0,
+    )
+
+
+def control_folder(experiment: Experiment, baseline: BaselineRecord) -> StudyFolder:
+    """Where the control of this budget is, beside the baseline."""
+    plan = control_plan(experiment.pruning)
+    beside = Path(baseline.checkpoint).parent
+    return StudyFolder(beside, f"control-{plan.env_steps}-{plan.rounds}")
+
+
+def cached_control(
+    storage: Path, experiment: Experiment, baseline: BaselineRecord
+) -> ControlRecord | None:
+    """The control, if an earlier study has trained it already."""
+    path = control_folder(experiment, baseline).path
+    Mirror(storage, experiment.mirror).fetch(path, CONTROL_FILE)
+    return ControlRecord.read(path / CONTROL_FILE)
+
+
+def train_control(storage: Path, experiment: Experiment, baseline: BaselineRecord) -> ControlRecord:
+    """Trains the control, from its last finished round on, and keeps it.
+
+    Raises:
+        TrialError: as `TrialRounds.step`.
+    """
+    process_settings(experiment.resources.threads)
+    plan, folder = control_plan(experiment.pruning), control_folder(experiment, baseline)
+    never = {"floor": 0.0, "patience": plan.rounds + 1}  # given up, however badly it does
+    own = experiment.model_copy(
+        update={
+            "pruning": experiment.pruning.model_copy(update=never),
+            "search": experiment.search.model_copy(
+                update={"seed": _SEED + experiment.baseline.seed}
+            ),
+        }
+    )
+    mirror = Mirror(storage, experiment.mirror)
+    watch = Watch(experiment.search, experiment.resources)
+    with watch.round(folder.trial_path(0)):
+        rounds = TrialRounds(own, folder, baseline, 0, plan, mirror)
+    try:
+        while not rounds.done:
+            with watch.round(folder.trial_path(0)):
+                rounds.step()
+    finally:
+        rounds.stop()
+    points = rounds.record.points
+    best = max(points, key=lambda point: point.returned.value)
+    record = ControlRecord(
+        checkpoint=str(folder.path / best.checkpoint / "algorithm"),
+        returned=best.returned,
+        retention=best.retention,
+        round=best.round,
+        rounds=[point.returned for point in points],
+        env_steps=points[-1].env_steps,
+        train_s=rounds.record.seconds,
+    )
+    record.write(folder.path / CONTROL_FILE)
+    mirror.push(folder.path / CONTROL_FILE)
+    return record

@@ -1,0 +1,91 @@
+"""The dense control of a study, trained beside its trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prune_search.errors import lost
+from prune_search.experiment import Experiment
+from prune_search.record import BaselineRecord, ControlRecord
+from prune_search.training.control import cached_control, control_plan, train_control
+from tuners.progress import Progress
+
+
+class Control:
+    """Finds the control, or has Ray train it while the search goes on.
+
+    Args:
+        storage: the storage folder.
+        experiment: the study's.
+        baseline: the dense policy.
+        known: the control, where the study's record has it.
+        request: resources of a trial, as `trial_resources` gives them.
+        progress: the display.
+    """
+
+    def __init__(
+        self,
+        storage: Path,
+        experiment: Experiment,
+        baseline: BaselineRecord,
+        known: ControlRecord | None,
+        request: Any,
+        progress: Progress,
+    ) -> None:
+        self._storage, self._experiment, self._baseline = storage, experiment, baseline
+        self._request, self._progress = request, progress
+        self._record = known
+        if known is None and experiment.baseline.control:
+            self._record = cached_control(storage, experiment, baseline)
+        self._task: Any = None
+        self._place: Any = None
+
+    def start(self) -> None:
+        """Has it trained, unless it is there, or not asked for."""
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        if self._record or self._task or not self._experiment.baseline.control:
+            return
+        steps = control_plan(self._experiment.pruning).env_steps
+        self._progress.note(f"dense control: trains on for {steps:,} env steps, prunes nothing")
+        self._place = self._request.to_placement_group()
+        first = self._request.bundles[0]
+        train = ray.remote(train_control).options(
+            num_cpus=first.get("CPU", 0),
+            num_gpus=first.get("GPU", 0),
+            # A process that is lost is replaced, and goes on from the last finished round.
+            max_retries=self._experiment.search.retries,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                placement_group=self._place,
+                placement_group_bundle_index=0,
+                placement_group_capture_child_tasks=True,
+            ),
+        )
+        self._task = train.remote(self._storage, self._experiment, self._baseline)
+
+    def result(self) -> ControlRecord | None:
+        """Waits for it; None where none was asked for, or its training failed."""
+        import ray
+
+        self.start()
+        if self._task is not None:
+            try:
+                self._record = ray.get(self._task)
+            except ray.exceptions.RayError as error:
+                self._progress.note(
+                    f"the dense control failed: {lost(error)}; points are compared with the"
+                    " baseline, and resuming the study tries it again"
+                )
+            self.stop()
+        return self._record
+
+    def stop(self) -> None:
+        """Ends what still trains; a later driver goes on from the last finished round."""
+        import ray
+
+        if self._task is not None:
+            ray.cancel(self._task, force=True)
+            ray.util.remove_placement_group(self._place)
+            self._task = None
