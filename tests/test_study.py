@@ -141,7 +141,8 @@ def test_show_evaluate_and_restore(
             command("evaluate", "whole", item["point"], "--episodes", "8", "--seed", "1", "--json")
         )
         assert final["return_iqm"] == item["final_return_iqm"]
-    assert "sparsity" in command("evaluate", "whole", "baseline")
+    for dense in ("baseline", "control"):
+        assert "sparsity" in command("evaluate", "whole", dense)
     for name in ("baseline", points[0].name):
         command("restore", "whole", name, "--to", name.replace("/", "-"))
     assert "non-zero) -> " in command("compact", "whole", points[-1].name, "--to", "compact")

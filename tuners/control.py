@@ -35,7 +35,7 @@ class Control:
     ) -> None:
         self._storage, self._experiment, self._baseline = storage, experiment, baseline
         self._request, self._progress = request, progress
-        self._record = known
+        self._record: ControlRecord | None = known
         if known is None and experiment.baseline.control:
             self._record = cached_control(storage, experiment, baseline)
         self._task: Any = None
@@ -73,6 +73,11 @@ class Control:
         if self._task is not None:
             try:
                 self._record = ray.get(self._task)
+                returned = self._record.returned
+                self._progress.note(
+                    f"dense control: return {returned.value:.1f} [{returned.low:.1f},"
+                    f" {returned.high:.1f}], retention {self._record.retention:.2f}"
+                )
             except ray.exceptions.RayError as error:
                 self._progress.note(
                     f"the dense control failed: {lost(error)}; points are compared with the"

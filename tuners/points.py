@@ -59,19 +59,22 @@ def _as_begun(experiment: Experiment, study: StudyRecord | None) -> Experiment:
 
 
 def checkpoint(folder: StudyFolder, experiment: Experiment, name: str) -> Path:
-    """The RLlib checkpoint of a point, `t03/2`, or of the `baseline`.
+    """The RLlib checkpoint of a point, `t03/2`, of the `baseline`, or of the dense `control`.
 
     Raises:
         UserError: there is no such point; the message lists those there are.
     """
+    study = folder.study()
+    control = study.control if study else None
+    if name == "control" and control:
+        return _here(Path(control.checkpoint), folder, experiment)
     if name == "baseline":
-        study = folder.study()
         if study is None or study.baseline is None:
             raise UserError(f"point: study {folder.name!r} has no baseline yet")
         return _here(Path(study.baseline.checkpoint), folder, experiment)
     points = {point.name: point for trial in folder.trials() for point in trial.points}
     if name not in points:
-        raise unknown("point", name, ["baseline", *points])
+        raise unknown("point", name, ["baseline", *(["control"] if control else []), *points])
     path = (folder.path / points[name].checkpoint / "algorithm").resolve()
     if not path.is_relative_to(folder.path):
         raise UserError(f"point: the checkpoint of {name} lies outside of {folder.path}: {path}")
