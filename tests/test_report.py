@@ -228,7 +228,7 @@ def test_episodes_that_were_not_kept_tell_nothing(tmp_path: Path) -> None:
     folder.write_study(StudyRecord(name="cartpole", started=STARTED, baseline=bare))
     found = report(folder, make_experiment())
     assert {item.than_dense for item in found.front} == {None}
-    assert "than this dense policy:" not in shown(folder)
+    assert "than this dense baseline:" not in shown(folder)
 
 
 def test_a_study_of_an_earlier_version_goes_on_as_it_began(tmp_path: Path) -> None:

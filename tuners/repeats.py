@@ -25,9 +25,9 @@ class PooledPoint:
     """What seeds x episodes count as, with the t interval over seeds, and their IQM."""
     retention: float
     than_dense: Verdict | None
-    """What may be said of its return and that of `StudyReport.dense`, where the episodes were kept."""
+    """What may be said of its return and `StudyReport.dense`'s, where episodes were kept."""
     above: int
-    """Seeds whose return is more than the dense policy's."""
+    """Seeds whose return is more than that one's."""
     below: int
     """Seeds whose return is less."""
 

@@ -38,7 +38,7 @@ class FrontPoint:
     final: Return | None
     """Its return on the seeds that the search never saw, once it is measured."""
     than_dense: Verdict | None
-    """What may be said of its return and that of `StudyReport.dense`: on those seeds, once measured;
+    """What may be said of its return and `StudyReport.dense`'s: on those seeds, once measured;
     until then on seeds by which the best of many was chosen, and looks better than it is."""
 
 
@@ -175,7 +175,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       `{round, sparsity, RETURN, retention, than_dense, seeds_above, seeds_below}` over seeds and
       episodes: return_iqm is the stratified IQM there, return_low and return_high are the ends of
       the 95 % t interval over seeds, and seeds_above and seeds_below count those whose return is
-      more and less than the dense policy's.
+      more and less than the control's (without one, the baseline's).
 
     RETURN stands for what is told of a policy's return over episodes: `return`, what it counts as
     (`evaluation.aggregate`), `return_low` and `return_high`, the ends of its 95 % bootstrap

@@ -373,7 +373,7 @@ def _pooled(found: StudyReport) -> list[str]:
         f" stratified IQM; the sparsest round at retention ≥ {found.retention:.0%}, else the best"
         f" return; undecided below {FEWEST_SEEDS} seeds):",
         "",
-        "| trials | plan | sparsity | return | IQM | retention | than this dense policy |",
+        f"| trials | plan | sparsity | return | IQM | retention | than this {found.dense} |",
         "|---|---|---:|---:|---:|---:|---|",
     ]
     for item in found.repeated[-_NOTE_ROWS:]:

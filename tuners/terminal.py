@@ -172,7 +172,7 @@ def _repeated_table(study: StudyReport, wide: bool) -> RenderableType:
     table.add_column("plan", overflow="fold")
     for name in ("round", "sparsity", "return", *(["IQM"] if wide else []), "retention"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("than this dense policy", overflow="fold")
+    table.add_column(f"than this {study.dense}", overflow="fold")
     for item in study.repeated:
         best = item.best(study.retention)
         names = " ".join(trial.name for trial in item.trials)
