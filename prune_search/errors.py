@@ -27,6 +27,10 @@ class UserError(Exception):
         )
 
 
+class NoBetterThanRandom(UserError):
+    """The baseline that was trained is no better than random actions; it can be trained further."""
+
+
 class TrialError(Exception):
     """A trial cannot go on: what it computed is not finite, or nothing was sampled."""
 

@@ -113,9 +113,11 @@ class Baseline(Section):
     """Path of an RLlib checkpoint to prune; when absent, a baseline is trained. It is a pickle,
     which runs code of whoever made it: opened only with `--trust-checkpoint`."""
     env_steps: PositiveInt = 100_000
-    """Train for at most this many env steps."""
+    """Train for at most this many env steps. A policy that is no better than random actions by
+    then is kept, and `resume` trains it for as many again."""
     until_return: FiniteFloat | None = None
-    """Stop earlier, once the evaluated return reaches this; looked at every tenth of env_steps."""
+    """Stop earlier, once the evaluated return reaches this; looked at every tenth of env_steps, on
+    seeds that neither the search nor its final evaluation uses."""
     early: Share = 0.1
     """Share of env_steps after which weights are kept; `pruning.rewind: early` returns to them."""
     seed: NaturalInt = 0

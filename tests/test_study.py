@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from rich.console import Console
 from prune_search import cli
 from prune_search.errors import UserError
 from prune_search.experiment import Experiment, Search
+from prune_search.experiment_file import dump
 from prune_search.mirror import Mirror
 from prune_search.pareto import front, objectives
 from prune_search.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by
@@ -396,12 +398,27 @@ def test_a_threshold_that_removes_a_layer_is_refused(
     assert not StudyFolder(shared_storage, "emptied").trials()
 
 
-def test_a_baseline_no_better_than_chance_is_refused(tiny: Any, tmp_path: Path) -> None:
+def test_a_baseline_no_better_than_chance_is_kept_and_trained_on(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     experiment = tiny(
         "baseline.env_steps=1", "algorithm.training.lr=1e-9", "baseline.seed=3", storage=tmp_path
     )
-    with pytest.raises(UserError, match="no better than that of random actions"):
-        complete(experiment, "untrained")
+    file = tmp_path / "weak.yaml"
+    file.write_text(dump(experiment))
+    steps = [0]
+    for command in (["run", str(file)], ["resume", "weak"]):
+        monkeypatch.setattr(sys, "argv", ["prune-search", *command, "--storage", str(tmp_path)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "no better than that of random actions" in said
+        found = re.search(r"after ([\d,]+) env steps", said)
+        assert found
+        steps.append(int(found[1].replace(",", "")))
+        assert StudyFolder(tmp_path, "weak").experiment_file.is_file()
+    assert steps[2] > steps[1] > 500
 
 
 def test_the_users_own_checkpoint_is_the_baseline(tiny: Any, baseline: Any, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class Progress:
 
     def baseline_step(self, state: Any) -> None:
         """A training iteration of the baseline has ended."""
-        aim = self._experiment.baseline.env_steps
+        aim = state.budget
         value = state.training_return
         self._detail = f"{_thousands(state.env_steps)} of at most {_thousands(aim)} env steps" + (
             f", training return {value:.1f}" if value is not None and math.isfinite(value) else ""

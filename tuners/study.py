@@ -137,6 +137,8 @@ def _baseline(
             while True:
                 state = ray.get(trainer.step.remote())
                 progress.baseline_step(state)
+                if state.note:
+                    progress.note(state.note)
                 if state.done:
                     break
             record: BaselineRecord = ray.get(trainer.finish.remote())

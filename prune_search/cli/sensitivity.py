@@ -164,6 +164,8 @@ def _trained(settings: Experiment, storage: Path, progress: Progress) -> Baselin
     while True:
         state = trainer.step()
         progress.update(task, completed=state.env_steps)
+        if state.note:
+            err.print(state.note, markup=False, highlight=False, soft_wrap=True)
         if state.done:
             break
     record = trainer.finish()

@@ -27,7 +27,7 @@ from prune_search.cli._app import (
     words,
 )
 from prune_search.credentials import holds_credentials
-from prune_search.errors import UserError
+from prune_search.errors import NoBetterThanRandom, UserError
 
 if TYPE_CHECKING:
     from prune_search.experiment import Experiment
@@ -61,8 +61,9 @@ def run(
     folder = create(settings, name, Path(experiment).stem)
     try:
         _run(folder, settings, quiet)
-    except UserError:
-        if not folder.trials():  # nothing was computed; the name stays free
+    except UserError as error:
+        # Where nothing was computed, the name stays free.
+        if not folder.trials() and not isinstance(error, NoBetterThanRandom):
             shutil.rmtree(folder.path)
         raise
 

@@ -47,6 +47,7 @@ from prune_search.training.offline import set_offline_data
 from prune_search.training.own_networks import set_own_network
 from prune_search.training.pausing import paused, use_up_batches
 from prune_search.training.policies import set_policies
+from prune_search.training.randomness import seed_process
 from prune_search.trust import require_trust
 
 T = TypeVar("T")
@@ -246,16 +247,22 @@ def reseed(algorithm: Algorithm, seed: int) -> None:
     is the same whether the round before ran in this process or in one that was killed. Not so
     where RLlib updates in a thread of its own (IMPALA, APPO), and recorded data goes on from
     where it was in this process.
+
+    Args:
+        seed: 0 or more, below `TRAINING_SEEDS`.
     """
+    config = algorithm.config
+    assert config is not None
+    runners, envs = config.num_env_runners, config.num_envs_per_env_runner
 
     def start_anew(runner: EnvRunner) -> None:
         # RLlib seeds an env runner's environments at their first reset only.
-        runner._seed = seed + (runner.worker_index or 0)
+        runner._seed = first_env_seed(seed, runner.worker_index or 0, runners, envs)
         runner._needs_initial_reset = True
-        _seed_process(runner._seed)
+        seed_process(runner._seed)
 
     def seed_learner(learner: Any) -> None:
-        _seed_process(seed)
+        seed_process(seed)
         batches = getattr(learner, "_learner_thread_in_queue", None)
         if isinstance(batches, CircularBuffer):  # APPO replays batches by random numbers of its own
             batches._rng = np.random.default_rng(seed)
@@ -267,12 +274,32 @@ def reseed(algorithm: Algorithm, seed: int) -> None:
     each_learner(algorithm, seed_learner)
 
 
-def _seed_process(seed: int) -> None:
-    import random
+def first_env_seed(seed: int, runner: int, runners: int, envs: int) -> int:
+    """The seed of an env runner's first environment; its others have those that follow.
 
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    No two environments share a seed, nor do those of two rounds, unless the rounds' own seeds are
+    the same modulo `TRAINING_SEEDS` over the number of environments, rounded up to a power of two.
+
+    Args:
+        seed: of the round, 0 or more.
+        runner: index of the env runner, from 1; 0 for the one in the algorithm's own process.
+        runners: env runners beside that one.
+        envs: environments of each.
+
+    Returns:
+        0 or more, as are those that follow below `TRAINING_SEEDS`.
+    """
+    block: int = 1 << ((runners + 1) * envs - 1).bit_length()
+    return seed % (TRAINING_SEEDS // block) * block + runner * envs
+
+
+def settle(algorithm: Algorithm) -> None:
+    """Lets learners use up the batches that they hold, where they update in a thread.
+
+    From then on until the next training iteration networks stay as they are, so that what is
+    counted, measured and saved is one state.
+    """
+    each_learner(algorithm, lambda _: None)
 
 
 def sync_weights(algorithm: Algorithm) -> None:

@@ -9,11 +9,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import ray
 import torch
 
-from prune_search.errors import UserError, one_line
-from prune_search.experiment import Experiment
+from prune_search.errors import NoBetterThanRandom, UserError, one_line
+from prune_search.experiment import Evaluation, Experiment
 from prune_search.mirror import Mirror
 from prune_search.pareto import well_posed
 from prune_search.record import BASELINE_FILE, BaselineRecord, Return
@@ -25,16 +26,22 @@ from prune_search.training.algorithm import (
     env_steps,
     process_settings,
     reseed,
+    settle,
     sync_weights,
 )
 from prune_search.training.environments import steps_of
-from prune_search.training.evaluation import Evaluator
+from prune_search.training.evaluation import LOOK, Evaluator
 from prune_search.training.replay import REPLAY, load_replay, save_replay
 from prune_search.training.rewinding import WEIGHTS
 from prune_search.training.rounds import measure
 
 _SAVE_EVERY_S = 30.0
 _OF_NO_BASELINE = {"final_episodes", "final_seed", "holds_at"}  # fields of evaluation
+_LEGS = 20  # of a baseline's training, or fewer:
+_LEAST_OF_A_LEG = 1_000  # env steps of each environment
+_STREAM = 2**31  # of the seeds of legs; those of rounds have their number here
+_ALGORITHM, _PARTIAL = "algorithm", "partial"
+_TRAINING, _ADAPTIVE = "training.json", "adaptive.pt"  # beside an algorithm's checkpoint
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class BaselineProgress:
     env_steps: int
     training_return: float | None
     done: bool
+    budget: int
+    """Env steps at which it ends at the latest."""
+    note: str = ""
+    """What a look at it has found, where the user is to know."""
 
 
 def baseline_key(experiment: Experiment) -> str:
@@ -77,7 +88,17 @@ def cached_baseline(storage: Path, experiment: Experiment) -> BaselineRecord | N
 
 
 class BaselineTrainer:
-    """Trains the baseline, or takes it over, and measures it. Runs as a Ray actor or by itself."""
+    """Trains the baseline, or takes it over, and measures it. Runs as a Ray actor or by itself.
+
+    Training goes in legs of env steps. What a leg does depends on the state at its beginning and
+    on its seed alone, and states are kept at ends of legs only; so a training that was killed goes
+    on from the last that was kept, and ends with the weights that it would have had, bit for bit.
+    That holds with one env runner and learner, but not where RLlib updates in a thread of its own
+    (IMPALA, APPO). Recorded episodes can't be taken up in their midst: learning from them begins
+    anew.
+
+    Looks at the policy on its way have evaluation seeds of their own and leave no trace.
+    """
 
     def __init__(self, storage: Path, experiment: Experiment) -> None:
         process_settings(experiment.resources.threads)
@@ -85,23 +106,44 @@ class BaselineTrainer:
         self._path = baseline_path(storage, experiment)
         self._path.mkdir(parents=True, exist_ok=True)
         self._mirror = Mirror(storage, experiment.mirror)
-        seed = experiment.baseline.seed % TRAINING_SEEDS
-        config = algorithm_config(experiment, seed)
+        settings, resources = experiment.baseline, experiment.resources
+        config = algorithm_config(experiment, settings.seed % TRAINING_SEEDS)
         self._algorithm = config.build_algo()
         self._evaluator = Evaluator(config, experiment.evaluation)
-        self._train_s, self._checks = 0.0, 0
+        self._train_s = 0.0
+        self._random: Return | None = None  # of looks
         self._saved = time.monotonic()
-        if experiment.baseline.checkpoint:
-            self._load(Path(experiment.baseline.checkpoint).expanduser())
+        if settings.checkpoint:
+            self._load(Path(settings.checkpoint).expanduser())
         elif self._partial.is_dir():
-            self._algorithm.restore_from_path(self._partial)
-            load_replay(self._algorithm, self._partial / REPLAY)
-            sync_weights(self._algorithm)
-            reseed(self._algorithm, (seed + env_steps(self._algorithm)) % TRAINING_SEEDS)
+            self._go_on()
         else:
             self._keep("initial")
             if experiment.baseline.early == 0:
                 self._keep("early")
+        environments = resources.envs_per_env_runner * max(1, resources.env_runners)
+        self._leg_steps = max(-(-settings.env_steps // _LEGS), _LEAST_OF_A_LEG * environments)
+        self._leg = -1  # the one for which sampling has begun
+        steps = env_steps(self._algorithm)
+        # One that ended no better than random actions gets as many env steps again.
+        self._end = settings.env_steps * (steps // settings.env_steps + 1)
+        self._looks = self._looks_due(steps)
+
+    def _go_on(self) -> None:
+        """Takes up the training that an earlier process began."""
+        self._algorithm.restore_from_path(self._partial / _ALGORITHM)
+        load_replay(self._algorithm, self._partial / REPLAY)
+        adaptive = torch.load(self._partial / _ADAPTIVE, weights_only=True)
+        learner.load_adaptive_state(self._algorithm, adaptive)
+        sync_weights(self._algorithm)
+        training = json.loads((self._partial / _TRAINING).read_text(encoding="utf-8"))
+        self._train_s = float(training["train_s"])
+
+    def _looks_due(self, steps: int) -> int:
+        """How many looks there are in so many env steps: ten in `baseline.env_steps` where they
+        can end it, else two, of which one is where it ends."""
+        settings = self._experiment.baseline
+        return steps * (2 if settings.until_return is None else 10) // settings.env_steps
 
     def _keep(self, moment: str) -> None:
         """Keeps the weights of this moment, for rewinding."""
@@ -109,7 +151,7 @@ class BaselineTrainer:
 
     @property
     def _partial(self) -> Path:
-        return self._path / "partial"
+        return self._path / _PARTIAL
 
     def _load(self, path: Path) -> None:
         try:
@@ -129,8 +171,12 @@ class BaselineTrainer:
         """
         settings = self._experiment.baseline
         if settings.checkpoint:
-            return BaselineProgress(0, None, True)
+            return BaselineProgress(0, None, True, 0)
         before, clock = env_steps(self._algorithm), time.monotonic()
+        leg = before // self._leg_steps
+        if leg != self._leg:
+            reseed(self._algorithm, self._seed(leg))
+            self._leg = leg
         result = self._algorithm.train()
         self._train_s += time.monotonic() - clock
         steps = env_steps(self._algorithm)
@@ -138,66 +184,108 @@ class BaselineTrainer:
             raise RuntimeError("baseline: no env steps were sampled; its env runners are lost")
         if before < settings.early * settings.env_steps <= steps:
             self._keep("early")
-        done = steps >= settings.env_steps
-        if settings.until_return is not None and steps * 10 // settings.env_steps > self._checks:
-            self._checks = steps * 10 // settings.env_steps
-            done = done or self._measure().value >= settings.until_return
-        if not done and time.monotonic() - self._saved > _SAVE_EVERY_S:
-            self._save(self._partial)
-            self._saved = time.monotonic()
-        return BaselineProgress(steps, result["env_runners"].get("episode_return_mean"), done)
+        done, note = steps >= self._end, ""
+        if self._looks_due(steps) > self._looks and not (done and settings.until_return is None):
+            reached, note = self._look(steps)
+            done = done or reached
+        self._looks = self._looks_due(steps)
+        kept = self._algorithm.offline_data is None and steps // self._leg_steps > leg
+        if not done and kept and time.monotonic() - self._saved > _SAVE_EVERY_S:
+            self._save_partial()
+        returned = result["env_runners"].get("episode_return_mean")
+        return BaselineProgress(steps, returned, done, self._end, note)
+
+    def _seed(self, leg: int) -> int:
+        """Seed of a leg, below those of evaluations."""
+        entropy = [self._experiment.baseline.seed, leg, _STREAM]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % TRAINING_SEEDS
+
+    def _look(self, steps: int) -> tuple[bool, str]:
+        """Whether the policy has `baseline.until_return` by now; what the user is to know of it."""
+        evaluation = self._experiment.evaluation.model_copy(update={"seed": LOOK})
+        returned = self._measure(evaluation)
+        if self._random is None:
+            self._random = self._evaluator.measure(LOOK, evaluation.episodes, random=True)
+        note, enough = "", self._experiment.baseline.until_return
+        if returned.value <= self._random.value:
+            note = (
+                f"baseline: after {steps:,} of {self._end:,} env steps it returns"
+                f" {returned.value:.1f}, no better than random actions, {self._random.value:.1f}"
+            )
+        return enough is not None and returned.value >= enough, note
 
     def finish(self) -> BaselineRecord:
         """Measures and keeps the baseline.
 
         Raises:
-            UserError: it is no better than random actions, so that retention would mean nothing.
+            NoBetterThanRandom: retention would mean nothing. Its state is kept, and the next
+                trainer goes on with it, for `baseline.env_steps` more.
+            UserError: the same of a user's checkpoint.
         """
-        checkpoint = self._path / "algorithm"
-        self._save(checkpoint)
-        trained = self._experiment.baseline.checkpoint is None
-        if trained:  # a user's checkpoint comes without its replay buffer
-            save_replay(self._algorithm, self._path / REPLAY)
+        settle(self._algorithm)  # what is measured and what is saved is one state
+        trained, steps = self._experiment.baseline.checkpoint is None, env_steps(self._algorithm)
         evaluation = self._experiment.evaluation
-        returned = self._measure()
+        returned = self._measure(evaluation)
         acting = size(self._evaluator.parameters())
         wrappers = steps_of(self._algorithm.config.env) if self._algorithm.config else []
         record = BaselineRecord(
             key=self._path.name,
-            checkpoint=str(checkpoint),
+            checkpoint=str(self._path / _ALGORITHM),
             returned=returned,
             random=self._evaluator.measure(evaluation.seed, evaluation.episodes, random=True),
             parameters=acting.parameters,
             weights=acting.weights,
-            env_steps=env_steps(self._algorithm) if trained else 0,
+            env_steps=steps if trained else 0,
             train_s=self._train_s,
             wrappers=wrappers,
         )
+        if well_posed(record):
+            self._save(self._path)
+            record.write(self._path / BASELINE_FILE)
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self._mirror.push(self._path)
+        elif trained:
+            self._save_partial()
         self._algorithm.stop()
-        if not well_posed(record):
-            raise UserError(
-                f"baseline: its return, {returned.value:.1f}, is no better than that of random"
-                f" actions, {record.random.value:.1f}; train it longer (baseline.env_steps) or"
-                " change algorithm.training"
-            )
-        record.write(self._path / BASELINE_FILE)
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._mirror.push(self._path)
-        return record
+        if well_posed(record):
+            return record
+        found = (
+            f"baseline: its return, {returned.value:.1f}, is no better than that of random actions,"
+            f" {record.random.value:.1f}"
+        )
+        if not trained:
+            raise UserError(f"{found}; retention would mean nothing")
+        raise NoBetterThanRandom(
+            f"{found}, after {steps:,} env steps. It is kept in {str(self._partial)!r}: resume or"
+            f" run again to train it for another {self._experiment.baseline.env_steps:,}; or change"
+            " algorithm.training"
+        )
 
-    def _measure(self) -> Return:
+    def _measure(self, evaluation: Evaluation) -> Return:
         clock = time.monotonic()
-        returned = measure(self._algorithm, self._evaluator, self._experiment.evaluation)
+        returned = measure(self._algorithm, self._evaluator, evaluation)
         self._train_s += time.monotonic() - clock
         return returned
 
-    def _save(self, path: Path) -> None:
-        temporary = path.with_name(f".{path.name}")
+    def _save_partial(self) -> None:
+        """Keeps all that the training needs to go on."""
+        temporary = self._path / f".{_PARTIAL}"
         shutil.rmtree(temporary, ignore_errors=True)
-        self._algorithm.save_to_path(temporary)
-        save_replay(self._algorithm, temporary / REPLAY)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
+        temporary.mkdir()
+        self._save(temporary)
+        torch.save(learner.adaptive_state(self._algorithm), temporary / _ADAPTIVE)
+        training = json.dumps({"train_s": self._train_s})
+        (temporary / _TRAINING).write_text(training, encoding="utf-8")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        temporary.rename(self._partial)
+        self._saved = time.monotonic()
+
+    def _save(self, folder: Path) -> None:
+        """RLlib's checkpoint and, of a policy that was trained here, its replay buffer."""
+        shutil.rmtree(folder / _ALGORITHM, ignore_errors=True)
+        self._algorithm.save_to_path(folder / _ALGORITHM)
+        if self._experiment.baseline.checkpoint is None:
+            save_replay(self._algorithm, folder / REPLAY)
 
 
 def _digest(path: Path) -> str:

@@ -38,6 +38,8 @@ from prune_search.training.randomness import random_state_kept, seed_process
 
 _FIRST_SEED = 2**30
 _BLOCK = 100_000  # env seeds of one evaluation seed
+LOOK = -1
+"""The evaluation seed of looks at a training that goes on; no experiment can name it."""
 
 CONNECTORS = (COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR)
 """What stands between environment and network; the names are those of RLlib's states and of the
@@ -47,13 +49,13 @@ folders in an env runner's checkpoint."""
 def evaluation_seeds(seed: int, episodes: int) -> list[int]:
     """The env seeds that an evaluation seed names; no two evaluation seeds share one.
 
-    All lie at 2**30 or above, and training seeds below.
+    All lie at 2**30 or above, those of looks close below it, and training seeds below 2**29.
 
     Args:
-        seed: 0 to 9,999.
+        seed: 0 to 9,999, or `LOOK`.
         episodes: 1 to 100,000.
     """
-    if not (0 <= seed < 10_000 and 1 <= episodes <= _BLOCK):
+    if not (LOOK <= seed < 10_000 and 1 <= episodes <= _BLOCK):
         raise ValueError(f"seed must be 0..9999 and episodes 1..{_BLOCK}, got {seed}, {episodes}")
     start = _FIRST_SEED + seed * _BLOCK
     return list(range(start, start + episodes))

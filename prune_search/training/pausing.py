@@ -95,12 +95,21 @@ def use_up_batches(learner: Any, timeout: float = 60.0) -> None:
 
 
 def _idle(learner: Any, thread: Any) -> bool:
-    """Whether a learner thread waits for a batch, and there is none."""
+    """Whether a learner thread waits for a batch, and there is none, nor one on its way to it."""
     if not thread.is_alive():
         return True
-    if learner._gpu_loader_in_queue.qsize() or thread._in_queue.qsize():
-        return False
-    # A batch that was taken out of the queue is in the frame before it counts as gone.
+    loaders = getattr(learner, "_gpu_loader_threads", ())
+    # In the order that batches pass: what is empty and waits can't fill what is looked at later.
+    return (
+        not learner._gpu_loader_in_queue.qsize()
+        and all(_waits_without_batch(loader) for loader in loaders)
+        and not thread._in_queue.qsize()
+        and _waits_without_batch(thread)
+    )
+
+
+def _waits_without_batch(thread: Any) -> bool:
+    """Whether a thread reads its queue. A batch is in the frame before it counts as taken out."""
     frame = sys._current_frames().get(thread.ident)
     while frame is not None:
         if _reads(frame, thread._in_queue):

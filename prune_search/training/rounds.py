@@ -46,6 +46,7 @@ from prune_search.training.algorithm import (
     algorithm_config,
     env_steps,
     reseed,
+    settle,
     sync_weights,
 )
 from prune_search.training.cost import policy_cost, policy_latency
@@ -158,6 +159,7 @@ class TrialRounds:
             self._dynamics.check(self.record.points)
 
         pruner.shrink()
+        settle(algorithm)
         acting, trained, physical = pruner.sizes()
         clock = time.monotonic()
         returned = self._measure()
