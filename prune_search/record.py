@@ -150,6 +150,8 @@ class BaselineRecord(Record):
 
     key: str
     """Hash of all that determines it; the name of its folder under <storage>/baselines."""
+    determinants: dict[str, str] = {}
+    """All of that by name; empty in records of earlier versions."""
     checkpoint: str
     """Absolute path of its RLlib checkpoint."""
     returned: Return

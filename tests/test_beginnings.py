@@ -188,8 +188,8 @@ def test_a_study_learns_from_those_trials_of_another_that_it_could_have_had(
     ("change", "message"),
     [
         ("search.warm_start=[none]", "search.warm_start: name: no study 'none' in"),
-        ("algorithm.training.lr=0.1", "study 'earlier' has another environment, algorithm"),
-        ("evaluation.episodes=7", "study 'earlier' has another environment, algorithm"),
+        ("algorithm.training.lr=0.1", "study 'earlier' has another baseline"),
+        ("evaluation.episodes=7", "study 'earlier' has another baseline"),
         ("pruning.layers=['*encoder*']", "study 'earlier' has another pruning.layers"),
     ],
 )

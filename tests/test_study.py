@@ -179,6 +179,21 @@ def test_a_finished_study_can_be_resumed_and_nothing_changes(study: StudyFolder)
     assert (study.trials(), study.final()) == before
 
 
+def test_a_study_whose_file_was_changed_is_not_mixed_with_its_old_baseline(
+    study: StudyFolder, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    text = study.experiment_file.read_text()
+    study.experiment_file.write_text(text.replace("lr: 0.002", "lr: 0.003"))
+    command = ["prune-search", "resume", study.name, "--storage", str(study.path.parent)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    study.experiment_file.write_text(text)
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "algorithm.training.lr was 0.002, is 0.003. Undo that, or begin a new study" in said
+
+
 def test_the_same_file_and_seed_give_the_same_points(
     study: StudyFolder, tiny: Any, shared_storage: Path
 ) -> None:

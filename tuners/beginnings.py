@@ -17,7 +17,7 @@ from prune_search.pareto import objectives, violations
 from prune_search.pruning import Plan, Pruning, combinations
 from prune_search.record import BaselineRecord, StudyFolder
 from prune_search.sensitivity import SensitivityRecord
-from prune_search.training.baseline import baseline_key
+from prune_search.training.determinants import determinants, differences
 from prune_search.training.sensitivity import sensitivity_of
 from prune_search.training.single_layers import check_measurable
 from tuners.optuna_study import result_of
@@ -92,13 +92,16 @@ def check_warm_start(experiment: Experiment) -> None:
     """
     for name in experiment.search.warm_start:
         try:
-            _, earlier = open_study(experiment.storage, name)
+            folder, earlier = open_study(experiment.storage, name)
+            record = folder.study()
         except UserError as error:
             raise UserError(f"search.warm_start: {error}") from None
-        if baseline_key(earlier) != baseline_key(experiment):
+        kept = record.baseline.determinants if record and record.baseline else {}
+        settings, software = differences(kept or determinants(earlier), determinants(experiment))
+        if settings or software:
             raise UserError(
-                f"search.warm_start: study {name!r} has another environment, algorithm, baseline,"
-                " evaluation or version; only a study that has the same can be learned from"
+                f"search.warm_start: study {name!r} has another baseline; only one that has the"
+                f" same can be learned from: {'; '.join([*settings, *software])}"
             )
         for field in ("layers", "shrink", "hold", "teacher"):  # of no plan, but of its result
             if getattr(earlier.pruning, field) != getattr(experiment.pruning, field):

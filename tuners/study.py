@@ -35,6 +35,7 @@ from prune_search.searchable import as_choices
 from prune_search.training.algorithm import algorithm_config
 from prune_search.training.baseline import BaselineTrainer, baseline_key, cached_baseline
 from prune_search.training.checkpoints import CheckpointMeter
+from prune_search.training.determinants import determinants, differences
 from prune_search.training.trial import PruningTrial
 from prune_search.training.validate import check_baseline, prunable_layers
 from prune_search.trust import require_trust
@@ -62,13 +63,15 @@ def run(
         began: when the command was started, by `time.monotonic()`; now if None.
 
     Raises:
-        UserError: no cluster, a baseline that is no better than random actions, or pickles that
-            nobody said are to be trusted.
+        UserError: no cluster, a baseline that is no better than random actions or of another
+            experiment, or pickles that nobody said are to be trusted.
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
     require_trust(experiment)
     began = time.monotonic() if began is None else began
     record = folder.study() or StudyRecord(name=folder.name, started=time.time())
+    if record.baseline is not None:
+        _check_unchanged(record.baseline, experiment, progress)
     mirror = Mirror(folder.path.parent, experiment.mirror)
     tracker = Tracker(
         folder,
@@ -154,6 +157,29 @@ def _baseline(
             progress.note(f"the baseline's training failed and begins anew: {reason}")
         finally:
             ray.kill(trainer)
+
+
+def _check_unchanged(baseline: BaselineRecord, experiment: Experiment, progress: Progress) -> None:
+    """Whether a study's baseline is still the one that its experiment describes.
+
+    Raises:
+        UserError: the task, its settings or its code have changed. Of other software that has,
+            the user is told.
+    """
+    if not baseline.determinants:
+        progress.note("baseline: of an earlier version, which kept no list of what it depends on")
+        return
+    settings, software = differences(baseline.determinants, determinants(experiment))
+    if settings:
+        raise UserError(
+            f"baseline: the study's is of another experiment: {'; '.join(settings)}. Undo that, or"
+            " begin a new study"
+        )
+    if software:
+        progress.note(
+            f"baseline: the study's was made with other software: {'; '.join(software)}; what"
+            " follows is compared with it all the same"
+        )
 
 
 def search(

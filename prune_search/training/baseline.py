@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import ray
 import torch
 
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
@@ -29,6 +27,7 @@ from prune_search.training.algorithm import (
     settle,
     sync_weights,
 )
+from prune_search.training.determinants import determinants, key
 from prune_search.training.environments import steps_of
 from prune_search.training.evaluation import LOOK, Evaluator
 from prune_search.training.replay import REPLAY, load_replay, save_replay
@@ -36,7 +35,6 @@ from prune_search.training.rewinding import WEIGHTS
 from prune_search.training.rounds import measure
 
 _SAVE_EVERY_S = 30.0
-_OF_NO_BASELINE = {"final_episodes", "final_seed", "holds_at"}  # fields of evaluation
 _LEGS = 20  # of a baseline's training, or fewer:
 _LEAST_OF_A_LEG = 1_000  # env steps of each environment
 _STREAM = 2**31  # of the seeds of legs; those of rounds have their number here
@@ -59,20 +57,7 @@ class BaselineProgress:
 
 def baseline_key(experiment: Experiment) -> str:
     """Hash of all that determines a baseline and its measured return."""
-    checkpoint = experiment.baseline.checkpoint
-    determinants = {
-        "environment": experiment.environment.model_dump(),
-        "algorithm": experiment.algorithm.model_dump(),
-        "baseline": experiment.baseline.model_dump(exclude={"control"}),
-        "evaluation": experiment.evaluation.model_dump(exclude=_OF_NO_BASELINE),
-        "resources": experiment.resources.model_dump(
-            include={"env_runners", "envs_per_env_runner", "learners"}
-        ),
-        "checkpoint": _digest(Path(checkpoint)) if checkpoint else None,
-        "versions": [ray.__version__, torch.__version__],
-    }
-    text = json.dumps(determinants, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return key(determinants(experiment))
 
 
 def baseline_path(storage: Path, experiment: Experiment) -> Path:
@@ -230,6 +215,7 @@ class BaselineTrainer:
         wrappers = steps_of(self._algorithm.config.env) if self._algorithm.config else []
         record = BaselineRecord(
             key=self._path.name,
+            determinants=determinants(self._experiment),
             checkpoint=str(self._path / _ALGORITHM),
             returned=returned,
             random=self._evaluator.measure(evaluation.seed, evaluation.episodes, random=True),
@@ -286,11 +272,3 @@ class BaselineTrainer:
         self._algorithm.save_to_path(folder / _ALGORITHM)
         if self._experiment.baseline.checkpoint is None:
             save_replay(self._algorithm, folder / REPLAY)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(item for item in path.expanduser().rglob("*") if item.is_file()):
-        digest.update(file.relative_to(path.expanduser()).as_posix().encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
