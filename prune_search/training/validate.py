@@ -140,6 +140,7 @@ def _spaces(
     """What each policy's network sees and gives, by ModuleID."""
     environment = make_environment(experiment.environment, config.env)
     try:
+        _check_wrappers(environment)
         spaces = policy_spaces(environment, experiment)
     finally:
         environment.close()
@@ -161,6 +162,19 @@ def _spaces(
         return {module_id: seen[module_id] for module_id in spaces}
     finally:
         runner.stop()
+
+
+def _check_wrappers(environment: Any) -> None:
+    """Refuses wrappers that learn, as gymnasium's running means do: what they know is lost."""
+    while isinstance(environment, gym.Wrapper):
+        if hasattr(type(environment), "update_running_mean"):
+            raise UserError(
+                f"environment: {type(environment).__name__} learns from what it sees, in each"
+                " environment on its own, and no checkpoint holds it, so that an evaluation would"
+                " measure another policy; scale by constants (RescaleObservation,"
+                " TransformReward), or start from a checkpoint with RLlib's MeanStdFilter"
+            )
+        environment = environment.env
 
 
 def policy_spaces(

@@ -144,6 +144,10 @@ def test_what_is_converted_trains_is_measured_and_opens_with_rllib_alone(
     ("overrides", "told"),
     [
         (["environment.config.sees=picture"], "hold an image beside other things"),
+        (
+            ["environment.wrappers=[{name: gymnasium.wrappers.NormalizeObservation}]"],
+            "environment: NormalizeObservation learns from what it sees",
+        ),
         (["environment.config.sees=text"], "environment.wrappers that leaves out texts"),
         (["environment.config.does=steps"], "actions that are a Box must be floats"),
         (["environment.config.does=table"], "multiple dimensions"),
