@@ -38,7 +38,7 @@ _SAVE_EVERY_S = 30.0
 _LEGS = 20  # of a baseline's training, or fewer:
 _LEAST_OF_A_LEG = 1_000  # env steps of each environment
 _STREAM = 2**31  # of the seeds of legs; those of rounds have their number here
-_ALGORITHM, _PARTIAL = "algorithm", "partial"
+_FOLDER, _ALGORITHM, _PARTIAL = "baselines", "algorithm", "partial"
 _TRAINING, _ADAPTIVE = "training.json", "adaptive.pt"  # beside an algorithm's checkpoint
 
 
@@ -62,7 +62,7 @@ def baseline_key(experiment: Experiment) -> str:
 
 def baseline_path(storage: Path, experiment: Experiment) -> Path:
     """The baseline's folder."""
-    return storage / "baselines" / baseline_key(experiment)
+    return storage / _FOLDER / baseline_key(experiment)
 
 
 def cached_baseline(storage: Path, experiment: Experiment) -> BaselineRecord | None:
@@ -88,7 +88,8 @@ class BaselineTrainer:
     def __init__(self, storage: Path, experiment: Experiment) -> None:
         process_settings(experiment.resources.threads)
         self._experiment = experiment
-        self._path = baseline_path(storage, experiment)
+        self._determinants = determinants(experiment)
+        self._path = storage / _FOLDER / key(self._determinants)
         self._path.mkdir(parents=True, exist_ok=True)
         self._mirror = Mirror(storage, experiment.mirror)
         settings, resources = experiment.baseline, experiment.resources
@@ -215,7 +216,7 @@ class BaselineTrainer:
         wrappers = steps_of(self._algorithm.config.env) if self._algorithm.config else []
         record = BaselineRecord(
             key=self._path.name,
-            determinants=determinants(self._experiment),
+            determinants=self._determinants,
             checkpoint=str(self._path / _ALGORITHM),
             returned=returned,
             random=self._evaluator.measure(evaluation.seed, evaluation.episodes, random=True),
