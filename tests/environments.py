@@ -156,7 +156,10 @@ ACTIONS: dict[str, gym.Space] = {
 
 
 class AnyKind(gym.Env):
-    """Random observations of any kind; an action that is not in the space is an error."""
+    """Random observations of any kind; the first action of the space is paid.
+
+    An action that is not in the space is an error.
+    """
 
     def __init__(self, sees: str = "double", does: str = "two") -> None:
         self.observation_space, self.action_space = copy.deepcopy((KINDS[sees], ACTIONS[does]))
@@ -172,7 +175,8 @@ class AnyKind(gym.Env):
         if not self.action_space.contains(action):
             raise ValueError(f"{action!r} is not in {self.action_space}")
         self._steps += 1
-        return self.observation_space.sample(), 1.0, self._steps >= 8, False, {}
+        reward = float(np.all(action == getattr(self.action_space, "start", 0)))
+        return self.observation_space.sample(), reward, self._steps >= 8, False, {}
 
 
 gym.register("AnyKind-v0", entry_point=AnyKind, disable_env_checker=True)
