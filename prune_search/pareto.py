@@ -114,12 +114,12 @@ def delivered(points: Sequence[M], retention: float) -> M:
 
 
 def objectives(trial: TrialRecord, retention: float) -> dict[str, float]:
-    """The values of all of `Search.objectives`; NaN for a latency that was not measured."""
+    """The values of all of `Search.objectives`; NaN for a cost that is not known."""
     best, held = delivered(trial.points, retention), sparsest(trial.points, retention)
     return {
         **summary(trial, retention),
         "return_low": best.returned.low,
-        "macs": best.macs,
+        "macs": nan if best.macs is None else best.macs,
         "bytes": best.bytes,
         "latency_us": nan if best.latency_us is None else best.latency_us,
         "sparsity_at_retention": held.sparsity if held else 0.0,

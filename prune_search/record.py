@@ -250,16 +250,18 @@ class Point(Record):
     """Zero share of each kernel of the inference network, by parameter name."""
     physical: int = 0
     """Parameters that the inference network in the checkpoint has, zeros among them."""
-    macs: int = 0
+    macs: int | None = None
     """Multiply-accumulates of one action with that network, zeros multiplied as well."""
     bytes: int = 0
     """Storage of that network's parameters, zeros among them."""
     latency_us: float | None = None
     """Microseconds of one action with it, one thread; None where the search does not ask."""
-    compact: int = 0
+    compact: int | None = None
     """Parameters after lossless compaction, which takes out units that no longer matter."""
-    compact_nonzero: int = 0
+    compact_nonzero: int | None = None
     """Of these, non-zero ones."""
+    cost_missing: dict[str, str] = {}
+    """Which of these figures could not be had and so are None: why, by name."""
     returned: Return
     return_pruned: float
     """Return at the round's start, after the pruning (and rewinding) that falls there."""

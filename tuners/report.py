@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -168,7 +169,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       that apply (regrown counts weights), null for trials of earlier versions, and points being all
       of the trial's, like the front's but without strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
-      physical, compact, macs, compression, RETURN, retention, env_steps, checkpoint,
+      physical, compact, macs, cost_missing, compression, RETURN, retention, env_steps, checkpoint,
       final_RETURN, than_dense}`, by rising sparsity;
     - each of repeated is a plan that was run with several seeds, `{strategy, trials, collapsed,
       left_out, rounds}`, left_out being its trials that failed or were stopped, and each of rounds
@@ -190,7 +191,8 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     seeds that the search never saw, null until they are measured. Than_dense is better, worse or
     undecided: what `statistics.compare` says of the return and the control's (without one, the
     baseline's), wrong in 5 % of cases; undecided wherever there are fewer than six of several
-    seeds, null where the returns of episodes were not kept. A number that is not finite is null.
+    seeds, null where the returns of episodes were not kept. Cost_missing says which figures of cost
+    could not be had, and why; it is empty where all could. A number that is not finite is null.
     """
     baseline = study.baseline
     return {
@@ -255,6 +257,7 @@ def point_json(
         "physical": point.physical,
         "compact": point.compact,
         "macs": point.macs,
+        "cost_missing": "; ".join(f"{name}: {why}" for name, why in point.cost_missing.items()),
         **returned_json(point.returned, bound),
         "retention": _finite(point.retention),
         "env_steps": point.env_steps,
@@ -313,6 +316,15 @@ def did_words(trial: TrialRecord) -> str:
 def interval(returned: Return) -> str:
     """`472 [455, 490]`: what it counts as, and the 95 % interval of that."""
     return f"{returned.value:.4g} [{returned.low:.4g}, {returned.high:.4g}]"
+
+
+def missing_costs(points: Sequence[Point]) -> list[str]:
+    """Which figures of cost could not be had, why, and of how many points; a line for each."""
+    reasons = Counter(item for point in points for item in point.cost_missing.items())
+    return [
+        f"{name} of {count} of {len(points)} points: {why}"
+        for (name, why), count in reasons.items()
+    ]
 
 
 def counted(returned: Return) -> str:

@@ -21,7 +21,17 @@ from prune_search.pruning import Plan
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
 from prune_search.statistics import FEWEST_SEEDS, holding
-from tuners.report import StudyReport, did, did_words, interval, point_json, remark, strategy, tail
+from tuners.report import (
+    StudyReport,
+    did,
+    did_words,
+    interval,
+    missing_costs,
+    point_json,
+    remark,
+    strategy,
+    tail,
+)
 
 SUMMARY = "summary"
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
@@ -293,7 +303,13 @@ def _trial_note(
             f" retention ≥ {experiment.search.retention:.0%}, or of the best return where there"
             " is none.",
         ]
-    return "\n".join(lines)
+        lines += ["", *_missing(trial.points)]
+    return "\n".join(lines).rstrip()
+
+
+def _missing(points: Sequence[Point]) -> list[str]:
+    """Markdown of the cost figures that could not be had; nothing where all could."""
+    return [line for why in missing_costs(points) for line in (f"No figure for {why}.", "")]
 
 
 def _summary_note(found: StudyReport, experiment: Experiment) -> str:
@@ -312,6 +328,7 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
             "",
             *_control(found),
         ]
+    lines += _missing(found.points)
     if found.front:
         point = (sparsest(found.points, found.retention) or found.front[0].point).name
         lines += [

@@ -8,7 +8,7 @@ from prune_search.pareto import delivered, sparsest
 from prune_search.record import BaselineRecord, ControlRecord, FinalRecord
 from prune_search.statistics import FEWEST_SEEDS
 from tuners.plots import position, ticks
-from tuners.report import StudyReport, did_words, interval, remark, tail
+from tuners.report import StudyReport, did_words, interval, missing_costs, remark, tail
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -63,6 +63,8 @@ def _summary(study: StudyReport) -> RenderableType:
     if study.control:
         grid.add_row("dense control", _control(study.control, final))
     grid.add_row("random actions", f"return {interval(baseline.random)}")
+    for why in missing_costs(study.points):
+        grid.add_row("no figure for", _safe(why))
     grid.add_row("hypervolume", f"{study.hypervolume:.4f}")
     grid.add_row("env steps", _env_steps(study))
     for level in dict.fromkeys((study.retention, 0.99)):

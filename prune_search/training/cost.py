@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import tree  # type: ignore[import-untyped]  # dm-tree, which RLlib requires
@@ -14,36 +14,75 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
+from prune_search.errors import one_line
 from prune_search.sparsity.compaction import Compaction, compact
 from prune_search.sparsity.measure import cost
 from prune_search.training.networks import example_batch
 
 _Q_VALUES = "qf_preds"
 
+F = TypeVar("F")
+
 
 @dataclass(frozen=True)
 class PolicyCost:
-    """Figures of the inference network(s), all policies added up."""
+    """Figures of the inference network(s), all policies added up; None where one can't be had."""
 
-    macs: int
-    """Multiply-accumulates of one action, zeros multiplied as well."""
     bytes: int
     """Storage of the parameters, zeros among them."""
-    compact: int
+    macs: int | None
+    """Multiply-accumulates of one action, zeros multiplied as well."""
+    latency_us: float | None
+    """Microseconds of one action; None also where it was not asked for."""
+    compact: int | None
     """Parameters after lossless compaction."""
-    compact_nonzero: int
+    compact_nonzero: int | None
     """Of these, non-zero ones."""
+    missing: dict[str, str]
+    """Why a figure that was asked for is None, by its name."""
 
 
-def policy_cost(modules: Mapping[str, RLModule]) -> PolicyCost:
-    """Counts for inference-only networks, by ModuleID; none of them is changed."""
-    macs = stored = parameters = nonzero = 0
-    for module in modules.values():
-        found = cost(module, example_batch(module), acting)
-        macs, stored = macs + found.macs, stored + found.parameter_bytes
-        after = compact_policy(module).after
-        parameters, nonzero = parameters + after.parameters, nonzero + after.nonzero
-    return PolicyCost(macs, stored, parameters, nonzero)
+def policy_cost(modules: Mapping[str, RLModule], *, timed: bool = False) -> PolicyCost:
+    """Counts for inference-only networks, by ModuleID; none of them is changed.
+
+    Networks may be anyone's: a figure that one of them does not let itself be counted for is
+    None, with the reason in `missing`, and never an error.
+
+    Args:
+        modules: the networks.
+        timed: whether to measure the latency.
+    """
+    missing: dict[str, str] = {}
+
+    def had(figure: str, count: Callable[[], F]) -> F | None:
+        try:
+            return count()
+        except Exception as error:
+            # Whatever a network or torch-pruning raises, the policy has been trained and acts.
+            missing[figure] = f"{type(error).__name__}: {one_line(error)}"
+            return None
+
+    macs = had("macs", lambda: sum(policy_macs(module) for module in modules.values()))
+    latency = had("latency_us", lambda: policy_latency(modules)) if timed else None
+    sizes = had("compact", lambda: [compact_policy(module).after for module in modules.values()])
+    return PolicyCost(
+        bytes=sum(
+            parameter.numel() * parameter.element_size()
+            for module in modules.values()
+            if isinstance(module, nn.Module)
+            for parameter in module.parameters()
+        ),
+        macs=macs,
+        latency_us=latency,
+        compact=None if sizes is None else sum(each.parameters for each in sizes),
+        compact_nonzero=None if sizes is None else sum(each.nonzero for each in sizes),
+        missing=missing,
+    )
+
+
+def policy_macs(module: RLModule) -> int:
+    """Multiply-accumulates of one action."""
+    return cost(module, example_batch(module), acting).macs
 
 
 def policy_latency(modules: Mapping[str, RLModule]) -> float:
@@ -69,9 +108,15 @@ def compact_policy(module: RLModule) -> Compaction:
     """The same policy without the units that zeros have made superfluous.
 
     Raises:
-        ValueError: the network can't be traced.
+        ValueError: the network can't be traced, or not without changing what it computes.
     """
-    return compact(module, example_batch(module), acting)
+    try:
+        return compact(module, example_batch(module), acting)
+    except Exception as error:  # torch-pruning has no errors of its own
+        raise ValueError(
+            f"{type(module).__name__} can't be compacted ({type(error).__name__}:"
+            f" {one_line(error)})"
+        ) from error
 
 
 def acting(module: nn.Module, batch: Any) -> list[Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import tree  # type: ignore[import-untyped]  # dm-tree, which RLlib requires
 from gymnasium import spaces
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
@@ -133,10 +134,9 @@ def example_batch(module: RLModule) -> dict[str, Any]:
             Columns.NEXT_OBS: observation,
             Columns.ACTIONS: action,
         }
-    states = {
-        name: torch.as_tensor(state).float().repeat(2, *[1] * np.ndim(state))
-        for name, state in states.items()
-    }
+    states = tree.map_structure(  # nested where actor and critic have states of their own
+        lambda state: torch.as_tensor(state).float().repeat(2, *[1] * np.ndim(state)), states
+    )
     return {
         Columns.OBS: observation.unsqueeze(1),
         Columns.NEXT_OBS: observation.unsqueeze(1),

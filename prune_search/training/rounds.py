@@ -49,7 +49,7 @@ from prune_search.training.algorithm import (
     settle,
     sync_weights,
 )
-from prune_search.training.cost import policy_cost, policy_latency
+from prune_search.training.cost import policy_cost
 from prune_search.training.dynamics import Dynamics
 from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.pruner import Pruner
@@ -163,10 +163,7 @@ class TrialRounds:
         acting, trained, physical = pruner.sizes()
         clock = time.monotonic()
         returned = self._measure()
-        cost = policy_cost(self._evaluator.modules())
-        latency = None
-        if self._experiment.search.timed:
-            latency = policy_latency(self._evaluator.modules())
+        cost = policy_cost(self._evaluator.modules(), timed=self._experiment.search.timed)
         eval_s += time.monotonic() - clock
         if not all(map(math.isfinite, returned.each)):
             raise TrialError(f"the evaluated return is {returned.mean}")
@@ -188,9 +185,10 @@ class TrialRounds:
             physical=physical,
             macs=cost.macs,
             bytes=cost.bytes,
-            latency_us=latency,
+            latency_us=cost.latency_us,
             compact=cost.compact,
             compact_nonzero=cost.compact_nonzero,
+            cost_missing=cost.missing,
             returned=returned,
             return_pruned=pruned.value,
             return_training=training_return,

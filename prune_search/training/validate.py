@@ -27,6 +27,7 @@ from prune_search.training.algorithm import (
     algorithm_config,
     checkpoint_config,
 )
+from prune_search.training.cost import policy_cost
 from prune_search.training.environments import make_environment, name_of, steps_of
 from prune_search.training.fitting import (
     check_granularities,
@@ -64,6 +65,7 @@ def check(experiment: Experiment) -> None:
                 raise UserError(
                     f"pruning.shrink: {one_line(error)}; or set it to false, to mask units only"
                 ) from None
+    _check_costs(modules, experiment)
     if checkpoint:
         _check_checkpoint(Path(checkpoint).expanduser(), experiment, modules)
     if pruning.teacher and highest(pruning.distillation) > 0:
@@ -76,6 +78,19 @@ def check(experiment: Experiment) -> None:
                 )
             except ValueError as error:
                 raise UserError(f"pruning.{one_line(error)}") from None
+
+
+def _check_costs(modules: dict[str, RLModule], experiment: Experiment) -> None:
+    """A figure that the search goes by has to be known of every trial."""
+    search = experiment.search
+    limits = search.constraints.model_dump(exclude_none=True)
+    named = dict.fromkeys(search.objectives, "search.objectives")
+    named |= {name.removeprefix("max_"): f"search.constraints.{name}" for name in limits}
+    if not {"macs", "latency_us"} & named.keys():
+        return
+    for figure, why in policy_cost(modules, timed=search.timed).missing.items():
+        if figure in named:
+            raise UserError(f"{named[figure]}: {figure} can't be had of these networks: {why}")
 
 
 def prunable_layers(experiment: Experiment) -> tuple[str, ...]:
