@@ -109,7 +109,9 @@ class Pruning(Section):
     distillation: Searchable[NaturalFloat] = 0.0
     """Weight of the loss that keeps the policy's actions near the teacher's; 0 for none."""
     temperature: Searchable[PositiveFloat] = 1.0
-    """Distillation: how much both policies' actions are softened."""
+    """Distillation: how much the two policies are softened before they are compared. Above 1, what
+    one of them takes for impossible counts less; discrete actions: logits / temperature; Gaussian:
+    the distance of means and log deviations / temperature."""
     teacher: PathText | None = None
     """Distillation: RLlib checkpoint of the teacher, a pickle, which is opened only with
     `--trust-checkpoint`; the baseline when absent."""

@@ -56,8 +56,8 @@ def attach(
 ) -> None:
     """Adds the distillation term on every learner, in place of one that was there.
 
-    The term is ``weight * T² * KL(teacher || student)``, both sides softened by the temperature
-    T as in `softened_kl`. The factor T² keeps the term's gradients in proportion to the
+    The term is ``weight * T² * KL(teacher || student)``, softened by the temperature T as in
+    `softened_kl`. The factor T² keeps the term's gradients in proportion to the
     algorithm's own when T changes (Hinton, Vinyals & Dean 2015, Distilling the knowledge in a
     neural network, section 2). Networks of Q-values have softmax(Q/T) compared, without the
     factor, as in Rusu et al. 2015, Policy distillation, equation 3; unlike there, the student's

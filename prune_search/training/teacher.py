@@ -64,13 +64,25 @@ def load_teacher(
 
 
 def softened_kl(teacher: Any, student: Any, temperature: float) -> Tensor:
-    """KL(teacher || student) of action distributions that are both softened, per row, in nats.
+    """KL(teacher || student) of action distributions that are softened, per row, in nats.
 
-    Categorical: softmax(logits / T). Gaussian, squashed or not: standard deviations times T; the
-    divergence of squashed ones is that of the Gaussians beneath, since both are squashed alike.
-    Components of MultiDiscrete, dimensions of Box and parts of Dict and Tuple actions are
-    independent, so theirs add up. Both sides are softened, so that a student that equals its
-    teacher is left as it is.
+    Categorical: both are softmax(logits / T) (Hinton, Vinyals & Dean 2015, equation 1). Gaussian,
+    squashed or not: the student's mean and log standard deviation come closer to the teacher's, by
+    1/T of their distance,
+
+        mean = mean_t + (mean_s - mean_t) / T,  log std = log std_t + (log std_s - log std_t) / T.
+
+    Either way T² times the divergence is KL at T = 1, and half a squared distance of what the
+    networks put out, in the Fisher metric, as T grows: of logits, around the uniform distribution
+    (Hinton et al., section 2.1); of means / std_t and of log deviations (twice), around the
+    teacher. So its gradients keep their size, for all that is put out, and what makes KL steep,
+    actions or deviations that the student takes for impossible, counts less. Widening both
+    Gaussians, as softmax(logits / T) does with its two, would not do: the part of KL that compares
+    deviations does not change when both are widened, so that its gradients would grow with T².
+
+    The divergence of squashed Gaussians is that of the Gaussians beneath, since both are squashed
+    alike. Components of MultiDiscrete, dimensions of Box and parts of Dict and Tuple actions are
+    independent, so theirs add up. A student that equals its teacher is left as it is.
 
     Args:
         teacher: RLlib's distribution for torch, of B rows.
@@ -89,8 +101,10 @@ def softened_kl(teacher: Any, student: Any, temperature: float) -> Tensor:
         return kl_divergence(*(Categorical(logits=z, validate_args=False) for z in logits))
     squashed = [isinstance(each, TorchSquashedGaussian) for each in (teacher, student)]
     if isinstance(ours, Normal) and isinstance(theirs, Normal) and len(set(squashed)) == 1:
-        scaled = ((each.loc, each.scale * temperature) for each in (ours, theirs))
-        return kl_divergence(*(Normal(*each, validate_args=False) for each in scaled)).sum(-1)
+        loc = torch.lerp(ours.loc, theirs.loc, 1 / temperature)
+        log_scale = torch.lerp(ours.scale.log(), theirs.scale.log(), 1 / temperature)
+        softened = Normal(loc, log_scale.exp(), validate_args=False)
+        return kl_divergence(ours, softened).sum(-1)
     for kind, parts in (
         (TorchMultiCategorical, "_cats"),
         (TorchMultiDistribution, "_flat_child_distributions"),
