@@ -121,9 +121,11 @@ def built(config: AlgorithmConfig) -> Iterator[Algorithm]:
         algorithm.stop()
 
 
-def prune(algorithm: Any, granularity: str, ratio: float = 0.5) -> dict[str, Tensor]:
+def prune(
+    algorithm: Any, granularity: str, ratio: float = 0.5, needs: frozenset[str] = frozenset()
+) -> dict[str, Tensor]:
     """Masks every network to a ratio by the size of its weights: the masks."""
-    learner.attach(algorithm)
+    learner.attach(algorithm, needs)
     found = learner.one(
         algorithm, lambda held: learner.networks_of(held, units=granularity != "weight")
     )

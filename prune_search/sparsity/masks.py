@@ -115,6 +115,16 @@ class MaskSet:
         if tensors:
             torch._foreach_mul_(tensors, factors)
 
+    @torch.no_grad()
+    def mask_gradients_(self, params: Mapping[str, Tensor]) -> None:
+        """Zero the gradients of masked entries in place.
+
+        To be called between ``backward`` and a clipping by norm, which would otherwise count
+        weights that are not there, and give the kept ones smaller steps the more are masked.
+        Regrowth by gradients (RigL) has to see them before.
+        """
+        self.apply_({name: p.grad for name, p in params.items() if p.grad is not None})
+
     def attach(self, optimizer: torch.optim.Optimizer, params: Mapping[str, Tensor]) -> Handle:
         """Enforce the masks after every step of ``optimizer``, until the handle is removed.
 
@@ -126,6 +136,8 @@ class MaskSet:
         followed; parameters that ``params`` does not name are known from the first ``update``
         that masks them. Left as it is, is state that is no moment: step sizes (Rprop) and what
         is factored over rows and columns (Adafactor).
+
+        Gradients stay as they are, because regrowth reads them; see ``mask_gradients_``.
 
         Args:
             optimizer: any optimizer that keeps its state per parameter.

@@ -1,8 +1,10 @@
 """What learners see of their own batches, for criteria that need more than weights.
 
-Gradients are those of the algorithm's own loss at each optimizer step, clipped as the algorithm
-clips them. Statistics of a step are summed up by hooks, each only where it is asked for; nothing
-is added to modules or optimizers that would end up in a checkpoint.
+Gradients are those of the algorithm's own loss at each optimizer step, of masked weights too, as
+the papers of criteria and regrowth define them: averaged over learners, and before any clipping,
+which belongs to the optimizer and leaves masked weights out. Statistics of a step are summed up,
+each only where it is asked for; nothing is added to modules or optimizers that would end up in a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import LongTensor, Tensor, nn
-from torch.optim import Optimizer
 
 from prune_search.sparsity.coupling import Coupling
 
@@ -48,18 +49,19 @@ class Collector:
         if unknown:
             raise ValueError(f"unknown statistics {unknown}; known: {', '.join(STATISTICS)}")
         self._parameters = dict(parameters)
-        self._owned: dict[int, list[str]] = {}
         self._handles: list[Any] = []
         self.restart()
 
-    def watch(self, optimizer: Optimizer) -> None:
-        """Follows the steps of an optimizer, for the parameters that it updates."""
-        ids = {id(param) for group in optimizer.param_groups for param in group["params"]}
-        self._owned[id(optimizer)] = [
-            name for name, param in self._parameters.items() if id(param) in ids
-        ]
-        if self._needs:
-            self._handles.append(optimizer.register_step_pre_hook(self._before_step))
+    @torch.no_grad()
+    def see(self, gradients: Mapping[str, Tensor]) -> None:
+        """Takes in the gradients of one step, by parameter name, before the weights change."""
+        if not self._needs:
+            return
+        for name, gradient in gradients.items():
+            self._steps[name] = self._steps.get(name, 0) + 1
+            for statistic, formula in _OF_GRADIENT.items():
+                if statistic in self._needs:
+                    self._add(statistic, name, formula(self._parameters[name].detach(), gradient))
 
     def watch_units(self, units: Iterable[Coupling], layers: Mapping[str, nn.Module]) -> None:
         """Measures the units' outputs, after activation and normalisation, where they are read.
@@ -150,17 +152,6 @@ class Collector:
                 name: value.to(self._parameters[name].device, copy=True)
                 for name, value in state["sums"].get(statistic, {}).items()
             }
-
-    @torch.no_grad()
-    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
-        for name in self._owned[id(optimizer)]:
-            param = self._parameters[name]
-            if param.grad is None:
-                continue
-            self._steps[name] = self._steps.get(name, 0) + 1
-            for statistic, formula in _OF_GRADIENT.items():
-                if statistic in self._needs:
-                    self._add(statistic, name, formula(param.detach(), param.grad))
 
     def _outputs(self, made: Rows, index: LongTensor, inputs: Tensor) -> None:
         # [rows and positions, inputs] for linear layers, [rows, inputs, ...] for convolutions.

@@ -1,9 +1,11 @@
 """Masks inside RLlib's learners.
 
-A hook on each optimizer enforces the masks after every step, so any algorithm's learner class
-serves as it is, and a checkpoint of a pruned policy is an ordinary RLlib checkpoint that opens
-without this package. The functions here run inside the learner's process, wherever that is, by
-`each_learner`.
+A hook on each optimizer enforces the masks after every step, and the learner's own
+`postprocess_gradients`, which clips, sees zeros in place of the gradients of masked weights: the
+sparse network takes the steps that a truly smaller one would. Both are put on the living learner,
+so any algorithm's learner class serves as it is, and a checkpoint of a pruned policy is an ordinary
+RLlib checkpoint that opens without this package. The functions here run inside the learner's
+process, wherever that is, by `each_learner`.
 
 Parameters and networks of several policies are named `<ModuleID>/<name>`; where RLlib's default
 policy is the only one, by their names alone.
@@ -59,7 +61,7 @@ class LearnerMasks:
             if ids.isdisjoint(map(id, self.parameters.values())):
                 continue  # of a number beside the networks, as SAC's temperature
             self._handles.append(self.masks.attach(optimizer, self.parameters))
-            self.evidence.watch(optimizer)
+        self._gradients = _KeptGradients(learner, self)
         self._fixed = {name for name, p in self.parameters.items() if id(p) not in updated}
         if ACTIVATION in needs:
             found = networks_of(learner, units=True)
@@ -98,6 +100,7 @@ class LearnerMasks:
     def remove(self) -> None:
         """Takes everything off the learner."""
         self.release()
+        self._gradients.remove()
         self.evidence.remove()
         for handle in self._handles:
             handle.remove()
@@ -110,6 +113,40 @@ class LearnerMasks:
         """Takes over what `state_dict` gave."""
         self.masks.load_state_dict(state)
         self.evidence.load_state_dict(state["evidence"])
+
+
+class _KeptGradients:
+    """A learner's `postprocess_gradients`, given the gradients of kept weights alone.
+
+    They are shown to the collector first, those of masked weights among them.
+    """
+
+    _METHOD = "postprocess_gradients"
+
+    def __init__(self, learner: Any, owner: LearnerMasks) -> None:
+        self._learner, self._owner = learner, owner
+        self._own = getattr(learner, self._METHOD)
+        names = {id(parameter): name for name, parameter in owner.parameters.items()}
+        self._names = {
+            reference: names[id(parameter)]
+            for reference, parameter in learner._params.items()
+            if id(parameter) in names
+        }
+        setattr(learner, self._METHOD, self)
+
+    def __call__(self, gradients_dict: dict[Any, Tensor | None]) -> Any:
+        gradients = {
+            self._names[reference]: gradient
+            for reference, gradient in gradients_dict.items()
+            if gradient is not None and reference in self._names
+        }
+        self._owner.evidence.see(gradients)
+        self._owner.masks.apply_(gradients)
+        return self._own(gradients_dict)
+
+    def remove(self) -> None:
+        if vars(self._learner).get(self._METHOD) is self:
+            delattr(self._learner, self._METHOD)
 
 
 def attach(algorithm: Algorithm, needs: frozenset[str] = frozenset()) -> None:
@@ -164,9 +201,10 @@ def weights(algorithm: Algorithm) -> dict[str, Tensor]:
 def evidence(algorithm: Algorithm) -> Statistics | None:
     """What criteria asked for, of recent steps; None before the first, also after a rewinding.
 
-    By statistic, then by parameter name: `gradient` and `square`, the means of gradients and of
-    their squares over optimizer steps, `movement`, their sum of -weight·gradient, and
-    `activation`, each hidden unit's mean absolute output, for the layers that produce units.
+    By statistic, then by parameter name: `gradient` and `square`, the means of the loss's gradients
+    (not clipped, those of masked weights too) and of their squares over optimizer steps,
+    `movement`, their sum of -weight·gradient, and `activation`, each hidden unit's mean absolute
+    output, for the layers that produce units.
     """
     return average(
         each_learner(algorithm, lambda held: getattr(held, _ATTRIBUTE).evidence.result())

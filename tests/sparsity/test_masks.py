@@ -56,6 +56,39 @@ def train(model: nn.Module, optimizer: Optimizer, steps: int) -> None:
         optimizer.step()
 
 
+@every_optimizer
+def test_a_masked_network_takes_the_steps_of_a_smaller_one(
+    make: Callable[[list[nn.Parameter]], Optimizer],
+) -> None:
+    """Also where gradients are clipped by their norm, which masked weights have no part in."""
+    large, small = network(), nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+    large = nn.Sequential(large[0], large[1], large[4])
+    with torch.no_grad():
+        for weight in large.parameters():  # gradients of masked outgoing weights are the larger
+            weight.mul_(3.0)
+        for ours, theirs in zip(small.parameters(), large.parameters(), strict=True):
+            ours.copy_(theirs[tuple(map(slice, ours.shape))])
+    params = parameters(large)
+    outgoing = torch.zeros(2, 16, dtype=torch.bool).index_fill_(1, torch.arange(6), True)
+    masks = MaskSet()
+    optimizer, other = (make(list(each.parameters())) for each in (large, small))
+    masks.attach(optimizer, params)
+    masks.update(params, {"2.weight": outgoing})
+    for _ in range(5):
+        inputs = torch.randn(32, 4)
+        for each, steps in ((large, optimizer), (small, other)):
+            steps.zero_grad()
+            (each(inputs) - inputs[:, :2].sin()).square().mean().backward()
+            if each is large:
+                assert large[2].weight.grad[:, 6:].abs().sum() > 0.1
+                masks.mask_gradients_(params)
+            nn.utils.clip_grad_norm_(each.parameters(), 0.1)
+            steps.step()
+    for ours, theirs in zip(small.parameters(), large.parameters(), strict=True):
+        kept = theirs[tuple(map(slice, ours.shape))]
+        torch.testing.assert_close(ours, kept, rtol=1e-3, atol=1e-4)
+
+
 def leaks(masks: MaskSet, params: dict[str, Tensor], optimizer: Optimizer) -> list[str]:
     """What is not zero though it is masked."""
     found = []

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from prune_search.errors import UserError
 from prune_search.training import learner
@@ -17,7 +18,7 @@ from prune_search.training.algorithm import (
     sync_weights,
 )
 from prune_search.training.evaluation import Evaluator
-from prune_search.training.inside import optimizers
+from prune_search.training.inside import optimizers, trained_parameters
 from prune_search.training.networks import ACTOR, CRITIC
 from tests.algorithms import EXPERIMENTS, built, check_zeros, experiment, prune, small
 
@@ -82,13 +83,26 @@ def test_actor_is_what_acts_and_the_critic_the_rest(local_ray: None, name: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo", "appo", "impala", "dqn", "sac"])
 def test_masks_hold_on_a_remote_runner_and_two_learners(local_ray: None, name: str) -> None:
+    """And what is clipped there are the gradients of kept weights, of both learners' batches."""
     places = ["resources.env_runners=1", "resources.learners=2"]
-    with built(small(name, *places)) as algorithm:
+    with built(small(name, *places).training(grad_clip=1e-3)) as algorithm:
         algorithm.train()
-        masks = prune(algorithm, "neuron")
+        masks = prune(algorithm, "neuron", needs=frozenset({"gradient"}))
         for _ in range(2):
             algorithm.train()
             check_zeros(algorithm, masks)
+        one, other = each_learner(algorithm, gradients)
+        seen = learner.evidence(algorithm)
+    assert one.keys() == other.keys() >= masks.keys() and seen is not None
+    for key, mask in masks.items():
+        assert torch.equal(one[key], other[key]) and not one[key][~mask].any()
+    assert any(seen["gradient"][key][~mask].any() for key, mask in masks.items())
+
+
+def gradients(held: Any) -> dict[str, Tensor]:
+    """What a learner's optimizers were given last."""
+    found = trained_parameters(held)
+    return {name: value.grad for name, value in found.items() if value.grad is not None}
 
 
 def test_learning_rates_are_scaled_each(local_ray: None) -> None:
