@@ -84,7 +84,7 @@ def _check_costs(modules: dict[str, RLModule], experiment: Experiment) -> None:
     """A figure that the search goes by has to be known of every trial."""
     search = experiment.search
     limits = search.constraints.model_dump(exclude_none=True)
-    named = dict.fromkeys(search.objectives, "search.objectives")
+    named: dict[str, str] = dict.fromkeys(search.objectives, "search.objectives")
     named |= {name.removeprefix("max_"): f"search.constraints.{name}" for name in limits}
     if not {"macs", "latency_us"} & named.keys():
         return
