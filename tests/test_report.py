@@ -64,6 +64,7 @@ POINT_KEYS = {
     "physical",
     "compact",
     "macs",
+    "cost_missing",
     "retention",
     "env_steps",
     "checkpoint",
