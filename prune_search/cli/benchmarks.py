@@ -70,15 +70,16 @@ def benchmark_methods(
     ] = None,
     address: Address = None,
 ) -> None:
-    """Every criterion, granularity and allocation on every algorithm, and whether zeros hold.
+    """Every method on every algorithm, actions and observations, and whether what must hold does.
 
-    Each is run for some updates on a small network; half an hour in all on two cores. Ends with
-    status 1 if anything did not hold.
+    Each is run for some updates on a small network; half an hour in all on two cores. With --out,
+    cells are kept beside the page as they get ready, and the same command goes on after an
+    interruption. Ends with status 1 if anything did not hold.
     """
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from prune_search.experiment import Resources
-    from prune_search.matrix.cells import strategies
+    from prune_search.matrix.methods import jobs
     from prune_search.matrix.run import run
     from prune_search.matrix.table import markdown
     from prune_search.training.algorithm import ALGORITHMS
@@ -95,26 +96,29 @@ def benchmark_methods(
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out: no folder {str(out.parent)!r}")
     chosen = [
-        strategy
-        for strategy in strategies()
-        if strategy.granularity in granularities and strategy.refusal is None
+        job
+        for job in jobs()
+        if job.setup.algorithm in names and job.method.granularity in granularities
     ]
+    kept = None if out is None else out.with_name(f".{out.name}.cells")
     cells, failed = [], 0
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with connection(Resources(address=address)), Progress(*columns, console=err) as progress:
-        task = progress.add_task("cells", total=len(names) * len(chosen))
-        for cell in run(names, chosen):
+        task = progress.add_task("cells", total=len(chosen))
+        for cell in run(chosen, kept):
             cells.append(cell)
             failed += bool(cell.problems)
-            done = f"{cell.algorithm} {cell.strategy.granularity}, {failed} failed"
+            done = f"{cell.setup.algorithm} {cell.method.granularity}, {failed} failed"
             progress.update(task, advance=1, description=done)
             if not err.is_terminal and len(cells) % 50 == 0:
-                err.print(f"{len(cells)} of {len(names) * len(chosen)} cells: {done}")
-    text = markdown(names, cells)
+                err.print(f"{len(cells)} of {len(chosen)} cells: {done}")
+    text = markdown(cells, chosen)
     if out is None:
         print(text)
     else:
         out.write_text(text, encoding="utf-8")
+    if kept is not None:
+        kept.unlink(missing_ok=True)
     if failed:
         raise typer.Exit(1)
 

@@ -1,103 +1,57 @@
-"""One cell of the matrix: a strategy at work on an algorithm, and what was found wrong with it."""
+"""One cell of the matrix: a strategy at work on a setup, and what was found wrong with it."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import one_line
 from prune_search.experiment import Experiment
-from prune_search.matrix.setups import NetworkKind, small_config, small_experiment
-from prune_search.pruning import Allocation, CriterionName, Granularity, Plan, conflict
-from prune_search.record import BaselineRecord
+from prune_search.matrix.baselines import dense
+from prune_search.matrix.methods import RATIO, Cell, Strategy
+from prune_search.matrix.setups import Setup, small_config, small_experiment
+from prune_search.pruning import Plan
 from prune_search.sparsity.measure import size
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.training import learner
-from prune_search.training.algorithm import MODULE_PATH
-from prune_search.training.evaluation import Evaluator
+from prune_search.training.algorithm import MODULE_PATH, sync_weights
+from prune_search.training.cost import policy_cost
 from prune_search.training.invariants import alive
 from prune_search.training.networks import CRITIC
 from prune_search.training.pruner import Pruner
 from prune_search.training.sensitivity import sensitivity_of
 
-RATIO = 0.5
-"""Share of the weights, or units, of every network that cells ask for."""
 # Standard deviations: of a layer's weights, and of units' RMS weights, which lie near 1.
 _THRESHOLDS = {"weight": 0.5, "neuron": 1.0, "filter": 1.0}
 _UPDATES = 2  # training iterations after pruning
 _CLOSE = 0.02  # how far a share of single weights may lie from the one asked for
 
 
-@dataclass(frozen=True)
-class Strategy:
-    """What is removed, by which score, and how the ratio is divided."""
-
-    granularity: str
-    criterion: str
-    allocation: str | None
-    """None where none divides anything: criterion threshold, 2:4 and 1:4."""
-
-    @property
-    def refusal(self) -> str | None:
-        """Why experiment files may not ask for it; None where they may."""
-        axes = {"granularity": self.granularity, "criterion": self.criterion}
-        return conflict(
-            axes if self.allocation is None else {**axes, "allocation": self.allocation}
-        )
-
-    @property
-    def network(self) -> NetworkKind:
-        """What the networks that it is tried on read: filters need convolutions."""
-        return "image" if self.granularity == "filter" else "vector"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What came of a strategy on an algorithm."""
-
-    algorithm: str
-    strategy: Strategy
-    sparsity: float | None
-    """Zero share of the acting network's kernels, removed ones counted; None if it got nowhere."""
-    problems: tuple[str, ...] = ()
-    """What did not hold; empty if everything did."""
-
-
-def strategies() -> Iterator[Strategy]:
-    """Every combination of granularity, criterion and allocation, possible or not."""
-    for granularity in get_args(Granularity):
-        for criterion in get_args(CriterionName):
-            divided = ":" not in granularity and criterion != "threshold"
-            for allocation in get_args(Allocation) if divided else [None]:
-                yield Strategy(granularity, criterion, allocation)
-
-
-def run_cell(algorithm_name: str, strategy: Strategy) -> Cell:
-    """Prunes a small network of the algorithm's, trains on, and looks at what must hold.
+def run_strategy(setup: Setup, strategy: Strategy) -> Cell:
+    """Prunes a small network of the setup's, trains on, and looks at what must hold.
 
     Masked weights, their moments and their copies in target networks and env runners are exactly
     zero, before and after updates; the ratio is reached; every layer keeps something; the
-    checkpoint opens with RLlib alone and has as many zeros. Units are then taken out, and the
-    smaller network is trained. Ray must run.
+    checkpoint opens with RLlib alone and has as many zeros; what the policy costs can be counted,
+    and compaction finds a smaller one that computes the same. Units are then taken out, and the
+    smaller network is trained, saved and counted. Ray must run.
 
     Args:
-        algorithm_name: a key of `ALGORITHMS`.
-        strategy: one that has no `refusal`.
+        setup: one of `SETUPS`.
+        strategy: one that has no `refusal` and fits the setup's network.
     """
-    experiment = small_experiment(algorithm_name, strategy.network)
+    experiment = small_experiment(setup)
     algorithm = small_config(experiment).build_algo()
     try:
-        return _Run(algorithm, experiment, strategy).cell()
+        sparsity, problems = _Run(algorithm, experiment, strategy).outcome()
+        return Cell(setup, strategy, sparsity, problems)
     except Exception as error:
         # Whatever a cell dies of is what the table has to tell.
-        problem = f"{type(error).__name__}: {one_line(error)}"
-        return Cell(algorithm_name, strategy, None, (problem,))
+        return Cell(setup, strategy, None, (f"{type(error).__name__}: {one_line(error)}",))
     finally:
         algorithm.stop()
 
@@ -112,7 +66,8 @@ class _Run:
         curves = self._curves() if strategy.allocation == "sensitivity" else None
         self._pruner = Pruner(algorithm, self._plan(), seed=0, curves=curves)
 
-    def cell(self) -> Cell:
+    def outcome(self) -> tuple[float, tuple[str, ...]]:
+        """The sparsity that was reached, and the problems."""
         strategy, pruner = self._strategy, self._pruner
         looks = 0
         while pruner.blind(1.0) and looks < 10:
@@ -127,10 +82,10 @@ class _Run:
             self._look(f"after update {update + 1}")
         achieved = self._check_reached()
         self._check_checkpoint()
+        self._check_cost()
         if strategy.granularity in ("neuron", "filter"):
             self._check_removal()
-        name = self._experiment.algorithm.name
-        return Cell(name, strategy, achieved, tuple(dict.fromkeys(self._problems)))
+        return achieved, tuple(dict.fromkeys(self._problems))
 
     def _look(self, when: str) -> None:
         masks = learner.masks(self._algorithm)
@@ -160,6 +115,16 @@ class _Run:
         if nonzero != acting.nonzero:
             self._problems.append(f"checkpoint: {nonzero} weights, learner: {acting.nonzero}")
 
+    def _check_cost(self) -> None:
+        _, _, physical = self._pruner.sizes()
+        sync_weights(self._algorithm)
+        cost = policy_cost({DEFAULT_MODULE_ID: self._algorithm.env_runner.module})
+        self._problems += [f"no figure for {name}: {why}" for name, why in cost.missing.items()]
+        if cost.bytes != 4 * physical or cost.macs == 0:
+            self._problems.append(f"cost: {cost} of {physical} parameters")
+        if cost.compact is not None and cost.compact > physical:
+            self._problems.append(f"compaction: {cost.compact} of {physical} parameters")
+
     def _check_removal(self) -> None:
         acting, _, before = self._pruner.sizes()
         removed = self._pruner.shrink()
@@ -172,6 +137,7 @@ class _Run:
             )
         self._algorithm.train()
         self._check_checkpoint()
+        self._check_cost()
 
     def _plan(self) -> Plan:
         strategy = self._strategy
@@ -201,25 +167,10 @@ class _Run:
 
     def _curves(self) -> dict[str, Curve]:
         """Each layer's sensitivity, measured as trials have it measured."""
-        experiment, settings = self._experiment, self._experiment.evaluation
-        evaluator = Evaluator(self._algorithm.config, settings)
-        evaluator.load(learner.module_state(self._algorithm))
+        strategy = self._strategy
         with tempfile.TemporaryDirectory() as folder:
-            checkpoint = Path(folder) / "algorithm"
-            self._algorithm.save_to_path(checkpoint)
-            acting = evaluator.parameters().values()
-            baseline = BaselineRecord(
-                key="matrix",
-                checkpoint=str(checkpoint),
-                returned=evaluator.measure(settings.seed, settings.episodes),
-                random=evaluator.measure(settings.seed, settings.episodes, random=True),
-                parameters=sum(parameter.numel() for parameter in acting),
-                weights=sum(parameter.numel() for parameter in acting if parameter.ndim >= 2),
-                env_steps=1,
-                train_s=0.0,
-            )
-            strategy = self._strategy
+            baseline = dense(self._algorithm, self._experiment, Path(folder))
             record = sensitivity_of(
-                experiment, None, baseline, strategy.granularity, strategy.criterion
+                self._experiment, None, baseline, strategy.granularity, strategy.criterion
             )
         return dict(record.curves)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -33,9 +33,39 @@ from prune_search.training.algorithm import ALGORITHMS, algorithm_config
 from prune_search.training.shapes import shrinkable
 
 NetworkKind = Literal["vector", "image"]
+ActionKind = Literal["discrete", "continuous"]
 
-CONTINUOUS = ("SAC", "CQL", "IQL")
-"""Algorithms of continuous actions; the others choose from two."""
+_ACTIONS: dict[str, tuple[ActionKind, ...]] = {
+    "DQN": ("discrete",),
+    "SAC": ("continuous", "discrete"),
+    "CQL": ("continuous",),
+    "IQL": ("continuous",),
+}
+ACTIONS = {name: _ACTIONS.get(name, ("discrete", "continuous")) for name in ALGORITHMS}
+"""What each algorithm of RLlib's can choose from, what it is used with most first."""
+
+
+class Setup(NamedTuple):
+    """What a cell prunes: an algorithm on one of the small tasks."""
+
+    algorithm: str
+    """A key of `ALGORITHMS`."""
+    actions: ActionKind
+    """One of two, or a point in [-1, 1]^4."""
+    network: NetworkKind
+    """What its networks read."""
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}, {self.actions} actions, {self.network}s"
+
+
+SETUPS = tuple(
+    Setup(algorithm, actions, network)
+    for algorithm, kinds in ACTIONS.items()
+    for actions in kinds
+    for network in get_args(NetworkKind)
+)
+"""All that RLlib has."""
 
 _ENVIRONMENT = "prune-search/Sides-v0"
 _STEPS = 8  # of an episode
@@ -83,32 +113,29 @@ if _ENVIRONMENT not in gym.registry:
     gym.register(_ENVIRONMENT, entry_point=Sides)
 
 
-def small_experiment(algorithm: str, network: NetworkKind) -> Experiment:
-    """The task, network and settings of an algorithm.
-
-    Args:
-        algorithm: a key of `ALGORITHMS`.
-        network: what the networks read.
-    """
-    images = network == "image"
+def small_experiment(setup: Setup) -> Experiment:
+    """The task, network and settings of an algorithm."""
+    images = setup.network == "image"
     model: dict[str, Any] = {"fcnet_hiddens": [16, 16]}
     if images:
         filters = [[8, 3, 2], [8, 3, 2]]
         model = {"conv_filters": filters, "conv_activation": "relu", "head_fcnet_hiddens": [12]}
-    kind = ALGORITHMS[algorithm]
+    kind = ALGORITHMS[setup.algorithm]
     return Experiment.model_validate(
         {
             "environment": {
                 "id": _ENVIRONMENT,
                 "modules": [__name__],
-                "config": {"images": images, "continuous": algorithm in CONTINUOUS},
+                "config": {"images": images, "continuous": setup.actions == "continuous"},
             },
             "algorithm": {
-                "name": algorithm,
-                "training": _training(kind),
+                "name": setup.algorithm,
+                "training": _training(setup),
                 "model": model,
                 "offline": _OFFLINE if issubclass(kind, MARWILConfig | CQLConfig) else {},
             },
+            "pruning": {"floor": 0.0},
+            "evaluation": {"episodes": 4, "final_episodes": 4, "envs": 4},
             "resources": {"envs_per_env_runner": 2},
         }
     ).trusting()  # its recorded episodes are made here
@@ -122,14 +149,18 @@ def small_config(experiment: Experiment) -> AlgorithmConfig:
     return config
 
 
-def _training(kind: type[AlgorithmConfig]) -> dict[str, Any]:
+def _training(setup: Setup) -> dict[str, Any]:
+    kind = ALGORITHMS[setup.algorithm]
     if issubclass(kind, IMPALAConfig):  # and APPO
         return {"train_batch_size_per_learner": 40}
     if issubclass(kind, PPOConfig):
         return {"train_batch_size_per_learner": 32, "minibatch_size": 16, "num_epochs": 1}
     if not issubclass(kind, DQNConfig) and kind is not ALGORITHMS["SAC"]:
         return {"train_batch_size_per_learner": 32}
+    # RLlib's own target entropy is meant for continuous actions.
+    entropy = {"target_entropy": 0.3} if setup.algorithm == "SAC" else {}
     return {
+        **(entropy if setup.actions == "discrete" else {}),
         "train_batch_size_per_learner": 16,
         "num_steps_sampled_before_learning_starts": 16,
         "target_network_update_freq": 4,

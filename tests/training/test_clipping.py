@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.matrix.setups import small_config, small_experiment
+from prune_search.matrix.setups import ACTIONS, Setup, small_config, small_experiment
 from prune_search.training import learner
 from prune_search.training.inside import optimizers, trained_parameters
 from tests.algorithms import built, prune
@@ -84,7 +84,7 @@ def clipped(raw: list[Tensor], by: str) -> list[Tensor]:
 )
 def test_the_clip_counts_what_is_kept(local_ray: None, name: str, by: str) -> None:
     """A sparse network's step is a smaller network's, and statistics are of the loss itself."""
-    config = small_config(small_experiment(name, "vector"))
+    config = small_config(small_experiment(Setup(name, ACTIONS[name][0], "vector")))
     with built(config.training(grad_clip=CLIP, grad_clip_by=by)) as algorithm:
         algorithm.train()
         masks = prune(algorithm, "weight", 0.9, frozenset({"gradient", "square"}))

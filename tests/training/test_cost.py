@@ -15,7 +15,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from rich.console import Console
 
 from prune_search.errors import UserError
-from prune_search.matrix.setups import small_config, small_experiment
+from prune_search.matrix.setups import ACTIONS, Setup, small_config, small_experiment
 from prune_search.record import StudyFolder, StudyRecord
 from prune_search.training.algorithm import ALGORITHMS, algorithm_config
 from prune_search.training.cost import acting, compact_policy, policy_cost
@@ -34,7 +34,8 @@ def inference_network(
     algorithm: str, action: spaces.Space, images: bool = False, **model: Any
 ) -> RLModule:
     """What acts for an algorithm of RLlib's, untrained."""
-    experiment = small_experiment(algorithm, "image" if images else "vector")
+    setup = Setup(algorithm, ACTIONS[algorithm][0], "image" if images else "vector")
+    experiment = small_experiment(setup)
     settings = small_config(experiment)
     settings.rl_module(model_config={**experiment.algorithm.model, **model})
     shape = (8, 8, 4) if images else (4,)

@@ -1,0 +1,40 @@
+"""A dense policy for cells: what trials start from, without the training of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from prune_search.experiment import Experiment
+from prune_search.record import BaselineRecord
+from prune_search.training import learner
+from prune_search.training.algorithm import env_steps
+from prune_search.training.evaluation import Evaluator
+from prune_search.training.replay import REPLAY, save_replay
+
+
+def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> BaselineRecord:
+    """The policy that an algorithm has now, saved and measured as a baseline's.
+
+    Cells look at masks and not at returns, and a few updates make no policy that is better than
+    random actions: what those are said to return lies below what the policy does.
+    """
+    settings = experiment.evaluation
+    checkpoint = folder / "algorithm"
+    algorithm.save_to_path(checkpoint)
+    save_replay(algorithm, folder / REPLAY)
+    evaluator = Evaluator(algorithm.config, settings)
+    evaluator.load(learner.module_state(algorithm))
+    returned = evaluator.measure(settings.seed, settings.episodes)
+    acting = evaluator.parameters().values()
+    return BaselineRecord(
+        key="matrix",
+        checkpoint=str(checkpoint),
+        returned=returned,
+        random=returned.model_copy(update={"iqm": returned.low - 1.0}),
+        parameters=sum(parameter.numel() for parameter in acting),
+        weights=sum(parameter.numel() for parameter in acting if parameter.ndim >= 2),
+        env_steps=max(1, env_steps(algorithm)),
+        train_s=0.0,
+    )
