@@ -59,7 +59,7 @@ def name(chosen: Plan) -> str:
 
 
 class World:
-    """An algorithm whose optimizers take steps along made-up gradients, a hundred env steps each
+    """An algorithm whose learner takes steps along made-up gradients, a hundred env steps each
     iteration: all that prunes, rewinds and regrows is real, and nothing is sampled."""
 
     def __init__(self, experiment: Any, baseline: Any) -> None:
@@ -72,10 +72,12 @@ class World:
         def run(held: Any) -> None:
             (optimizer,) = optimizers(held)
             self.rates.append(float(optimizer.param_groups[0]["lr"]))
+            gradients = {}
             for key, parameter in sorted(unwrapped(held).named_parameters()):
                 generator = torch.Generator().manual_seed(1000 * steps + len(key))
-                parameter.grad = torch.randn(parameter.shape, generator=generator)
-            optimizer.step()
+                drawn = torch.randn(parameter.shape, generator=generator)
+                gradients[held.get_param_ref(parameter)] = drawn
+            held.apply_gradients(held.postprocess_gradients(gradients))
 
         each_learner(self.algorithm, run)
 
