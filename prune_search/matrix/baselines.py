@@ -27,12 +27,15 @@ def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> Baselin
     evaluator = Evaluator(algorithm.config, settings)
     evaluator.load(learner.module_state(algorithm))
     returned = evaluator.measure(settings.seed, settings.episodes)
+    worse = {name: getattr(returned, name) - 1.0 for name in ("iqm", "low", "high")}
     acting = evaluator.parameters().values()
     return BaselineRecord(
         key="matrix",
         checkpoint=str(checkpoint),
         returned=returned,
-        random=returned.model_copy(update={"iqm": returned.low - 1.0}),
+        random=returned.model_copy(
+            update={**worse, "each": [each - 1.0 for each in returned.each]}
+        ),
         parameters=sum(parameter.numel() for parameter in acting),
         weights=sum(parameter.numel() for parameter in acting if parameter.ndim >= 2),
         env_steps=max(1, env_steps(algorithm)),
