@@ -147,15 +147,9 @@ def sample(setup: Setup) -> list[Strategy]:
 
 
 def courses(algorithm: str) -> list[Course]:
-    """All courses for PPO; a third of them, another one in turn, for each other algorithm."""
-    turn = list(ACTIONS).index(algorithm)
-    scheduled = algorithm not in ("SAC", "CQL", "IQL")  # by a rate for all of its networks
-    return [
-        course
-        for number, course in enumerate(COURSES)
-        if (algorithm == "PPO" or (number + turn) % 3 == 0)
-        and (course.rewind != "learning_rate" or scheduled)
-    ]
+    """The courses that an algorithm can take: without one rate for its networks, none rewinds it."""
+    scheduled = algorithm not in ("SAC", "CQL", "IQL")
+    return [course for course in COURSES if scheduled or course.rewind != "learning_rate"]
 
 
 def jobs() -> list[Job]:

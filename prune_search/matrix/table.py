@@ -65,10 +65,9 @@ a cell names its own.
 _COURSES = """## Courses
 
 Real trials of three rounds, four training iterations each, by magnitude: each of the schedules
-alone, with each regrowth and with each rewinding. All of them on PPO, and a third, another one in
-turn, on each other algorithm (· was not run; SAC, CQL and IQL have no one learning rate to rewind).
-Each round's checkpoint opened with RLlib alone and had as many zeros as its point; every part that
-a trial names has done something, as often as it was due.
+alone, with each regrowth and with each rewinding, on each algorithm (· cannot be: SAC, CQL and IQL
+have no one learning rate to rewind). Each round's checkpoint opened with RLlib alone and had as
+many zeros as its point; every part that a trial names has done something, as often as it was due.
 
 Beside the zero share a cell says what the dynamic parts did: p prunings, g regrowths (weights
 grown in all), r rewinds; of the gate, the rounds that began with a higher (+), the same (=) and a
