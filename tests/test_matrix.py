@@ -99,7 +99,7 @@ def test_what_holds_while_it_trains(local_ray: None) -> None:
 def test_what_holds_elsewhere(local_ray: None, number: int, algorithm: str) -> None:
     """A strategy and a course of each algorithm's, others of each; the page has all of them."""
     setup = Setup(algorithm, ACTIONS[algorithm][-1], ("vector", "image")[number % 2])
-    strategy, course = sample(setup)[3 * number], courses(algorithm)[number + 1]
+    strategy, course = sample(setup)[3 * number], courses(algorithm)[4 * number]
     cells = [
         run_strategy(setup, strategy),
         *run_courses(setup._replace(network="vector"), [course]),
