@@ -147,7 +147,7 @@ def sample(setup: Setup) -> list[Strategy]:
 
 
 def courses(algorithm: str) -> list[Course]:
-    """The courses that an algorithm can take: none rewinds a rate where each network has its own."""
+    """What an algorithm can take: none rewinds the rate where each network has its own."""
     scheduled = algorithm not in ("SAC", "CQL", "IQL")
     return [course for course in COURSES if scheduled or course.rewind != "learning_rate"]
 
