@@ -99,12 +99,12 @@ def test_other_heads(action: spaces.Space, model: dict[str, Any]) -> None:
 
 
 class Untraceable(DefaultPPOTorchRLModule):
-    """Takes its outputs apart and puts them together, where nobody knows of it."""
+    """Acts by numbers that have left torch."""
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         found: dict[str, Any] = super()._forward(batch, **kwargs)
-        first, second = found[Columns.ACTION_DIST_INPUTS].chunk(2, dim=-1)
-        return {**found, Columns.ACTION_DIST_INPUTS: torch.cat((first.tanh(), second), dim=-1)}
+        numbers = found[Columns.ACTION_DIST_INPUTS].detach().numpy()
+        return {**found, Columns.ACTION_DIST_INPUTS: torch.from_numpy(numbers)}
 
 
 class Mute(DefaultPPOTorchRLModule):
