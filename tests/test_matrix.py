@@ -124,7 +124,7 @@ def test_what_is_alive_is_found(local_ray: None) -> None:
 
 def test_a_cell_tells_what_it_died_of(local_ray: None) -> None:
     refused = Strategy("filter", "dormant", "lamp")
-    cell = run_strategy(Setup("PPO", "discrete", "vector"), refused)
+    cell = run_strategy(Setup("PPO", "discrete", "image"), refused)
     assert cell.sparsity is None and "lamp" in cell.problems[0]
 
 
