@@ -22,7 +22,7 @@ from prune_search.sparsity.measure import size
 from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH, env_steps
 from prune_search.training.networks import CRITIC
-from prune_search.training.recovery import WEIGHTS
+from prune_search.training.rewinding import WEIGHTS
 from prune_search.training.rounds import TrialRounds
 
 _ROUNDS = 3
