@@ -34,7 +34,8 @@ FEW = [
 def few_steps(name: str) -> list[str]:
     if name == "lane-keeping":
         return [*FEW, "algorithm.training.num_steps_sampled_before_learning_starts=16"]
-    return [*FEW, "algorithm.training.minibatch_size=8", "algorithm.training.num_epochs=1"]
+    few = [*FEW, "algorithm.training.minibatch_size=8", "algorithm.training.num_epochs=1"]
+    return [*few, "algorithm.model.head_fcnet_hiddens=[16]", "pruning.granularity=weight"]
 
 
 def test_there_is_one_for_each_extra() -> None:

@@ -54,6 +54,13 @@ def set_env_runners(config: AlgorithmConfig, settings: Mapping[str, Any]) -> Non
             raise UserError(f"algorithm.env_runners.{name}: can't be set here; {_OWNED[name]}")
         if name not in known:
             raise unknown("algorithm.env_runners", name, known)
+    mode = str(settings.get("gym_env_vectorize_mode", "")).lower()
+    if "vector_entry_point" in mode and not isinstance(config.env, str):
+        raise UserError(
+            "algorithm.env_runners.gym_env_vectorize_mode: vector_entry_point takes the"
+            " environment's own vector form, which environment.wrappers, and what converts its"
+            " observations and actions, can't wrap; allowed are sync and async"
+        )
     try:
         config.environment(**{key: settings[key] for key in settings if key in _OF_ENVIRONMENT})
         config.env_runners(**{key: settings[key] for key in settings if key not in _OF_ENVIRONMENT})

@@ -144,6 +144,12 @@ def test_settings_of_env_runners_that_are_not_the_files(settings: str, told: str
     assert told in str(error.value)
 
 
+def test_vectors_of_environments_that_wrappers_cannot_reach_are_refused() -> None:
+    given = RUNNERS.format(id="Taxi-v3", settings="gym_env_vectorize_mode: vector_entry_point")
+    with pytest.raises(UserError, match=r"gym_env_vectorize_mode: vector_entry_point takes"):
+        algorithm_config(parse(given), 0)
+
+
 def test_settings_of_env_runners_reach_rllib() -> None:
     given = "batch_mode: complete_episodes, normalize_actions: false, sample_timeout_s: 5"
     config = algorithm_config(parse(RUNNERS.format(id="Pendulum-v1", settings=given)), 0)
