@@ -14,7 +14,7 @@ from torch import Tensor
 from prune_search.experiment import Experiment
 from prune_search.experiment_file import parse
 from prune_search.sparsity.criteria import Evidence, criterion
-from prune_search.sparsity.selection import select
+from prune_search.sparsity.selection import GRANULARITIES, select
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config, sync_weights
 from prune_search.training.invariants import alive
@@ -131,7 +131,10 @@ def prune(
     )
     weights = learner.weights(algorithm)
     magnitude, masks = criterion("magnitude"), {}
+    kind = GRANULARITIES[granularity]
     for network in found.values():
+        if kind.produced_by is not None and not kind.units(weights, network.layers, network.units):
+            continue  # a critic without filters
         scores = {
             layer: magnitude.score(Evidence(weights[layer]), torch.Generator())
             for layer in network.layers

@@ -108,17 +108,13 @@ def test_masks_hold_over_updates(algorithm: Any, chosen: Plan) -> None:
         assert acting.sparsity == 0
 
 
-def test_without_the_hook_adam_fills_the_zeros(algorithm: Any) -> None:
+def test_without_masks_adam_fills_the_zeros(algorithm: Any) -> None:
     """What the masks are for: zeroing weights once is undone by the next update."""
     algorithm.train()
     pruner = Pruner(algorithm, plan(), seed=0)
     pruner.prune(1.0)
 
-    def detach(held: Any) -> None:
-        (_, optimizer), *_ = held.get_optimizers_for_module(DEFAULT_MODULE_ID)
-        optimizer._optimizer_step_post_hooks.clear()
-
-    algorithm.learner_group.foreach_learner(detach)
+    each_learner(algorithm, lambda held: getattr(held, learner._ATTRIBUTE).remove())
     algorithm.train()
     assert pruner.sizes()[0].weight_sparsity < 0.1
 
