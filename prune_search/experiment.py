@@ -393,11 +393,15 @@ class Experiment(Section):
                 f"pruning.rewind: {past[0]} needs the baseline's first weights, which a"
                 " baseline.checkpoint does not have; allowed with it: none, random, learning_rate"
             )
-        rate = self.algorithm.training.get("lr")
-        if "learning_rate" in rewinds and not isinstance(rate, list):
+        rates = {
+            name: rate
+            for name, rate in self.algorithm.training.items()
+            if name == "lr" or name.endswith("_lr")
+        }
+        if "learning_rate" in rewinds and not any(isinstance(r, list) for r in rates.values()):
             raise ValueError(
-                "pruning.rewind: learning_rate needs a schedule in algorithm.training.lr,"
-                f" [[env step, rate], ...], got {shown(rate)}"
+                "pruning.rewind: learning_rate needs a schedule in algorithm.training.lr (or"
+                f" actor_lr, ...), [[env step, rate], ...], got {shown(rates or None)}"
             )
         return self
 

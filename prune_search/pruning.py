@@ -106,6 +106,10 @@ class Pruning(Section):
     """Env steps of a trial (offline algorithms: steps trained)."""
     lr_scale: Searchable[PositiveFloat] = 1.0
     """Learning rate of a trial, as a multiple of the baseline's."""
+    rllib_schedules: Literal["own", "continued"] = "own"
+    """What RLlib's schedules ([[env step, value], ...] of lr, entropy_coeff, epsilon) do in a
+    trial: `own` runs them anew, baseline.env_steps of them stretched over the trial's env_steps;
+    `continued` goes on where the baseline's training ended."""
     distillation: Searchable[NaturalFloat] = 0.0
     """Weight of the loss that keeps the policy's actions near the teacher's; 0 for none."""
     temperature: Searchable[PositiveFloat] = 1.0

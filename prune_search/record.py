@@ -169,6 +169,10 @@ class BaselineRecord(Record):
     wrappers: list[dict[str, Any]] = []
     """What its environment is wrapped in, the first one innermost: the experiment's wrappers, and
     what makes observations and actions fit for networks."""
+    checkpoint_steps: int = 0
+    """Env steps that RLlib counts in the user's checkpoint; 0 when it was trained here."""
+    notes: list[str] = []
+    """What is to be known about it, a line each."""
 
     def retention(self, value: float) -> float:
         """Share of the baseline's gain over a random policy that a return keeps."""

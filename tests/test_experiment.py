@@ -55,7 +55,7 @@ def test_every_field_is_documented() -> None:
 
 
 def test_plan_has_a_field_for_each_that_can_be_searched() -> None:
-    of_study = {"floor", "patience", "hold", "layers", "shrink", "teacher"}
+    of_study = {"floor", "patience", "hold", "layers", "shrink", "teacher", "rllib_schedules"}
     made = {"densities"}
     assert set(Plan.model_fields) - made == set(Pruning.model_fields) - of_study
 

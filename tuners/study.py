@@ -145,6 +145,8 @@ def _baseline(
                 if state.done:
                     break
             record: BaselineRecord = ray.get(trainer.finish.remote())
+            for note in record.notes:
+                progress.note(note)
             return {"baseline": record, "baseline_s": record.train_s}
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)

@@ -60,6 +60,8 @@ def _summary(study: StudyReport) -> RenderableType:
         grid.add_row(
             "its episodes", f"worst tenth {worst}; {held} hold, return ≥ {study.bound:.4g}"
         )
+    for note in baseline.notes:
+        grid.add_row("", note)
     if study.control:
         grid.add_row("dense control", _control(study.control, final))
     grid.add_row("random actions", f"return {interval(baseline.random)}")

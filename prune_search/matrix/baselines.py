@@ -8,10 +8,9 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment import Experiment
 from prune_search.record import BaselineRecord
-from prune_search.training import learner
+from prune_search.training import learner, saving
 from prune_search.training.algorithm import env_steps
 from prune_search.training.evaluation import Evaluator
-from prune_search.training.replay import REPLAY, save_replay
 
 
 def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> BaselineRecord:
@@ -21,9 +20,7 @@ def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> Baselin
     random actions: what those are said to return lies below what the policy does.
     """
     settings = experiment.evaluation
-    checkpoint = folder / "algorithm"
-    algorithm.save_to_path(checkpoint)
-    save_replay(algorithm, folder / REPLAY)
+    saving.save(algorithm, folder)
     evaluator = Evaluator(algorithm.config, settings)
     evaluator.load(learner.module_state(algorithm))
     returned = evaluator.measure(settings.seed, settings.episodes)
@@ -31,7 +28,7 @@ def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> Baselin
     acting = evaluator.parameters().values()
     return BaselineRecord(
         key="matrix",
-        checkpoint=str(checkpoint),
+        checkpoint=str(folder / saving.ALGORITHM),
         returned=returned,
         random=returned.model_copy(
             update={**worse, "each": [each - 1.0 for each in returned.each]}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import one_line
@@ -19,10 +18,9 @@ from prune_search.matrix.setups import Setup, small_config, small_experiment
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, Did, Point, StudyFolder
 from prune_search.sparsity.measure import size
-from prune_search.training import learner
+from prune_search.training import learner, moments
 from prune_search.training.algorithm import MODULE_PATH, env_steps
 from prune_search.training.networks import CRITIC
-from prune_search.training.rewinding import WEIGHTS
 from prune_search.training.rounds import TrialRounds
 
 _ROUNDS = 3
@@ -73,7 +71,7 @@ def _start(setup: Setup, folder: Path) -> _Start:
     algorithm = small_config(experiment).build_algo()
     try:
         for name in ("initial", "early"):
-            torch.save(learner.weights(algorithm), folder / WEIGHTS[name])
+            moments.keep(algorithm, folder, name)
             before = env_steps(algorithm)
             algorithm.train()
         networks = learner.one(algorithm, lambda held: learner.networks_of(held, units=False))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment import Evaluation, Experiment
@@ -17,7 +16,7 @@ from prune_search.mirror import Mirror
 from prune_search.pareto import well_posed
 from prune_search.record import BASELINE_FILE, BaselineRecord, Return
 from prune_search.sparsity.measure import size
-from prune_search.training import learner
+from prune_search.training import moments, saving
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,
     algorithm_config,
@@ -30,16 +29,15 @@ from prune_search.training.algorithm import (
 from prune_search.training.determinants import determinants, key
 from prune_search.training.environments import steps_of
 from prune_search.training.evaluation import LOOK, Evaluator
-from prune_search.training.replay import REPLAY, load_replay, save_replay
-from prune_search.training.rewinding import WEIGHTS
+from prune_search.training.rllib_schedules import follow
 from prune_search.training.rounds import measure
 
 _SAVE_EVERY_S = 30.0
 _LEGS = 20  # of a baseline's training, or fewer:
 _LEAST_OF_A_LEG = 1_000  # env steps of each environment
 _STREAM = 2**31  # of the seeds of legs; those of rounds have their number here
-_FOLDER, _ALGORITHM, _PARTIAL = "baselines", "algorithm", "partial"
-_TRAINING, _ADAPTIVE = "training.json", "adaptive.pt"  # beside an algorithm's checkpoint
+_FOLDER, _PARTIAL = "baselines", "partial"
+_TRAINING = "training.json"  # beside an algorithm's checkpoint
 
 
 @dataclass(frozen=True)
@@ -117,10 +115,7 @@ class BaselineTrainer:
 
     def _go_on(self) -> None:
         """Takes up the training that an earlier process began."""
-        self._algorithm.restore_from_path(self._partial / _ALGORITHM)
-        load_replay(self._algorithm, self._partial / REPLAY)
-        adaptive = torch.load(self._partial / _ADAPTIVE, weights_only=True)
-        learner.load_adaptive_state(self._algorithm, adaptive)
+        saving.load(self._algorithm, self._partial / saving.ALGORITHM)
         sync_weights(self._algorithm)
         training = json.loads((self._partial / _TRAINING).read_text(encoding="utf-8"))
         self._train_s = float(training["train_s"])
@@ -132,8 +127,8 @@ class BaselineTrainer:
         return steps * (2 if settings.until_return is None else 10) // settings.env_steps
 
     def _keep(self, moment: str) -> None:
-        """Keeps the weights of this moment, for rewinding."""
-        torch.save(learner.weights(self._algorithm), self._path / WEIGHTS[moment])
+        """Keeps this moment of the training, for rewinding."""
+        moments.keep(self._algorithm, self._path, moment)
 
     @property
     def _partial(self) -> Path:
@@ -163,6 +158,9 @@ class BaselineTrainer:
         if leg != self._leg:
             reseed(self._algorithm, self._seed(leg))
             self._leg = leg
+            follow(self._algorithm)
+        elif self._algorithm.offline_data is not None:
+            follow(self._algorithm)  # RLlib counts no env steps there
         result = self._algorithm.train()
         self._train_s += time.monotonic() - clock
         steps = env_steps(self._algorithm)
@@ -217,7 +215,7 @@ class BaselineTrainer:
         record = BaselineRecord(
             key=self._path.name,
             determinants=self._determinants,
-            checkpoint=str(self._path / _ALGORITHM),
+            checkpoint=str(self._path / saving.ALGORITHM),
             returned=returned,
             random=self._evaluator.measure(evaluation.seed, evaluation.episodes, random=True),
             parameters=acting.parameters,
@@ -225,9 +223,11 @@ class BaselineTrainer:
             env_steps=steps if trained else 0,
             train_s=self._train_s,
             wrappers=wrappers,
+            checkpoint_steps=0 if trained else steps,
+            notes=[] if trained else saving.lacking(self._algorithm),
         )
         if well_posed(record):
-            self._save(self._path)
+            saving.save(self._algorithm, self._path)
             record.write(self._path / BASELINE_FILE)
             shutil.rmtree(self._partial, ignore_errors=True)
             self._mirror.push(self._path)
@@ -259,17 +259,9 @@ class BaselineTrainer:
         temporary = self._path / f".{_PARTIAL}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        self._save(temporary)
-        torch.save(learner.adaptive_state(self._algorithm), temporary / _ADAPTIVE)
+        saving.save(self._algorithm, temporary)
         training = json.dumps({"train_s": self._train_s})
         (temporary / _TRAINING).write_text(training, encoding="utf-8")
         shutil.rmtree(self._partial, ignore_errors=True)
         temporary.rename(self._partial)
         self._saved = time.monotonic()
-
-    def _save(self, folder: Path) -> None:
-        """RLlib's checkpoint and, of a policy that was trained here, its replay buffer."""
-        shutil.rmtree(folder / _ALGORITHM, ignore_errors=True)
-        self._algorithm.save_to_path(folder / _ALGORITHM)
-        if self._experiment.baseline.checkpoint is None:
-            save_replay(self._algorithm, folder / REPLAY)

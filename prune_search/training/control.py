@@ -39,10 +39,11 @@ def control_plan(pruning: Pruning) -> Plan:
 
 
 def control_folder(experiment: Experiment, baseline: BaselineRecord) -> StudyFolder:
-    """Where the control of this budget is, beside the baseline."""
+    """Where the control of this budget and these schedules is, beside the baseline."""
     plan = control_plan(experiment.pruning)
     beside = Path(baseline.checkpoint).parent
-    return StudyFolder(beside, f"control-{plan.env_steps}-{plan.rounds}")
+    continued = "" if experiment.pruning.rllib_schedules == "own" else "-continued"
+    return StudyFolder(beside, f"control-{plan.env_steps}-{plan.rounds}{continued}")
 
 
 def cached_control(

@@ -95,22 +95,23 @@ def layers(learner: Any) -> dict[str, Any]:
 
 
 def adaptive(learner: Any) -> dict[str, dict[str, float]]:
+    # RLlib makes them when they are first asked for, so each is asked for by its name.
     return {
-        attribute: {name: float(value) for name, value in held.items()}
+        attribute: {name: float(held[name]) for name in trained_modules(learner)}
         for attribute in _ADAPTIVE
         if (held := getattr(learner, attribute, None)) is not None
     }
 
 
 @torch.no_grad()
-def set_adaptive(learner: Any, state: dict[str, dict[str, float]]) -> None:
+def set_adaptive(learner: Any, state: dict[str, dict[str, float]], later: int = 0) -> None:
     for attribute, values in state.items():
         held = getattr(learner, attribute)
         for name, value in values.items():
             if isinstance(held[name], Tensor):
                 held[name].fill_(value)
             else:
-                held[name] = int(value)
+                held[name] = int(value) + later
 
 
 class Held:

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from prune_search.sparsity.masks import MaskSet
@@ -263,35 +262,16 @@ def adaptive_state(algorithm: Algorithm) -> dict[str, dict[str, float]]:
     return one(algorithm, adaptive)
 
 
-def load_adaptive_state(algorithm: Algorithm, state: dict[str, dict[str, float]]) -> None:
-    """Puts back what `adaptive_state` gave."""
-    each_learner(algorithm, lambda learner: set_adaptive(learner, state))
-
-
-def set_lr(algorithm: Algorithm, rate: float | None = None) -> None:
-    """The configured learning rates, where restored optimizers brought their own; or a given one.
-
-    RLlib's schedules set theirs at the next update.
+def load_adaptive_state(
+    algorithm: Algorithm, state: dict[str, dict[str, float]], later: int = 0
+) -> None:
+    """Puts back what `adaptive_state` gave.
 
     Args:
-        rate: of all networks' optimizers from now on, in place of the configured ones.
+        later: env steps that the algorithm counts more now than it did then; times are shifted
+            by them.
     """
-
-    def run(learner: Any) -> None:
-        owned = {id(param) for param in trained_parameters(learner).values()}
-        for optimizer in optimizers(learner):
-            params = {id(param) for group in optimizer.param_groups for param in group["params"]}
-            schedules = learner._optimizer_lr_schedules
-            if rate is not None and not params.isdisjoint(owned):
-                schedules[optimizer] = Scheduler(
-                    rate, framework=learner.framework, device=learner._device
-                )
-            schedule = schedules.get(optimizer)
-            if schedule is not None and not schedule.use_schedule:
-                for group in optimizer.param_groups:
-                    group["lr"] = schedule.get_current_value()
-
-    each_learner(algorithm, run)
+    each_learner(algorithm, lambda learner: set_adaptive(learner, state, later))
 
 
 def one(algorithm: Algorithm, run: Callable[[Any], T]) -> T:

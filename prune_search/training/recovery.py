@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.errors import TrialError
 from prune_search.experiment import Experiment
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord
-from prune_search.training import distillation, learner, rewinding
+from prune_search.training import distillation, learner, moments, rewinding
+from prune_search.training.algorithm import env_steps
 from prune_search.training.pruner import Pruner, retrainings
-from prune_search.training.rewinding import WEIGHTS
+from prune_search.training.replay import empty_replay, load_replay, postpone_learning
+from prune_search.training.rllib_schedules import TrialSchedules
 from prune_search.training.validate import dense_modules, named_weights
 from prune_search.trust import require_trust
 
@@ -27,6 +29,8 @@ class Recovery:
         baseline: the dense policy.
         plan: what the trial does.
         seed: of re-initialised weights and permuted masks.
+        schedules: the trial's.
+        fresh: `learner.adaptive_state` of an algorithm that has not learned yet.
     """
 
     def __init__(
@@ -36,16 +40,16 @@ class Recovery:
         baseline: BaselineRecord,
         plan: Plan,
         seed: int,
+        schedules: TrialSchedules,
+        fresh: dict[str, dict[str, float]],
     ) -> None:
         self._algorithm, self._plan, self._seed = algorithm, plan, seed
-        self._experiment = experiment
+        self._experiment, self._schedules, self._untrained = experiment, schedules, fresh
         self._folder = Path(baseline.checkpoint).parent
-        rate = experiment.algorithm.training.get("lr")
-        self._rates = rate if plan.rewind == "learning_rate" else None
-        self._total = baseline.env_steps
+        self._total = baseline.env_steps or baseline.checkpoint_steps
         self._retrainings = retrainings(plan)
-        if plan.rewind in WEIGHTS:
-            self._past()  # before anything is trained in vain
+        if plan.rewind in moments.WEIGHTS:
+            moments.weights(self._folder, plan.rewind)  # before anything is trained in vain
         if plan.distillation:
             if experiment.pruning.teacher:
                 require_trust(experiment, "pruning.teacher")
@@ -59,6 +63,8 @@ class Recovery:
     def rewind(self, pruner: Pruner) -> bool:
         """After a pruning: weights, and for the control the masks, as the plan's rewinding says.
 
+        Replay buffer, schedules and what the algorithm adapts go back to where the weights were.
+
         Returns:
             Whether anything is rewound; a learning rate is by `set_lr`.
         """
@@ -67,12 +73,32 @@ class Recovery:
             return name != "none"
         generator = torch.Generator().manual_seed(self._seed)
         now, masks = learner.weights(self._algorithm), learner.masks(self._algorithm)
-        then = self._past() if name in WEIGHTS else self._fresh()
+        then = moments.weights(self._folder, name) if name in moments.WEIGHTS else self._fresh()
         then = {key: then[key] for key in now}  # without target networks
         weights, masks = rewinding.rewound(name, now, pruner.removal.take(then), masks, generator)
         learner.set_masks(self._algorithm, masks)
         rewinding.rewind(self._algorithm, weights)
+        self._rewind_training(early=name == "early")
         return True
+
+    def _rewind_training(self, *, early: bool) -> None:
+        """All but the weights goes back to the beginning of the baseline's training, or `early`."""
+        algorithm, now = self._algorithm, env_steps(self._algorithm)
+        position, adaptive, buffered = 0, self._untrained, 0
+        empty_replay(algorithm)
+        if early:
+            about = math.ceil(self._experiment.baseline.early * self._total)
+            moment = moments.early(self._folder, about)
+            position, adaptive = moment.env_steps, moment.adaptive
+            buffered = position if load_replay(algorithm, moment.replay) else 0
+        postpone_learning(algorithm, now - buffered)
+        learner.load_adaptive_state(algorithm, adaptive, later=now - position)
+        self._schedules.rewind(position, self._retraining(self._schedules.steps)[1])
+
+    def _retraining(self, steps: int) -> tuple[int, int]:
+        """Begin and end of the retraining that is under way after so many env steps."""
+        begun = [part for part in self._retrainings if part[0] <= steps]
+        return begun[-1] if begun else (steps, self._plan.env_steps)
 
     def set_lr(self, steps: int) -> None:
         """The learning rate after so many env steps of the trial, where it is rewound.
@@ -80,28 +106,14 @@ class Recovery:
         Each retraining, from one step of the schedule to the next, replays the end of the
         baseline's. Before the first there is nothing to rewind.
         """
-        if self._rates is None:
-            return
-        begun = [part for part in self._retrainings if part[0] <= steps]
-        if begun:
-            begin, end = begun[-1]
+        begun = any(begin <= steps for begin, _ in self._retrainings)
+        if self._plan.rewind == "learning_rate" and begun:
+            begin, end = self._retraining(steps)
             # A retraining that is longer than the baseline's training replays all of it.
-            left, done = min(end - begin, self._total), min(steps - begin, self._total)
-            rate = rewinding.rewound_lr(self._rates, self._total, left, done)
-            learner.set_lr(self._algorithm, rate * self._plan.lr_scale)
+            self._schedules.replay_rates(begin, max(0, self._total - (end - begin)))
 
     def _fresh(self) -> dict[str, torch.Tensor]:
         """Weights of networks that were built anew, from a seed of the trial's."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             return named_weights(dense_modules(self._experiment))
-
-    def _past(self) -> dict[str, torch.Tensor]:
-        path = self._folder / WEIGHTS[self._plan.rewind]
-        if not path.is_file():
-            raise TrialError(
-                f"the baseline has no {path.stem} weights to rewind to: its training ended before"
-                " baseline.early of its env steps"
-            )
-        state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
-        return state

@@ -15,24 +15,30 @@ _POSTPONED = "_prune_search_postponed"
 
 
 def save_replay(algorithm: Algorithm, path: Path) -> None:
-    """Writes the replay buffer, where the algorithm has one."""
-    if algorithm.local_replay_buffer is not None:
+    """Writes the replay buffer, where the algorithm has one and anything is in it."""
+    buffer = algorithm.local_replay_buffer
+    if buffer is not None and buffer.get_num_timesteps():
         with path.open("wb") as stream:
-            pickle.dump(algorithm.local_replay_buffer.get_state(), stream, protocol=5)
+            pickle.dump(buffer.get_state(), stream, protocol=5)
 
 
-def load_replay(algorithm: Algorithm, path: Path) -> None:
+def load_replay(algorithm: Algorithm, path: Path) -> bool:
     """Reads what `save_replay` wrote, if it wrote anything; what the buffer holds is forgotten.
 
     It is a pickle: only for files of the study's or the baseline's own, never for one that lies
     beside a checkpoint of the user's.
+
+    Returns:
+        Whether there was anything to read.
     """
-    if algorithm.local_replay_buffer is not None and path.is_file():
-        with path.open("rb") as stream:
-            state = pickle.load(stream)
-        # RLlib replaces episodes in an empty buffer alone, but indices and counts in any.
-        empty_replay(algorithm)
-        algorithm.local_replay_buffer.set_state(state)
+    if algorithm.local_replay_buffer is None or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        state = pickle.load(stream)
+    # RLlib replaces episodes in an empty buffer alone, but indices and counts in any.
+    empty_replay(algorithm)
+    algorithm.local_replay_buffer.set_state(state)
+    return True
 
 
 def empty_replay(algorithm: Algorithm) -> None:

@@ -1,7 +1,7 @@
-"""Rewinding after pruning: what remains goes back to earlier weights, or earlier learning rates.
+"""Rewinding after pruning: what remains goes back to earlier weights.
 
-Weights, with their controls, are `rewound` by tensors alone, and put into a running algorithm by
-`rewind`; learning rates are `rewound_lr`.
+These, with their controls, are `rewound` by tensors alone, and put into a running algorithm by
+`rewind`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from prune_search.sparsity.coupling import Coupling
@@ -22,12 +21,6 @@ from prune_search.training.inside import optimizers, target_parameters, trained_
 Masks = Mapping[str, Tensor]
 Rewind = Callable[[Masks, Sequence[Coupling], torch.Generator], dict[str, Tensor]]
 """Masks by parameter name, hidden units and random numbers to the masks of the rewound network."""
-
-WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
-"""Files beside the baseline's checkpoint: the weights that a rewinding returns to."""
-
-LrSchedule = float | Sequence[Sequence[float]]
-"""A learning rate, or RLlib's schedule ``[[env step, rate], ...]`` that begins at env step 0."""
 
 
 def _same(masks: Masks, units: Sequence[Coupling], generator: torch.Generator) -> dict[str, Tensor]:
@@ -132,8 +125,8 @@ def rewind(algorithm: Algorithm, weights: Mapping[str, Tensor]) -> None:
     On every learner: the weights, under the masks that the learner has (call
     ``learner.set_masks`` before with masks that have changed); target networks become equal to
     what they follow; all optimizers start anew, with no moments and at step 0, SAC's temperature
-    included. Env runners act by the new weights at once. Coefficients that an algorithm adapts
-    (PPO's for KL, SAC's temperature) keep their values, learning rates too.
+    included. Env runners act by the new weights at once. Replay buffers, schedules and coefficients
+    that an algorithm adapts (PPO's for KL, SAC's temperature) stay as they are.
 
     Args:
         weights: by parameter name (behind the ModuleID and a slash where there are several
@@ -166,39 +159,6 @@ def rewind(algorithm: Algorithm, weights: Mapping[str, Tensor]) -> None:
     each_learner(algorithm, check)
     each_learner(algorithm, run)
     sync_weights(algorithm)
-
-
-def is_constant(schedule: LrSchedule) -> bool:
-    """Whether a learning rate never changes, so that there is nothing to rewind."""
-    return not isinstance(schedule, Sequence) or len({rate for _, rate in schedule}) == 1
-
-
-def rewound_lr(schedule: LrSchedule, total: int, left: int, done: int) -> float:
-    """The learning rate in a retraining that replays the end of the baseline's schedule.
-
-    Learning-rate rewinding (Renda, Frankle & Carbin 2020, Comparing rewinding and fine-tuning in
-    neural network pruning, section 3): each retraining of ``left`` env steps goes through the
-    schedule's last ``left`` steps, while weights stay as they are. Between two points of the
-    schedule the rate is interpolated linearly, by RLlib's own code; after the last it stays.
-
-    Args:
-        schedule: the baseline's.
-        total: env steps of the baseline's training.
-        left: env steps of the retraining, in 1..total.
-        done: env steps of it that are over, from 0.
-
-    Raises:
-        ValueError: counts out of range, or a schedule that RLlib refuses.
-    """
-    if not 0 < left <= total or done < 0:
-        raise ValueError(
-            f"learning-rate rewinding: a retraining of {left} env steps, {done} of them done, after"
-            f" a training of {total}: must be 0 < retraining <= training, and none done or more"
-        )
-    Scheduler.validate(
-        fixed_value_or_schedule=schedule, setting_name="lr", description="learning rate"
-    )
-    return float(Scheduler(schedule).update(total - left + done))
 
 
 def _check_fits(what: str, tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> None:

@@ -40,7 +40,7 @@ from prune_search.record import (
 from prune_search.room import mark, with_room
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve
-from prune_search.training import learner
+from prune_search.training import learner, saving
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,
     algorithm_config,
@@ -54,7 +54,14 @@ from prune_search.training.dynamics import Dynamics
 from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.pruner import Pruner
 from prune_search.training.recovery import Recovery
-from prune_search.training.replay import REPLAY, load_replay, postpone_learning, save_replay
+from prune_search.training.replay import (
+    REPLAY,
+    load_replay,
+    postpone_learning,
+    postponed,
+    save_replay,
+)
+from prune_search.training.rllib_schedules import TrialSchedules
 from prune_search.training.sensitivity import sensitivity_of
 from prune_search.training.shapes import shrinkable
 
@@ -97,13 +104,9 @@ class TrialRounds:
         if self._plan.structured:
             config = shrinkable(config)
         self._algorithm = config.build_algo()
+        fresh = learner.adaptive_state(self._algorithm)
         if self._plan.origin == "baseline":
-            self._algorithm.restore_from_path(baseline.checkpoint)
-            replay = Path(baseline.checkpoint).with_name(REPLAY)
-            if replay.is_file():
-                load_replay(self._algorithm, replay)
-            else:  # a checkpoint of the user's
-                postpone_learning(self._algorithm, env_steps(self._algorithm))
+            saving.load(self._algorithm, Path(baseline.checkpoint))
         self._pruner = Pruner(
             self._algorithm,
             self._plan,
@@ -112,17 +115,27 @@ class TrialRounds:
             curves=self._curves(),
             shrink=experiment.pruning.shrink,
         )
-        recovery = Recovery(self._algorithm, experiment, baseline, self._plan, seed)
+        self._start = env_steps(self._algorithm)
+        trained = experiment.baseline.checkpoint is None
+        self._schedules = TrialSchedules(
+            self._algorithm,
+            self._start,
+            own=experiment.pruning.rllib_schedules == "own",
+            length=experiment.baseline.env_steps if trained else baseline.checkpoint_steps,
+            budget=self._plan.env_steps,
+        )
+        recovery = Recovery(
+            self._algorithm, experiment, baseline, self._plan, seed, self._schedules, fresh
+        )
         pruning = experiment.pruning
         gate = Gate(hold=pruning.hold, floor=pruning.floor)
         self._dynamics = Dynamics(self._plan, self._pruner, recovery, gate)
-        self._start = env_steps(self._algorithm)
         if self.record.points:
             checkpoint = self._folder.path / self.record.points[-1].checkpoint
             self._mirror.pull(checkpoint)
             self._restore(checkpoint)
         self._evaluator = Evaluator(config, experiment.evaluation)
-        learner.set_lr(self._algorithm)
+        self._schedules.follow()
         sync_weights(self._algorithm)
 
     @property
@@ -144,6 +157,7 @@ class TrialRounds:
         self._steps, self._train_s = begin, 0.0
         seed = self._seed(number)
         end = math.ceil(plan.env_steps * (number + 1) / plan.rounds)
+        self._schedules.follow()
         self._look(end)
         self._dynamics.begin(begin, self.record.points)
         clock = time.monotonic()
@@ -236,6 +250,8 @@ class TrialRounds:
     def _train(self) -> float | None:
         """One of RLlib's training iterations: the mean return of its episodes, if any ended."""
         assert self._algorithm is not None
+        if self._algorithm.offline_data is not None:
+            self._schedules.follow()  # RLlib counts no env steps there
         clock = time.monotonic()
         result = self._algorithm.train()
         self._train_s += time.monotonic() - clock
@@ -308,6 +324,8 @@ class TrialRounds:
             state = {
                 **self._pruner.state_dict(),
                 "adaptive": learner.adaptive_state(self._algorithm),
+                "schedules": self._schedules.state_dict(),
+                "postponed": postponed(self._algorithm),
             }
             with (partial / "masks.pt").open("wb") as stream:  # torch hides why it can't write
                 stream.write(_serialised(state))
@@ -325,6 +343,9 @@ class TrialRounds:
         load_replay(self._algorithm, path / REPLAY)
         self._pruner.load_state_dict(state)
         learner.load_adaptive_state(self._algorithm, state["adaptive"])
+        if "schedules" in state:  # not in those of earlier versions
+            self._schedules.load_state_dict(state["schedules"])
+            postpone_learning(self._algorithm, state["postponed"])
 
 
 def measure(algorithm: Algorithm, evaluator: Evaluator, evaluation: Evaluation) -> Return:

@@ -22,12 +22,12 @@ from prune_search.record import BaselineRecord, Return
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection import GRANULARITIES
-from prune_search.training import learner
+from prune_search.training import learner, saving
 from prune_search.training.algorithm import TRAINING_SEEDS, algorithm_config, reseed
 from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.networks import ACTOR, Network
 from prune_search.training.pruner import check_finite, chosen_layers
-from prune_search.training.replay import REPLAY, load_replay
+from prune_search.training.rllib_schedules import follow
 from prune_search.training.single_layers import Cut, check_measurable, cuts
 
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -78,8 +78,8 @@ def sensitivity_of(
     config = algorithm_config(experiment.model_copy(update={"resources": local}), seed)
     algorithm = config.build_algo()
     try:
-        algorithm.restore_from_path(baseline.checkpoint)
-        load_replay(algorithm, Path(baseline.checkpoint).with_name(REPLAY))
+        saving.load(algorithm, Path(baseline.checkpoint))
+        follow(algorithm)
         evaluator = Evaluator(config, experiment.evaluation)
         evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
         units = GRANULARITIES[granularity].produced_by is not None

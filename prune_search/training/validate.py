@@ -22,6 +22,7 @@ from prune_search.modules import shrunk_class
 from prune_search.record import BaselineRecord
 from prune_search.searchable import as_choices, highest
 from prune_search.sparsity.masks import check_maskable
+from prune_search.training import moments
 from prune_search.training.algorithm import (
     MODULES_PATH,
     algorithm_config,
@@ -37,7 +38,6 @@ from prune_search.training.fitting import (
 from prune_search.training.networks import Network, full_name, networks
 from prune_search.training.own_networks import check_own_network
 from prune_search.training.policies import policy_mapping
-from prune_search.training.rewinding import WEIGHTS
 from prune_search.training.teacher import load_teacher
 from prune_search.trust import require_trust
 
@@ -104,7 +104,7 @@ def check_baseline(experiment: Experiment, baseline: BaselineRecord) -> None:
     Raises:
         UserError: a threshold would remove a whole layer, or there are no weights to rewind to.
     """
-    kept = Path(baseline.checkpoint).with_name(WEIGHTS["early"]).is_file()
+    kept = Path(baseline.checkpoint).with_name(moments.WEIGHTS["early"]).is_file()
     if "early" in as_choices(experiment.pruning.rewind) and not kept:
         raise UserError(
             "pruning.rewind: early returns to the weights after baseline.early ="

@@ -9,7 +9,8 @@ import pytest
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 
 from prune_search.record import BaselineRecord, StudyFolder
-from prune_search.training.algorithm import algorithm_config
+from prune_search.training import learner, moments, saving
+from prune_search.training.algorithm import algorithm_config, env_steps
 from prune_search.training.replay import REPLAY, load_replay, save_replay
 from prune_search.training.rounds import TrialRounds
 from tests.plans import plan
@@ -31,6 +32,9 @@ SAC = (
     " replay_buffer_config: {type: EpisodeReplayBuffer, capacity: 1500}}",
     "algorithm.model={fcnet_hiddens: [16], head_fcnet_hiddens: []}",
 )
+FALLING = [[0, 0.002], [6000, 0.0]]
+EPSILON = "algorithm.training.epsilon=[[0, 1.0], [4000, 0.02]]"
+RATES = tuple(f"algorithm.training.{kind}_lr={FALLING}" for kind in ("actor", "critic", "alpha"))
 SHORT = ("evaluation.episodes=4", "evaluation.envs=4", "evaluation.max_steps=100")
 CHOSEN = plan(
     schedule="cubic", end=0.6, rounds=3, env_steps=3000, allocation="erk", scope="actor",
@@ -44,9 +48,9 @@ def stand_in(
     """A checkpoint of this algorithm, with or without a buffer, under the figures of another."""
     algorithm = algorithm_config(experiment, seed=5).build_algo()
     algorithm.train()
-    algorithm.save_to_path(path / "algorithm")
-    if buffer:
-        save_replay(algorithm, path / REPLAY)
+    saving.save(algorithm, path)
+    if not buffer:
+        (path / REPLAY).unlink()
     algorithm.stop()
     return baseline.model_copy(update={"checkpoint": str(path / "algorithm")})
 
@@ -70,11 +74,12 @@ def rewards(algorithm: Any) -> list[tuple[str, list[float]]]:
 @pytest.mark.parametrize(
     ("settings", "origin"),
     [
-        (DQN, "scratch"),
-        ((*SAC, PRIORITIZED), "scratch"),
+        ((*DQN, f"algorithm.training.lr={FALLING}", EPSILON), "scratch"),
+        ((*DQN, PRIORITIZED, EPSILON, "algorithm.training.n_step=3"), "baseline"),
+        ((*SAC, PRIORITIZED, *RATES), "scratch"),
         ((*SAC, "algorithm.training.n_step=3"), "baseline"),
     ],
-    ids=["DQN", "SAC prioritized", "SAC n-step"],
+    ids=["DQN", "DQN prioritized n-step", "SAC prioritized", "SAC n-step"],
 )
 def test_rounds_with_a_replay_buffer_resume_exactly(
     tiny: Any, baseline: Any, tmp_path: Path, settings: tuple[str, ...], origin: str
@@ -111,6 +116,46 @@ def test_a_buffer_that_is_loaded_replaces_what_was_there(
         algorithm.training_step()
     check_buffer(algorithm)
     algorithm.stop()
+
+
+@pytest.mark.parametrize("rewind", ["initial", "early"])
+def test_a_ticket_has_the_buffer_of_its_weights(
+    tiny: Any, baseline: Any, tmp_path: Path, rewind: str
+) -> None:
+    """An empty one at the beginning; learning waits until as much is in it as then."""
+    experiment = tiny(*DQN, *SHORT, EPSILON, "baseline.env_steps=4000")
+    algorithm = algorithm_config(experiment, seed=5).build_algo()
+    moments.keep(algorithm, tmp_path, "initial")
+    for _ in range(200):
+        algorithm.training_step()
+    moments.keep(algorithm, tmp_path, "early")
+    early, held = env_steps(algorithm), rewards(algorithm)
+    for _ in range(200):
+        algorithm.training_step()
+    saving.save(algorithm, tmp_path)
+    algorithm.stop()
+    start = baseline.model_copy(update={"checkpoint": str(tmp_path / "algorithm")})
+    chosen = plan(schedule="one_shot", end=None, scope="actor", critic_ratio=None, rewind=rewind)
+    rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), start, 0, chosen)
+    algorithm = rounds._algorithm
+    assert algorithm is not None and rewards(algorithm) != held
+    now, position = env_steps(algorithm), early if rewind == "early" else 0
+    rounds._dynamics.begin(0, [])
+    assert rewards(algorithm) == (held if rewind == "early" else [])
+    assert algorithm.config.num_steps_sampled_before_learning_starts == 64 + now - position
+    (state,) = learner.adaptive_state(algorithm).values()
+    assert now - state["default_policy"] == position - (state_then(tmp_path) if position else 0)
+    algorithm.training_step()
+    (epsilon,) = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: float(runner.module.epsilon_schedule.get_current_value())
+    )
+    assert epsilon == pytest.approx(1.0 - 0.98 * position / 4000, abs=0.01)
+    rounds.stop()
+
+
+def state_then(folder: Path) -> float:
+    """Env step of the last update of the target network, at the moment `early`."""
+    return moments.early(folder, 0).adaptive["last_update_ts_by_mid"]["default_policy"]
 
 
 def test_an_empty_buffer_is_filled_before_updates(tiny: Any, baseline: Any, tmp_path: Path) -> None:

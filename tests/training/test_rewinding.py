@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from torch import Tensor, nn
 
@@ -19,18 +18,18 @@ from prune_search.training import learner
 from prune_search.training.algorithm import each_learner, unwrapped
 from prune_search.training.inside import optimizers
 from prune_search.training.networks import targets
-from prune_search.training.rewinding import REWINDS, is_constant, rewind, rewound, rewound_lr
+from prune_search.training.rewinding import REWINDS, rewind, rewound
 
 SMALL = DefaultModelConfig(fcnet_hiddens=[16, 16], fcnet_activation="tanh", vf_share_layers=False)
 
 
-def ppo(lr: Any = 0.003, learners: int = 0, seed: int = 0) -> Any:
+def ppo(learners: int = 0, seed: int = 0) -> Any:
     return (
         PPOConfig()
         .environment("CartPole-v1")
         .env_runners(num_env_runners=0, num_envs_per_env_runner=4)
         .learners(num_learners=learners)
-        .training(train_batch_size_per_learner=256, minibatch_size=64, num_epochs=2, lr=lr)
+        .training(train_batch_size_per_learner=256, minibatch_size=64, num_epochs=2, lr=0.003)
         .rl_module(model_config=SMALL)
         .debugging(seed=seed, log_level="ERROR")
         .build_algo()
@@ -153,47 +152,6 @@ def test_what_does_not_fit_is_refused() -> None:
         rewound("early", now, {"b": torch.ones(1)}, {}, generator)
     with pytest.raises(ValueError, match=r"masks to rewind: a has shape \(2,\), the network's"):
         rewound("early", now, now, {"a": torch.ones(2, dtype=torch.bool)}, generator)
-
-
-SCHEDULE = [[0, 1.0], [100, 0.5], [300, 0.1]]
-
-
-def test_learning_rates_of_the_end_are_replayed() -> None:
-    assert rewound_lr(SCHEDULE, total=300, left=300, done=0) == 1.0
-    assert rewound_lr(SCHEDULE, total=300, left=250, done=0) == pytest.approx(0.75)
-    assert rewound_lr(SCHEDULE, total=300, left=100, done=0) == pytest.approx(0.3)
-    assert rewound_lr(SCHEDULE, total=300, left=100, done=100) == pytest.approx(0.1)
-    assert rewound_lr(SCHEDULE, total=300, left=100, done=150) == pytest.approx(0.1)  # overshot
-    assert rewound_lr(0.02, total=300, left=100, done=7) == 0.02
-    for left, done in ((0, 0), (301, 0), (100, -1)):
-        with pytest.raises(ValueError, match="0 < retraining <= training"):
-            rewound_lr(SCHEDULE, 300, left, done)
-    with pytest.raises(ValueError, match="first timestep must be 0"):
-        rewound_lr([[5, 1.0], [100, 0.5]], 300, 100, 0)
-
-
-@given(st.integers(1, 400), st.integers(0, 500))
-def test_rates_are_those_of_the_baseline_at_its_env_step(left: int, done: int) -> None:
-    whole = rewound_lr(SCHEDULE, total=400, left=400, done=400 - left + done)
-    assert rewound_lr(SCHEDULE, total=400, left=left, done=done) == whole
-    assert 0.1 <= whole <= 1.0
-
-
-def test_constant_schedules() -> None:
-    assert is_constant(0.01) and is_constant([[0, 0.1], [50, 0.1]])
-    assert not is_constant(SCHEDULE) and not is_constant(((0, 0.1), (50, 0.2)))
-
-
-def test_a_schedule_on_a_running_algorithm_is_the_one_that_is_evaluated(local_ray: None) -> None:
-    schedule = [[0, 0.01], [512, 0.001]]
-    built = ppo(lr=schedule)
-    for steps in (256, 512, 768):
-        built.train()
-        (rate,) = each_learner(
-            built, lambda held: held.get_optimizer(DEFAULT_MODULE_ID).param_groups[0]["lr"]
-        )
-        assert float(rate) == pytest.approx(rewound_lr(schedule, 1024, 1024, steps))
-    built.stop()
 
 
 def moments(algorithm: Any) -> int:
