@@ -17,7 +17,7 @@ algorithm:
   training: {lr: 0.002, train_batch_size_per_learner: 512, minibatch_size: 128, num_epochs: 3,
              grad_clip: 0.5, vf_clip_param: .inf}
   model: {fcnet_hiddens: [16, 16], fcnet_activation: tanh, vf_share_layers: false}
-baseline: {env_steps: 6000}
+baseline: {env_steps: 6000, control: false}
 pruning:
   criterion: [magnitude, saliency, threshold]
   rounds: 2

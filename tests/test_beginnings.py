@@ -141,7 +141,7 @@ def earlier(tiny: Any, storage: Path, *changes: str) -> StudyFolder:
             plan=plan,  # type: ignore[arg-type]
             state="stopped" if number == 2 else "complete",
             started=STARTED,
-            points=[make_point(number, 1, plan["ratio"], 480)],
+            points=[make_point(number, 1, plan["ratio"], 480).model_copy(update={"macs": 4_000})],
         )
         folder.write_trial(record)
         searcher.on_trial_complete(f"a{number}", {"retention": 1.0, "compression": 2.0})

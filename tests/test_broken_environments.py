@@ -116,6 +116,7 @@ def run(tiny: Any, local_ray: None, tmp_path: Path, monkeypatch: Any, capsys: An
     return study
 
 
+@pytest.mark.slow
 def test_a_baseline_that_always_fails_alike_is_tried_twice(run: Run, tmp_path: Path) -> None:
     status, printed = run("broken", tmp_path)
     assert status == 2
@@ -123,6 +124,7 @@ def test_a_baseline_that_always_fails_alike_is_tried_twice(run: Run, tmp_path: P
     assert printed.count("begins anew") == 1 and "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_trials_that_always_fail_alike_are_not_tried_on(run: Run, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "sick")
     status, printed = run("sick", folder.path / "trials")

@@ -142,6 +142,7 @@ def test_the_page_shows_what_failed_and_what_was_not_run() -> None:
     assert "1 of 1 cells were run" in part and "not run" not in part.replace("was not run", "")
 
 
+@pytest.mark.slow
 def test_an_interrupted_matrix_goes_on(local_ray: None, tmp_path: Path) -> None:
     chosen = [Job(Setup("BC", "discrete", "vector"), strategy) for strategy in POSSIBLE[:3]]
     kept = tmp_path / "cells"

@@ -55,7 +55,10 @@ def complete(experiment: Experiment, name: str, console: Console | None = None) 
 def study(tiny: Any, shared_storage: Path, baseline: Any, tmp_path_factory: Any) -> StudyFolder:
     """A study of three trials, one of which the floor ends."""
     experiment = tiny(
-        "search.trials=3", "pruning.ratio={low: 0.5, high: 0.95, log: true}", storage=shared_storage
+        "search.trials=3",
+        "pruning.ratio={low: 0.5, high: 0.95, log: true}",
+        "baseline.control=true",
+        storage=shared_storage,
     )
     log = tmp_path_factory.mktemp("log") / "progress.txt"
     with log.open("w") as stream:
@@ -194,6 +197,7 @@ def test_a_study_whose_file_was_changed_is_not_mixed_with_its_old_baseline(
     assert "algorithm.training.lr was 0.002, is 0.003. Undo that, or begin a new study" in said
 
 
+@pytest.mark.slow
 def test_the_same_file_and_seed_give_the_same_points(
     study: StudyFolder, tiny: Any, shared_storage: Path
 ) -> None:
@@ -208,6 +212,7 @@ def test_the_same_file_and_seed_give_the_same_points(
             assert a.model_dump(exclude=timing) == b.model_dump(exclude=timing)
 
 
+@pytest.mark.slow
 def test_a_budget_of_env_steps_ends_the_search(tiny: Any, shared_storage: Path) -> None:
     experiment = tiny(
         "search.trials=20",
@@ -370,7 +375,6 @@ def test_a_trial_that_fails_does_not_end_the_study(
         "environment.modules=[tests.environments]",
         "environment.id=Brittle-v0",
         f"environment.config={{mark: {tmp_path / 'mark'}}}",
-        "baseline.control=false",
         "search.trials=2",
         "search.retries=0",
         "pruning.criterion=magnitude",
@@ -417,6 +421,7 @@ def test_a_threshold_that_removes_a_layer_is_refused(
     assert not StudyFolder(shared_storage, "emptied").trials()
 
 
+@pytest.mark.slow
 def test_a_baseline_no_better_than_chance_is_kept_and_trained_on(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -440,6 +445,7 @@ def test_a_baseline_no_better_than_chance_is_kept_and_trained_on(
     assert steps[2] > steps[1] > 500
 
 
+@pytest.mark.slow
 def test_the_users_own_checkpoint_is_the_baseline(tiny: Any, baseline: Any, tmp_path: Path) -> None:
     experiment = tiny(
         f"baseline.checkpoint={baseline.checkpoint}",

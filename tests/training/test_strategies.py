@@ -95,7 +95,13 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", list(KINDS))
+QUICK = {"neuron", "2:4", "movement", "gated", "snip", "rigl cubic", "set", "initial", "searched"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in KINDS],
+)
 def test_every_kind_of_plan_resumes_exactly(
     tiny: Any, baseline: Any, tmp_path: Path, name: str
 ) -> None:
