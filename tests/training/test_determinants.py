@@ -98,7 +98,7 @@ def test_settings_and_versions_count(own: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_of_an_installed_environment_the_packages_versions_count() -> None:
-    hopper = parse("environment: {id: Hopper-v5}")
-    found = determinants(hopper)
-    assert found["version of mujoco"] == importlib.metadata.version("mujoco")
+    modules = "['minatar.gym:register_envs']"
+    found = determinants(parse(f"environment: {{id: MinAtar/Breakout-v1, modules: {modules}}}"))
+    assert found["version of MinAtar"] == importlib.metadata.version("MinAtar")
     assert not [name for name in found if name.startswith("code of module")]
