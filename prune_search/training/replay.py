@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.env.env_runner import EnvRunner
@@ -14,9 +15,17 @@ REPLAY = "replay.pkl"
 _POSTPONED = "_prune_search_postponed"
 
 
+def replay_buffer(algorithm: Algorithm) -> Any:
+    """The buffer that is sampled from; None where there is none.
+
+    CQL makes one of RLlib's old stack, and learns from its recorded episodes alone.
+    """
+    return algorithm.local_replay_buffer if algorithm.offline_data is None else None
+
+
 def save_replay(algorithm: Algorithm, path: Path) -> None:
     """Writes the replay buffer, where the algorithm has one and anything is in it."""
-    buffer = algorithm.local_replay_buffer
+    buffer = replay_buffer(algorithm)
     if buffer is not None and buffer.get_num_timesteps():
         with path.open("wb") as stream:
             pickle.dump(buffer.get_state(), stream, protocol=5)
@@ -31,7 +40,7 @@ def load_replay(algorithm: Algorithm, path: Path) -> bool:
     Returns:
         Whether there was anything to read.
     """
-    if algorithm.local_replay_buffer is None or not path.is_file():
+    if replay_buffer(algorithm) is None or not path.is_file():
         return False
     with path.open("rb") as stream:
         state = pickle.load(stream)
@@ -50,7 +59,7 @@ def empty_replay(algorithm: Algorithm) -> None:
     def start_anew(runner: EnvRunner) -> None:
         runner._needs_initial_reset = True
 
-    if algorithm.local_replay_buffer is not None:
+    if replay_buffer(algorithm) is not None:
         algorithm.local_replay_buffer = algorithm._create_local_replay_buffer_if_necessary(
             algorithm.config
         )
@@ -67,7 +76,7 @@ def postpone_learning(algorithm: Algorithm, steps: int) -> None:
             so much later than RLlib's configuration says. In place of those given before.
     """
     config = algorithm.config
-    if algorithm.local_replay_buffer is None or config is None:
+    if replay_buffer(algorithm) is None or config is None:
         return
     frozen, config._is_frozen = config._is_frozen, False
     config.num_steps_sampled_before_learning_starts += steps - postponed(algorithm)

@@ -14,7 +14,13 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.training import learner
 from prune_search.training.algorithm import env_steps
-from prune_search.training.replay import REPLAY, load_replay, postpone_learning, save_replay
+from prune_search.training.replay import (
+    REPLAY,
+    load_replay,
+    postpone_learning,
+    replay_buffer,
+    save_replay,
+)
 
 ALGORITHM = "algorithm"
 """Folder of RLlib's checkpoint."""
@@ -78,7 +84,7 @@ def lacking(algorithm: Algorithm) -> list[str]:
                 f"baseline.checkpoint: RLlib keeps no {what} in a checkpoint; trials begin with"
                 f" algorithm.training.{setting}, {getattr(config, setting)}"
             )
-    if algorithm.local_replay_buffer is not None and algorithm.offline_data is None:
+    if replay_buffer(algorithm) is not None:
         found.append(
             "baseline.checkpoint: RLlib keeps no replay buffer in a checkpoint; trials fill one"
             f" with {config.num_steps_sampled_before_learning_starts:,} env steps before they learn"
