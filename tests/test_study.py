@@ -270,7 +270,8 @@ def test_a_plan_over_two_seeds(tiny: Any, shared_storage: Path) -> None:
     for number, one in enumerate(plan.rounds):
         a, b = first.points[number].returned, second.points[number].returned
         assert one.returned.each == a.each + b.each and len(a.each) == 6
-        assert min(a.each + b.each) <= one.returned.low <= one.returned.high
+        # Two seeds say little: their t interval may reach beyond what any episode returned.
+        assert one.returned.low <= one.returned.value <= one.returned.high
     # Other seeds, other policies.
     assert first.points[-1].returned.each != second.points[-1].returned.each
 
