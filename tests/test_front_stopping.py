@@ -66,6 +66,17 @@ def test_a_collapsed_trial_is_stopped_once_enough_have_finished() -> None:
     assert rule(GOOD, 0.9).on_trial_result(collapsed).stop
 
 
+def test_a_round_that_ends_a_little_sooner_than_others_is_compared_with_theirs() -> None:
+    """Training iterations overshoot: rounds of like trials end at slightly different progress."""
+    collapsed = running(21, (0.5, 0.05))
+    sooner = [
+        point.model_copy(update={"progress": point.progress - 0.002}) for point in collapsed.points
+    ]
+    decision = rule(GOOD).on_trial_result(collapsed)
+    assert decision.stop
+    assert rule(GOOD).on_trial_result(collapsed.model_copy(update={"points": sooner})) == decision
+
+
 def test_every_fourth_trial_runs_to_its_end_and_calibrates() -> None:
     """However it does; those that ended by themselves because nothing stopped them do not."""
     collapsed = running(20, (0.5, 0.9), (0.9, 0.05))
