@@ -180,3 +180,11 @@ class AnyKind(gym.Env):
 
 
 gym.register("AnyKind-v0", entry_point=AnyKind, disable_env_checker=True)
+
+
+class Thrifty(gym.Wrapper):
+    """A task of continuous actions in which the least of them is best."""
+
+    def step(self, action: Any) -> Any:
+        observation, _, *ended = super().step(action)
+        return observation, -float(np.square(action).sum()), *ended

@@ -13,7 +13,10 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search import cli
 
 PENDULUM = """
-environment: {id: Pendulum-v1, config: {max_episode_steps: 60}}
+environment:
+  id: Pendulum-v1
+  config: {max_episode_steps: 60}
+  wrappers: [{name: tests.environments.Thrifty}]  # learned at once
 algorithm:
   name: PPO
   training: {lr: 0.001, gamma: 0.9, train_batch_size_per_learner: 1024, minibatch_size: 256,

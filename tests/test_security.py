@@ -149,7 +149,7 @@ def test_what_lies_beside_a_users_checkpoint_is_not_read(
 ) -> None:
     """A replay buffer is a pickle too; a study reads only those that it has written."""
     experiment = tiny(*DQN, *SHORT, storage=tmp_path / "s")
-    theirs = Path(stand_in(experiment, baseline, tmp_path / "theirs").checkpoint)
+    theirs = Path(stand_in(experiment, baseline, tmp_path / "theirs", buffer=True).checkpoint)
     (theirs.parent / REPLAY).write_bytes(pickle.dumps(Touch(mark)))
     mine = tiny(*DQN, *SHORT, f"baseline.checkpoint={theirs}", storage=tmp_path / "s").trusting()
     trainer = BaselineTrainer(tmp_path / "s", mine)
@@ -157,7 +157,7 @@ def test_what_lies_beside_a_users_checkpoint_is_not_read(
     try:
         taken: BaselineRecord = trainer.finish()
     except UserError:  # an untrained policy may be no better than chance
-        (kept,) = (tmp_path / "s" / "baselines").glob("*/algorithm")
+        kept = shutil.copytree(theirs, tmp_path / "kept" / "algorithm")
         taken = baseline.model_copy(update={"checkpoint": str(kept)})
     rounds = TrialRounds(mine, StudyFolder(tmp_path / "s", "mine"), taken, 0, CHOSEN)
     assert rounds.step().env_steps >= 1000
