@@ -10,17 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from prune_search.experiment import Experiment
 from prune_search.pareto import Curve, area, front_history
-from prune_search.record import Point, Record, Return, StudyFolder, TrialRecord, retention_of
+from prune_search.record import FinalRecord, Point, StudyFolder, TrialRecord
 from prune_search.training.checkpoints import CheckpointMeter
-
-
-class HistoryRecord(Record):
-    """All points that were on the front at any time, on the final seeds."""
-
-    random: Return
-    baseline: Return
-    points: dict[str, Return]
-    """By the point's name."""
 
 
 def final_curve(
@@ -42,12 +33,7 @@ def final_curve(
         (
             env_steps,
             area(
-                (
-                    point.sparsity,
-                    retention_of(
-                        measured.points[point.name].value, measured.baseline, measured.random
-                    ),
-                )
+                (point.sparsity, measured.retention(measured.points[point.name].value))
                 for point in points
             ),
         )
@@ -57,14 +43,11 @@ def final_curve(
 
 def _measured(
     folder: StudyFolder, experiment: Experiment, needed: Mapping[str, Point]
-) -> HistoryRecord:
+) -> FinalRecord:
     """What points are worth on the final seeds; each is measured once, and found again."""
     path = folder.path / "history.json"
-    known = HistoryRecord.read(path)
-    if known is None:
-        final = folder.final()
-        assert final is not None
-        known = HistoryRecord(random=final.random, baseline=final.baseline, points=final.points)
+    known = FinalRecord.read(path) or folder.final()
+    assert known is not None
     missing = sorted(needed.keys() - known.points.keys())
     if missing:
         meter = CheckpointMeter(experiment, folder.path.parent)

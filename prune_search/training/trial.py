@@ -61,16 +61,15 @@ class PruningTrial(tune.Trainable):
                 if self._rounds is None:
                     self._rounds = self._begin(self.config)
                 point = self._rounds.step()
-        except LostError:
-            raise
         except TrialError as error:
-            if not self._repeats(number, str(error)):
+            record = self._folder.trial(number)
+            rounds = len(record.points) if record else 0
+            if isinstance(error, LostError) or not self._repeats(number, rounds, str(error)):
                 raise
             # Tune would try as often as it is allowed to; a trial that ends is left in peace.
-            record = self._folder.trial(number)
             return {
                 "number": number,
-                "round": len(record.points) if record else 0,  # in which it failed
+                "round": rounds,  # in which it failed
                 "env_steps": record.env_steps if record else 0,
                 **dict.fromkeys(search.objectives, math.nan),
                 FAILED: str(error),
@@ -100,13 +99,12 @@ class PruningTrial(tune.Trainable):
             except Exception as error:
                 raise TrialError(culprit(error)) from error
 
-    def _repeats(self, number: int, reason: str) -> bool:
+    def _repeats(self, number: int, rounds: int, reason: str) -> bool:
         """Whether a trial fails as it did before in the same round, or as another has for good.
 
         A round depends on its checkpoint and seed alone: what fails alike twice always does.
         """
-        record = self._folder.trial(number)
-        failure = f"{len(record.points) if record else 0} {reason}"
+        failure = f"{rounds} {reason}"
         file = self._folder.trial_path(number) / "failure.txt"
         before = file.read_text(encoding="utf-8") if file.is_file() else ""
         with suppress(OSError):  # then it is tried once more

@@ -11,19 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prune_search.sparsity import Coupling, compact, couplings, layout, shrink_
+from tests.sparsity.test_coupling import Formula
 
 WIDTH = 6
-
-
-class Formula(nn.Module):
-    """What people write by hand over the units, in the last dimension."""
-
-    def __init__(self, formula: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.formula = formula
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.formula(inputs)
 
 
 class SwitchedOff(Formula):

@@ -116,15 +116,20 @@ class Mute(DefaultPPOTorchRLModule):
         return {Columns.ACTIONS: found[Columns.ACTION_DIST_INPUTS].argmax(-1)}
 
 
+def save_checkpoint(experiment: Any, module: type, path: Path) -> None:
+    """A user's checkpoint, with a network of this class."""
+    settings = algorithm_config(experiment, seed=1)
+    settings.rl_module(rl_module_spec=RLModuleSpec(module_class=module))
+    algorithm = settings.build_algo()
+    algorithm.save_to_path(path)
+    algorithm.stop()
+
+
 def test_a_figure_that_cannot_be_had_fails_no_round(
     tiny: Any, baseline: Any, tmp_path: Path
 ) -> None:
     """It is missing in the point, and its reason is shown."""
-    settings = algorithm_config(tiny(), seed=1)
-    settings.rl_module(rl_module_spec=RLModuleSpec(module_class=Careful))
-    algorithm = settings.build_algo()
-    algorithm.save_to_path(tmp_path / "theirs")
-    algorithm.stop()
+    save_checkpoint(tiny(), Careful, tmp_path / "theirs")
     experiment = tiny(f"baseline.checkpoint={tmp_path / 'theirs'}").trusting()
     dense = baseline.model_copy(update={"checkpoint": str(tmp_path / "theirs")})
     folder = StudyFolder(tmp_path, "study")
@@ -156,11 +161,7 @@ def test_a_figure_that_cannot_be_had_fails_no_round(
 def test_a_figure_that_the_search_goes_by_is_asked_for_before_training(
     tiny: Any, tmp_path: Path, local_ray: None
 ) -> None:
-    settings = algorithm_config(tiny(), seed=1)
-    settings.rl_module(rl_module_spec=RLModuleSpec(module_class=Mute))
-    algorithm = settings.build_algo()
-    algorithm.save_to_path(tmp_path / "theirs")
-    algorithm.stop()
+    save_checkpoint(tiny(), Mute, tmp_path / "theirs")
     given = f"baseline.checkpoint={tmp_path / 'theirs'}"
     for field, figure in (
         ("search.objectives=[retention, macs]", "macs"),
