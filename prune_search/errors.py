@@ -22,9 +22,7 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         line = printable(redacted(" ".join(message.split())))
-        super().__init__(
-            line if len(line) <= _MOST_OF_A_MESSAGE else f"{line[:_MOST_OF_A_MESSAGE]}..."
-        )
+        super().__init__(cut(line, _MOST_OF_A_MESSAGE))
 
 
 class NoBetterThanRandom(UserError):
@@ -41,7 +39,12 @@ class LostError(TrialError):
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An error's message on one line; its type's name where it has none."""
-    return redacted(" ".join(str(error).split()))[:limit] or type(error).__name__
+    return cut(redacted(" ".join(str(error).split())), limit) or type(error).__name__
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, without its middle where it is longer: what can be done stands at its end."""
+    return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-(limit // 2) :]}"
 
 
 def printable(text: str) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
+import shlex
+from pathlib import Path
 
-from prune_search.errors import unknown
+import gymnasium as gym
+import pytest
+
+from prune_search.errors import UserError, one_line, unknown
+from tuners.commands import command
 
 FEW = ["cubic", "linear"]
 
@@ -23,3 +28,23 @@ def test_of_many_known_names_those_that_are_near_are_listed() -> None:
     assert "CartPole-v1" in str(unknown("environment.id", "KartPole-v1", gym.registry))
     message = str(unknown("environment.id", "ZZZ", gym.registry))
     assert message.endswith(f"none of the {len(gym.registry)} known names is near")
+
+
+def test_what_can_be_done_is_never_cut_off() -> None:
+    long = "x" * 3_000
+    assert str(UserError(f"field: {long}; give another one")).endswith("; give another one")
+    assert one_line(ValueError(f"{long}; use SAC instead")).endswith("; use SAC instead")
+    assert len(one_line(ValueError(long))) < 310
+
+
+@pytest.mark.parametrize("storage", ["studies", "with space", "it's $HOME"])
+def test_printed_commands_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PRUNE_SEARCH_STORAGE", raising=False)
+    printed = command("evaluate", tmp_path / storage / "my robot", "t03/2")
+    words = shlex.split(printed)  # as a shell splits it
+    assert words[:4] == ["prune-search", "evaluate", "my robot", "t03/2"]
+    given = words[4:] or ["--storage", "studies"]
+    assert given[0] == "--storage" and Path(given[1]).resolve() == tmp_path / storage

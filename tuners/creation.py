@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from prune_search.record import StudyFolder, StudyRecord, storage_path
 from prune_search.training.validate import check
 from prune_search.trust import pickles
 from tuners.beginnings import check_warm_start
+from tuners.commands import command
 from tuners.connection import reachable
 from tuners.samplers import check_sampler
 from tuners.schedulers import scheduler
@@ -57,7 +59,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     except FileExistsError:
         raise UserError(
             f"name: study {name!r} exists in {storage}; go on with it by"
-            f" 'prune-search resume {name}', or give another --name"
+            f" {command('resume', folder.path)}, or give another --name"
         ) from None
     folder.experiment_file.write_text(experiment_file.dump(experiment), encoding="utf-8")
     record = StudyRecord(name=name, started=time.time(), trusted=pickles(experiment))
@@ -83,7 +85,9 @@ def fetch_study(storage: str, name: str, uri: str) -> None:
     lay = experiment_file.parse(experiment_file.read(folder.experiment_file)).storage
     if storage_path(lay) != folder.path.parent:
         shutil.rmtree(folder.path)
-        raise UserError(f"storage: the study's is {lay!r} on every node; give --storage {lay}")
+        raise UserError(
+            f"storage: the study's is {lay!r} on every node; give --storage {shlex.quote(lay)}"
+        )
     snapshot = folder.path / SNAPSHOT
     if snapshot.is_file():
         snapshot.replace(folder.path / "optuna.db")

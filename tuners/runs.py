@@ -21,6 +21,7 @@ from prune_search.pruning import Plan
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
 from prune_search.statistics import FEWEST_SEEDS, holding
+from tuners.commands import command
 from tuners.report import (
     StudyReport,
     did,
@@ -338,8 +339,8 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
             "Evaluate a point again, or take its policy:",
             "",
             "```",
-            f"prune-search evaluate {found.name} {point}",
-            f"prune-search restore {found.name} {point}",
+            command("evaluate", found.folder, point),
+            command("restore", found.folder, point),
             "```",
         ]
     return "\n".join(lines)

@@ -41,6 +41,7 @@ from prune_search.training.validate import check_baseline, prunable_layers
 from prune_search.trust import require_trust
 from tuners.beginnings import screened
 from tuners.callback import StudyCallback
+from tuners.commands import command
 from tuners.connection import connection
 from tuners.control import Control
 from tuners.optuna_study import states
@@ -363,7 +364,7 @@ def _final(
     except ray.exceptions.RayError as error:
         raise UserError(
             f"evaluation: the front cannot be measured again: {lost(error)}; try it again by"
-            f" 'prune-search resume {folder.name}'"
+            f" {command('resume', folder.path)}"
         ) from None
     returns = [item.returned for item in measured]
     record = FinalRecord(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,15 +56,3 @@ def opened(storage: str, name: str, trust: bool = False) -> tuple[StudyFolder, E
     from tuners.points import open_study
 
     return open_study(storage, name, trust)
-
-
-def words(folder: StudyFolder) -> str:
-    """The study as a command names it."""
-    return folder.name + storage_option(folder)
-
-
-def storage_option(folder: StudyFolder) -> str:
-    """What a command needs to find the folder's storage; nothing where that is the default."""
-    storage = folder.path.parent
-    usual = Path(os.environ.get("PRUNE_SEARCH_STORAGE", "studies")).resolve()
-    return "" if storage == usual else f" --storage {storage}"

@@ -23,11 +23,10 @@ from prune_search.cli._app import (
     err,
     opened,
     out,
-    storage_option,
-    words,
 )
 from prune_search.credentials import holds_credentials
 from prune_search.errors import NoBetterThanRandom, UserError
+from tuners.commands import command, storage_option
 
 if TYPE_CHECKING:
     from prune_search.experiment import Experiment
@@ -106,7 +105,8 @@ def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
     try:
         tracked = run_study(folder, settings, progress, BEGAN)
     except KeyboardInterrupt:
-        err.print(f"stopped; go on with it by: prune-search resume {words(folder)}", soft_wrap=True)
+        again = command("resume", folder.path)
+        err.print(f"stopped; go on with it by: {again}", soft_wrap=True, markup=False)
         sys.exit(130)
     if not quiet:
         _tell(folder, settings, tracked)
@@ -125,13 +125,15 @@ def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> 
     if tracked.pending:
         out.print(
             f"MLflow has not got all of it ({tracked.problem}); catch up by:"
-            f" prune-search resume {words(folder)}",
+            f" {command('resume', folder.path)}",
             soft_wrap=True,
             highlight=False,
+            markup=False,
         )
     server = settings.tracking.uri if (settings.tracking.uri or "").startswith("http") else None
     if server is None:
-        out.print(f"MLflow UI: prune-search ui{storage_option(folder)}", highlight=False)
+        serve = f"prune-search ui{storage_option(folder.path.parent)}"
+        out.print(f"MLflow UI: {serve}", highlight=False, soft_wrap=True, markup=False)
     for label, url in (("runs", tracked.runs_url), ("compare", tracked.compare_url)):
         if url:
             out.print(f"{label}: {url}", soft_wrap=True, highlight=False, markup=False)
