@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from prune_search.errors import UserError, one_line, shown
-from prune_search.extras import install_line
+from prune_search.errors import UserError, shown
+from prune_search.extras import reason
 
 
 def imported(field: str, name: str) -> Any:
@@ -21,7 +21,4 @@ def imported(field: str, name: str) -> Any:
             raise ImportError("it must be package.module.Name")
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:
-        raise UserError(
-            f"{field}: cannot import {shown(name)}: {type(error).__name__}: {one_line(error)}"
-            f"{install_line(error)}"
-        ) from None
+        raise UserError(f"{field}: cannot import {shown(name)}: {reason(error)}") from None

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-EXTRAS = {
+from prune_search.errors import one_line
+
+EXAMPLE_EXTRAS = {
     "ale_py": "atari",
     "cv2": "atari",
     "minatar": "minatar",
     "minigrid": "minigrid",
     "highway_env": "driving",
 }
-"""Python's name of a package, and the extra of ours that brings it."""
+GYMNASIUM_EXTRAS = {"Box2D": "box2d", "mujoco": "mujoco", "imageio": "mujoco"}
+EXTRAS = EXAMPLE_EXTRAS | GYMNASIUM_EXTRAS
+"""Python's name of a package, and the extra of ours that brings it: for the files in examples/,
+and for environments that gymnasium has itself."""
 
 
-def install_line(error: BaseException) -> str:
-    """What to append to the message of an error whose cause is a missing package; else nothing."""
+def reason(error: BaseException) -> str:
+    """An error's type and message; where a package of `EXTRAS` is missing, how to install it.
+
+    Gymnasium's own advice is left out there: its extras do not build everywhere, or lack what is
+    needed beside them.
+    """
     missing: BaseException | None = error
     while missing is not None and not isinstance(missing, ModuleNotFoundError):
         missing = missing.__cause__ or missing.__context__
     name = (getattr(missing, "name", None) or "").partition(".")[0]
-    return f'; pip install "prune-search[{EXTRAS[name]}]"' if name in EXTRAS else ""
+    if name not in EXTRAS:
+        return f"{type(error).__name__}: {one_line(error)}"
+    return f'{type(missing).__name__}: {missing}; pip install "prune-search[{EXTRAS[name]}]"'

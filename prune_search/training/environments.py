@@ -17,9 +17,9 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from prune_search.dotted import imported
-from prune_search.errors import UserError, one_line, unknown
+from prune_search.errors import UserError, unknown
 from prune_search.experiment import Environment
-from prune_search.extras import install_line
+from prune_search.extras import reason
 from prune_search.training.observations import CHANNELS_LAST, SHIFT_ACTIONS, Step, conversion
 
 
@@ -61,10 +61,7 @@ def _import(field: str, entry: str) -> None:
         if function:
             _register(getattr(found, function))
     except Exception as error:
-        raise UserError(
-            f"{field}: cannot import {entry!r}: {type(error).__name__}: {error}"
-            f"{install_line(error)}"
-        ) from None
+        raise UserError(f"{field}: cannot import {entry!r}: {reason(error)}") from None
 
 
 @functools.cache
@@ -119,8 +116,7 @@ def make_environment(environment: Environment, given: str | type) -> gym.Env:
         return gym.make(given, **settings)
     except Exception as error:
         raise UserError(
-            f"environment: cannot make {environment.id!r} with config {settings}:"
-            f" {type(error).__name__}: {one_line(error)}{install_line(error)}"
+            f"environment: cannot make {environment.id!r} with config {settings}: {reason(error)}"
         ) from None
 
 
