@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import optuna
@@ -458,17 +460,25 @@ def test_the_picture_has_points_front_baseline_and_floor(tmp_path: Path) -> None
     assert (tmp_path / "front.png").stat().st_size > 10_000
 
 
-def test_the_page_has_every_point(tmp_path: Path) -> None:
+def test_the_page_has_every_point_and_needs_no_network(tmp_path: Path) -> None:
     folder = make_study(tmp_path, trials=2)
     points = points_of(folder)
     labels = {0: "weight/magnitude 95.0%", 1: "weight/threshold <1.5σ"}
-    page = front_html(points, BASELINE, 260.0, labels=labels)
-    text = page.replace("\\u002f", "/").replace("\\u003c", "<").replace("\\u003e", ">")
-    for point in points:
-        assert text.count(f"<b>{point.name}</b> weight/") == 1
-    assert "weight/threshold &lt;1.5" in text.replace("\\u0026", "&")
-    assert len(page) < 100_000 and "front.png shows the same" in page
-    assert len(front_html(points, BASELINE, standalone=True)) > 1_000_000
+    page = front_html(points, BASELINE, 260.0, labels=labels, title="a < b & c")
+    picture = ElementTree.fromstring(page[page.index("<svg") : page.index("</body>")])
+    svg = "{http://www.w3.org/2000/svg}"
+    told = {}
+    for group in ("front-points", "other-points"):
+        (drawn,) = (item for item in picture.iter(f"{svg}g") if item.get("id") == group)
+        told[group] = [use.findtext(f"{svg}title") or "" for use in drawn.iter(f"{svg}use")]
+    assert [text.split()[0] for text in told["front-points"]] == [p.name for p in front(points)]
+    found = [text.partition("\n")[0] for texts in told.values() for text in texts]
+    assert sorted(found) == sorted(f"{point.name} {labels[point.trial]}" for point in points)
+    assert all("\nretention " in text for texts in told.values() for text in texts)
+    # Names of formats are the only addresses in it.
+    addresses = set(re.findall(r"https?://([^/\s\"']+)", page))
+    assert addresses <= {"www.w3.org", "purl.org", "creativecommons.org", "matplotlib.org"}
+    assert not re.search(r"<script|<link|\ssrc=|url\(http", page) and len(page) < 100_000
 
 
 @pytest.mark.parametrize("count", [0, 1])

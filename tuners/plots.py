@@ -1,14 +1,16 @@
 """Pictures of a front: return over sparsity, on a scale that tells 95 % from 99 %.
 
 The horizontal axis is the logarithm of compression, labelled with both: 0 %, 50 %, 80 %, 90 %,
-95 % are 1x, 2x, 5x, 10x, 20x, about evenly spaced. Matplotlib and Plotly are imported when a
-picture is drawn.
+95 % are 1x, 2x, 5x, 10x, 20x, about evenly spaced. Matplotlib is imported when a picture is drawn.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from io import StringIO
+from itertools import islice
 from math import log10
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,24 @@ _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9
 _FINEST = 1e-6  # density below which points are drawn on the edge: an empty network is at infinity
 
 _WORST = "front, worst tenth of episodes"
-_OFFLINE = """<script>if (!window.Plotly) document.body.textContent =
-"This page needs cdn.plot.ly, which cannot be reached. front.png shows the same.";</script>"""
+_FRONT_ID, _OFF_ID = "front-points", "other-points"
+_USE = re.compile(r"<use [^>]*/>")
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ margin: 1rem; font-family: sans-serif; }}
+svg {{ width: 100%; height: auto; max-height: 95vh; }}
+use:hover {{ stroke: #1f2937 !important; stroke-width: 2px !important; }}
+</style>
+</head>
+<body>
+{picture}
+</body>
+</html>
+"""
 
 
 def position(sparsity: float) -> float:
@@ -83,11 +101,11 @@ def front_figure(
         value = control.returned.value
         axes.axhline(value, color=_DENSE, lw=1.2, ls="-.", label=_trained_on(control), zorder=1)
     off = _others(points, best)
-    _errorbars(axes, off, _FAINT, "other points", alpha=0.6, markersize=4.5)
+    _errorbars(axes, off, _FAINT, "other points", _OFF_ID, alpha=0.6, markersize=4.5)
     if best:
         x, y = _steps(best)
         axes.plot(x, y, color=_FRONT, lw=2, drawstyle="steps-pre", zorder=3)
-        _errorbars(axes, best, _FRONT, "front", markersize=6.5, zorder=4)
+        _errorbars(axes, best, _FRONT, "front", _FRONT_ID, markersize=6.5, zorder=4)
         x, y = _worst(best)
         axes.plot(x, y, ls="", marker="v", ms=4.5, color=_FRONT, alpha=0.5, label=_WORST, zorder=2)
     again = [(point, final[point.name]) for point in best if final and point.name in final]
@@ -127,82 +145,28 @@ def front_html(
     final: Mapping[str, Return] | None = None,
     labels: Mapping[int, str] | None = None,
     title: str = "",
-    standalone: bool = False,
 ) -> str:
-    """The same picture as an interactive page, with each point's figures under the mouse.
+    """The same picture as a page, with each point's figures under the mouse.
+
+    Vectors and no script: it opens without a network, and is small enough for every trial.
 
     Args:
         points: as for `front_figure`, like baseline, floor, control, final and title.
         labels: a few words on each trial, by its number.
-        standalone: put Plotly's script (4 MB) into the page, so that it opens without a network.
     """
-    import plotly.graph_objects as go
+    import matplotlib
 
-    best, labelled, names = front(points), ticks(points), labels or {}
-    figure = go.Figure()
-    figure.add_trace(_scatter(_others(points, best), names, "other points", _FAINT, 6))
-    if best:
-        x, y = _steps(best)
-        shape = {"shape": "vh", "color": _FRONT, "width": 2.5}
-        figure.add_trace(
-            go.Scatter(x=x, y=y, mode="lines", line=shape, hoverinfo="skip", showlegend=False)
-        )
-        figure.add_trace(_scatter(best, names, "front", _FRONT, 9))
-        x, y = _worst(best)
-        marker = {"symbol": "triangle-down", "size": 7, "color": _FRONT, "opacity": 0.5}
-        figure.add_trace(
-            go.Scatter(x=x, y=y, mode="markers", name=_WORST, marker=marker, hoverinfo="skip")
-        )
-    again = [(point, final[point.name]) for point in best if final and point.name in final]
-    if again:
-        figure.add_trace(
-            go.Scatter(
-                x=[position(point.sparsity) for point, _ in again],
-                y=[returned.value for _, returned in again],
-                mode="markers",
-                name="front, on seeds the search never saw",
-                marker={"symbol": "circle-open", "size": 15, "color": _DENSE},
-                text=[
-                    f"{point.name} re-evaluated: {returned.value:.4g}"
-                    f" [{returned.low:.4g}, {returned.high:.4g}]"
-                    for point, returned in again
-                ],
-                hovertemplate="%{text}<extra></extra>",
-            )
-        )
-    figure.add_hline(
-        y=baseline.returned.value,
-        line={"dash": "dash", "color": _DENSE, "width": 1.5},
-        annotation={"text": _dense(baseline), "yanchor": "bottom"},
-    )
-    if floor is not None:
-        figure.add_hline(
-            y=floor,
-            line={"dash": "dot", "color": _FLOOR, "width": 1.5},
-            annotation={"text": _floor(floor), "yanchor": "bottom"},
-        )
-    if control is not None:
-        figure.add_hline(
-            y=control.returned.value,
-            line={"dash": "dashdot", "color": _DENSE, "width": 1.5},
-            annotation={"text": _trained_on(control), "x": 0, "yanchor": "top"},
-        )
-    figure.update_layout(
-        template="plotly_white",
-        title=escape(title),  # Plotly reads HTML, and `<1.5σ` is none
-        margin={"l": 60, "r": 20, "t": 60 if title else 20, "b": 60},
-        legend={"orientation": "h", "y": -0.2},
-        xaxis={
-            "title": "sparsity and compression of the policy network",
-            "tickvals": [position(tick) for tick in labelled],
-            "ticktext": [_tick(tick, "<br>") for tick in labelled],
-            "range": [-0.04, position(labelled[-1]) + 0.04],
-        },
-        yaxis={"title": f"return ({counted(baseline.returned)}, 95 % interval)"},
-    )
-    if standalone:
-        return str(figure.to_html(include_plotlyjs=True))
-    return str(figure.to_html(include_plotlyjs="cdn")).replace("</body>", f"{_OFFLINE}</body>")
+    figure = front_figure(points, baseline, floor, control=control, final=final, title=title)
+    written = StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "prune-search"}):
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    picture = written.getvalue()
+    best = front(points)
+    for group, drawn in ((_OFF_ID, _others(points, best)), (_FRONT_ID, best)):
+        told = [_hover(point, labels or {}) for point in drawn]
+        picture = _with_titles(picture, group, told)
+    picture = picture[picture.index("<svg") :]
+    return _PAGE.format(title=escape(title), picture=picture)
 
 
 def study_figure(study: StudyReport) -> Figure:
@@ -229,7 +193,6 @@ def study_html(study: StudyReport) -> str:
         final=study.finals,
         labels={trial.number: trial.plan.label for trial in study.trials},
         title=_title(study),
-        standalone=True,
     )
 
 
@@ -264,10 +227,12 @@ def _interval(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     )
 
 
-def _errorbars(axes: Any, points: Sequence[Point], color: str, label: str, **style: Any) -> None:
+def _errorbars(
+    axes: Any, points: Sequence[Point], color: str, label: str, group: str, **style: Any
+) -> None:
     if not points:
         return
-    axes.errorbar(
+    markers, _, _ = axes.errorbar(
         [position(point.sparsity) for point in points],
         [point.returned.value for point in points],
         yerr=_interval(points),
@@ -279,37 +244,33 @@ def _errorbars(axes: Any, points: Sequence[Point], color: str, label: str, **sty
         label=label,
         **style,
     )
+    markers.set_gid(group)
 
 
-def _scatter(
-    points: Sequence[Point], names: Mapping[int, str], label: str, color: str, size: int
-) -> Any:
-    import plotly.graph_objects as go
-
-    below, above = _interval(points)
-    return go.Scatter(
-        x=[position(point.sparsity) for point in points],
-        y=[point.returned.value for point in points],
-        mode="markers",
-        name=label,
-        marker={"color": color, "size": size},
-        opacity=1.0 if color == _FRONT else 0.55,
-        error_y={"array": above, "arrayminus": below, "thickness": 1.2, "width": 3},
-        text=[_hover(point, names) for point in points],
-        hovertemplate="%{text}<extra></extra>",
-    )
+def _with_titles(picture: str, group: str, titles: Sequence[str]) -> str:
+    """An SVG in which each marker of a group has a title, which browsers show under the mouse."""
+    if not titles:
+        return picture
+    start = picture.index(f'<g id="{group}">')
+    # Markers are the group's only uses of a path, in the order of the points.
+    end = [use.end() for use in islice(_USE.finditer(picture, start), len(titles))]
+    uses = [
+        f"{picture[before:after].rstrip().removesuffix('/>')}><title>{escape(title)}</title></use>"
+        for before, after, title in zip([start, *end], end, titles, strict=False)
+    ]
+    return "".join([picture[:start], *uses, picture[end[-1] :]])
 
 
 def _hover(point: Point, names: Mapping[int, str]) -> str:
     returned = point.returned
     lines = [
-        f"<b>{point.name}</b> {escape(names.get(point.trial, ''))}",
+        f"{point.name} {names.get(point.trial, '')}".rstrip(),
         f"sparsity {point.sparsity:.2%} ({point.nonzero:,} of {point.parameters:,} left)",
         f"return {returned.value:.4g} [{returned.low:.4g}, {returned.high:.4g}]",
         f"retention {point.retention:.1%}",
         *([f"worst tenth of episodes {returned.worst:.4g}"] if returned.worst is not None else []),
     ]
-    return "<br>".join(lines)
+    return "\n".join(lines)
 
 
 def _dense(baseline: BaselineRecord) -> str:
@@ -324,5 +285,5 @@ def _floor(floor: float) -> str:
     return f"floor {floor:.4g}"
 
 
-def _tick(sparsity: float, newline: str = "\n") -> str:
-    return f"{100 * sparsity:g} %{newline}{1 / (1 - sparsity):.0f}×"
+def _tick(sparsity: float) -> str:
+    return f"{100 * sparsity:g} %\n{1 / (1 - sparsity):.0f}×"
