@@ -311,12 +311,16 @@ class Plan(BaseModel):
             *(["scratch"] if self.origin == "scratch" else []),
             *(["distilled"] if self.distillation else []),
         ]
+        return " ".join(
+            word for word in ("/".join(axis for axis in axes if axis), self.aim) if word
+        )
+
+    @property
+    def aim(self) -> str:
+        """How much it prunes: `98.0%`, `<1.5σ`; empty for n:m and the gate."""
         if self.threshold is not None:
-            unit = "σ" if self.threshold_unit == "std" else ""
-            aim = f" <{self.threshold:.3g}{unit}"
-        else:
-            aim = "" if self.ratio is None else f" {self.ratio:.1%}"
-        return "/".join(axis for axis in axes if axis) + aim
+            return f"<{self.threshold:.3g}{'σ' if self.threshold_unit == 'std' else ''}"
+        return "" if self.ratio is None else f"{self.ratio:.1%}"
 
     @property
     def structured(self) -> bool:

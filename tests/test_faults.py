@@ -89,7 +89,7 @@ def check(folder: StudyFolder, undisturbed: list[Any]) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
     by_trial = {run.data.tags.get("trial"): run.info.run_id for run in runs}
     for trial in folder.trials():
-        history = client.get_metric_history(by_trial[trial.name], "return")
+        history = client.get_metric_history(by_trial[trial.name], "rounds/return")
         assert [m.value for m in sorted(history, key=lambda m: m.timestamp)] == pytest.approx(
             [point.returned.value for point in trial.points],
             rel=1e-5,  # six digits are logged

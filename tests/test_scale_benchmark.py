@@ -76,10 +76,10 @@ def test_a_study_of_made_up_trials_is_whole(tmp_path: Path) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
     by_trial = {run.data.tags.get("trial", "summary"): run for run in runs}
     assert set(by_trial) == {"summary", *(trial.name for trial in trials)}
-    assert by_trial["summary"].data.metrics["study_trials_complete"] == TRIALS
+    assert by_trial["summary"].data.metrics["study/trials_complete"] == TRIALS
     for trial in trials:
         run_id = by_trial[trial.name].info.run_id
-        history = client.get_metric_history(run_id, "round_sparsity")
+        history = client.get_metric_history(run_id, "rounds/sparsity")
         assert [item.step for item in history] == list(range(ROUNDS))
         files = [item.path for item in client.list_artifacts(run_id)]
-        assert files == ["front.html", "front.json", "front.png"]
+        assert files == ["best_at_sparsity.json", "front.html", "front.json", "front.png"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import shutil
@@ -11,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,22 @@ import pytest
 from prune_search.errors import UserError
 from prune_search.pareto import front, hypervolume, hypervolume_curve, summary
 from prune_search.record import Point, StudyFolder, StudyRecord
-from tests.studies import BASELINE, STARTED, end_study, make_experiment, make_study, make_trial
+from tests.studies import (
+    BASELINE,
+    STARTED,
+    end_study,
+    make_experiment,
+    make_study,
+    make_trial,
+    returned,
+)
 from tuners.server import ui
 from tuners.store import experiment_id
-from tuners.tracking import Tracker, TrackerReport, compare_url, default_uri, runs_url
+from tuners.tracking import Tracker, TrackerReport, default_uri
+from tuners.views import choices, compare_url, runs_url
 
 ROOT = Path(__file__).parents[1]
+ARTIFACTS = ["best_at_sparsity.json", "front.html", "front.json", "front.png"]
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +152,9 @@ def test_a_study_becomes_one_flat_run_a_trial_and_one_summary(finished: Finished
         assert "mlflow.parentRunId" not in run.data.tags
     record = finished.folder.trial(1)
     assert record is not None
-    assert runs["t01"].info.run_name == f"t01 {record.plan.label} (cartpole)"
+    # What is searched, and all of these trials have in common is not.
+    told = f"{record.plan.criterion}/{record.plan.allocation}/{record.plan.schedule}"
+    assert runs["t01"].info.run_name == f"t01 {record.plan.aim} {told}"
     assert runs["t01"].info.start_time == record.started * 1000
     assert runs["t01"].info.end_time == record.points[-1].time * 1000
 
@@ -148,41 +162,102 @@ def test_a_study_becomes_one_flat_run_a_trial_and_one_summary(finished: Finished
 def test_parameters_are_the_plan(finished: Finished) -> None:
     params = finished.runs["t04"].data.params
     plan = make_trial(4).plan
-    assert set(params) == set(plan.model_dump(exclude_none=True))
+    # Charts of choices leave out runs that lack one of them.
+    assert set(params) == {*plan.model_dump(exclude_none=True), "allocation"}
     assert "ratio" not in params and params["criterion"] == "threshold"
+    assert params["allocation"] == "none"
     assert float(params["threshold"]) == pytest.approx(plan.threshold, rel=1e-5)
 
 
 def test_metrics_draw_the_curve_and_tell_trials_apart(finished: Finished) -> None:
     metrics, trial = finished.runs["t00"].data.metrics, make_trial(0)
-    curve = finished.history("t00", "return")
-    assert {(item.step, item.value, item.timestamp) for item in curve} == {
-        (round(1000 * point.sparsity), short(point.returned.value), round(1000 * point.time))
+    assert curve(finished, "t00") == [
+        (short(point.sparsity), short(point.returned.value)) for point in front(trial.points)
+    ]
+    rounds = finished.history("t00", "rounds/return")
+    assert [(item.step, item.value, item.timestamp) for item in rounds] == [
+        (point.round, short(point.returned.value), round(1000 * point.time))
         for point in trial.points
-    }
-    rounds = finished.history("t00", "round_sparsity")
-    assert [item.step for item in rounds] == [point.round for point in trial.points]
+    ]
     # No training episode had ended in the first round.
-    training = finished.history("t00", "round_return_training")
+    training = finished.history("t00", "rounds/return_training")
     assert [item.step for item in training] == [2, 3, 4, 5, 6]
 
     expected = summary(trial, retention=0.95)
-    assert metrics["best_return"] == short(expected["return"])
-    for key in ("hypervolume", "sparsity_95", "sparsity_99", "compression_95", "compression_99"):
-        assert metrics[key] == short(expected[key])
-        assert {item.step for item in finished.history("t00", key)} == {0}
-    assert metrics["env_steps"] == trial.env_steps
-    assert len(metrics) <= 29  # each is a chart of its own
+    assert metrics["hypervolume"] == short(expected["hypervolume"])
+    for key in ("return", "sparsity", "retention", "compression"):
+        assert metrics[f"best_{key}"] == short(expected[key])
+        assert {item.step for item in finished.history("t00", f"best_{key}")} == {0}
+    assert metrics["work/env_steps"] == trial.env_steps
+    assert len(metrics) <= 20  # each is a chart of its own
     worst = {point.round: short(point.returned.worst or 0) for point in trial.points}
-    assert {m.step: m.value for m in finished.history("t00", "round_return_worst")} == worst
-    assert metrics["best_holds"] == metrics["round_holds"] == 1
+    assert {m.step: m.value for m in finished.history("t00", "rounds/return_worst")} == worst
+    assert metrics["best_holds"] == metrics["rounds/holds"] == 1
     assert 0 < metrics["best_return_worst"] < metrics["best_return"]
+
+
+def curve(finished: Finished, key: str) -> list[tuple[float, float]]:
+    """A run's front as MLflow's chart draws it: pairs by step, which must tell all points apart."""
+    found = [finished.history(key, f"front/{axis}") for axis in ("sparsity", "return")]
+    across, up = ({item.step: item.value for item in history} for history in found)
+    assert across.keys() == up.keys() and len(up) == len(found[1])
+    return [(across[step], up[step]) for step in sorted(up)]
+
+
+def test_points_of_nearly_equal_sparsity_are_told_apart(storage: Path) -> None:
+    folder = make_study(storage, trials=1)
+    trial = make_trial(0)
+    near = [0.98765, 0.987651, 0.987652, 0.99]
+    points = [
+        point.model_copy(
+            update={
+                "sparsity": sparsity,
+                "retention": 1 - sparsity,
+                "returned": returned(100 * (1 - sparsity)),
+            }
+        )
+        for point, sparsity in zip(trial.points, near, strict=False)
+    ]
+    folder.write_trial(trial.model_copy(update={"points": points}))
+    report = tracked(storage, folder)
+    drawn = curve(Finished(storage, folder, report, {}), "t00")
+    assert [sparsity for sparsity, _ in drawn] == near
+
+
+def test_a_front_is_drawn_once_it_stands(storage: Path) -> None:
+    folder = make_study(storage, trials=0)
+    folder.write_trial(make_trial(0, rounds=3, state="running"))
+    tracker = Tracker(folder, make_experiment(), default_uri(storage))
+    metrics = by_trial(storage, tracker.catch_up())["t00"].data.metrics
+    assert "front/return" not in metrics and "rounds/return" in metrics
+    folder.write_trial(make_trial(0))
+    finished = Finished(storage, folder, tracker.catch_up(), {})
+    assert len(curve(finished, "t00")) == len(front(make_trial(0).points))
+
+
+def test_runs_share_the_rows_of_one_table(finished: Finished) -> None:
+    client, tables = client_of(finished.storage), {}
+    for key, run in finished.runs.items():
+        first = json.loads(run.data.tags["mlflow.loggedArtifacts"])[0]["path"]
+        text = Path(client.download_artifacts(finished.report.runs[key], first)).read_text()
+        tables[key] = json.loads(text)
+    rows = {key: [row[0] for row in table["data"]] for key, table in tables.items()}
+    assert set(map(tuple, rows.values())) == {tuple(rows["summary"])}
+    assert rows["summary"][:2] == ["50 %", "75 %"]
+    assert tables["t00"]["columns"][:2] == ["sparsity at least", "return"]
+    points = make_trial(0).points
+    for level, value, _, sparsity, name in tables["t00"]["data"]:
+        enough = [p for p in points if p.sparsity >= float(level.removesuffix(" %")) / 100]
+        best = max(enough, key=lambda p: p.returned.value, default=None)
+        assert name == (best.name if best else None)
+        assert value == (short(best.returned.value) if best else None)
+        assert sparsity == (short(best.sparsity) if best else None)
 
 
 def test_the_summary_run_holds_the_study(finished: Finished) -> None:
     run, best = finished.runs["summary"], front(finished_points(finished))
     metrics, note = run.data.metrics, run.data.tags["mlflow.note.content"]
-    assert run.info.run_name == "cartpole summary"
+    assert run.info.run_name == "summary cartpole"
     assert run.data.params == {
         "environment": "CartPole-v1",
         "algorithm": "PPO",
@@ -190,22 +265,25 @@ def test_the_summary_run_holds_the_study(finished: Finished) -> None:
         "sampler": "tpe",
     }
     assert metrics["hypervolume"] == short(hypervolume(best))
-    assert metrics["study_baseline_return"] == 500 and metrics["study_random_return"] == 20
-    assert metrics["study_trials_complete"] == 4 and metrics["study_trials_failed"] == 1
-    assert metrics["study_wall_s"] == 321
-    steps = sorted(item.step for item in finished.history("summary", "return"))
-    assert steps == [round(1000 * point.sparsity) for point in best]
+    assert run.data.tags["baseline_return"].startswith("500 [")
+    assert run.data.tags["random_return"].startswith("20 [")
+    assert metrics["study/trials_complete"] == 4 and metrics["study/trials_failed"] == 1
+    assert metrics["study/wall_s"] == 321
+    assert curve(finished, "summary") == [
+        (short(point.sparsity), short(point.returned.value)) for point in best
+    ]
     for point in best:
         assert f"| {point.name} |" in note
     assert "return on final seeds" in note and "prune-search evaluate cartpole t0" in note
     assert finished.files("summary") == [
+        "best_at_sparsity.json",
         "experiment.yaml",
         "front.html",
         "front.json",
         "front.png",
         "hypervolume.png",
     ]
-    grown = finished.history("summary", "study_hypervolume")
+    grown = finished.history("summary", "study/front_area")
     assert sorted((item.step, item.value) for item in grown) == [
         (steps, short(value)) for steps, value in hypervolume_curve(finished.folder.trials())
     ]
@@ -217,18 +295,44 @@ def test_artifacts_lie_beside_a_sqlite_file(finished: Finished) -> None:
     assert experiment.artifact_location == (storage / "mlartifacts").as_uri()
     run_id = finished.report.runs["t00"]
     assert (storage / "mlartifacts" / run_id / "artifacts" / "front.png").is_file()
-    assert finished.files("t03") == ["front.html", "front.json", "front.png"]
+    assert finished.files("t03") == ARTIFACTS
 
 
 def test_the_addresses_open_views_that_exist(finished: Finished) -> None:
     report = finished.report
     tags = client_of(finished.storage).get_experiment(report.experiment_id).tags
     key = report.runs_url.partition("viewStateShareKey=")[2]
-    view = json.loads(tags[f"mlflow.sharedViewState.{key}"])
+    tag = tags[f"mlflow.sharedViewState.{key}"]
+    assert len(tag) <= 5_000  # MLflow's limit
+    envelope = json.loads(tag)
+    assert envelope["name"] == "cartpole"
+    packed = envelope["state"].removeprefix("deflate;")
+    view = json.loads(zlib.decompress(base64.b64decode(packed)))
     assert view["searchFilter"] == "tags.study = 'cartpole'"
-    assert "metrics.`hypervolume`" in view["selectedColumns"]
+    assert view["runsHiddenMode"] == "SHOW_ALL"
+    # What a chart shows, runs have: MLflow leaves out others without a word.
+    data = [run.data for key, run in finished.runs.items() if key != "summary"]
+    columns = {f"metrics.`{key}`" for run in data for key in run.metrics}
+    columns |= {f"params.`{key}`" for run in data for key in run.params}
+    assert set(view["selectedColumns"]) <= columns
+    line, scatter, parallel, _ = view["compareRunCharts"]
+    for run in data:
+        assert {line["metricKey"], line["selectedXAxisMetricKey"]} <= run.metrics.keys()
+        assert {scatter["xaxis"]["key"], scatter["yaxis"]["key"]} <= run.metrics.keys()
+        assert set(parallel["selectedMetrics"]) <= run.metrics.keys()
+        assert set(parallel["selectedParams"]) <= run.params.keys()
+    sections = {section["uuid"] for section in view["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in (line, scatter, parallel)} <= sections
     assert report.runs["t00"] in report.compare_url
     assert report.runs["summary"] not in report.compare_url
+
+
+def test_choices_that_differ_are_shown_first() -> None:
+    plans = [make_trial(number).plan for number in range(10)]
+    assert choices([])[:3] == ["criterion", "allocation", "schedule"]
+    assert choices(plans) == ["criterion", "allocation", "schedule", "scope", "granularity"]
+    alike = [plans[0].model_copy(update={"rounds": rounds}) for rounds in (3, 6)]
+    assert choices(alike)[0] == "rounds" and len(choices(alike)) == 5
 
 
 def test_projecting_twice_changes_nothing(storage: Path) -> None:
@@ -291,7 +395,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert set(report.runs.values()) == set(before) == set(contents(storage))
     run = by_trial(storage, report)["t02"]
     assert run.info.status == "FINISHED"
-    steps = client_of(storage).get_metric_history(report.runs["t02"], "round_return")
+    steps = client_of(storage).get_metric_history(report.runs["t02"], "rounds/return")
     assert [item.step for item in steps] == [1, 2, 3, 4, 5, 6]
 
 
@@ -360,7 +464,7 @@ def test_deleted_runs_and_experiments(storage: Path) -> None:
     assert second.runs["t00"] != first.runs["t00"]
     assert second.runs["summary"] == first.runs["summary"]
     files = client_of(storage).list_artifacts(second.runs["t00"])
-    assert [item.path for item in files] == ["front.html", "front.json", "front.png"]
+    assert [item.path for item in files] == ARTIFACTS
 
     client_of(storage).delete_experiment(first.experiment_id)
     third = Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
@@ -417,7 +521,7 @@ def test_addresses() -> None:
     )
     assert runs_url("http://host:1", "7", study) == (
         "http://host:1/#/experiments/7/runs?workflowType=machine_learning"
-        "&viewStateShareKey=it-s-1760000000.000"
+        "&compareRunsMode=CHART&viewStateShareKey=it-s-1760000000.000"
     )
     assert runs_url("http://host:1", "7").endswith("&viewStateShareKey=prune-search")
 

@@ -17,9 +17,10 @@ from typing import Any
 
 from prune_search.experiment import Experiment
 from prune_search.pareto import delivered, front, sparsest, summary
-from prune_search.pruning import Plan
+from prune_search.pruning import Plan, Pruning
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
+from prune_search.searchable import as_choices
 from prune_search.statistics import FEWEST_SEEDS, holding
 from tuners.commands import command
 from tuners.report import (
@@ -35,6 +36,20 @@ from tuners.report import (
 )
 
 SUMMARY = "summary"
+FRONT_RETURN, FRONT_SPARSITY = "front/return", "front/sparsity"
+"""What charts of fronts draw over each other; MLflow pairs two metrics' values by their steps."""
+CHOICES = (
+    "criterion",
+    "allocation",
+    "schedule",
+    "granularity",
+    "scope",
+    "origin",
+    "rewind",
+    "regrowth",
+)
+"""Parameters that every trial has, `none` where its plan has none."""
+_LEVELS = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
 _STATUS = {
     "running": "RUNNING",
@@ -99,10 +114,12 @@ def trial_run(
         best = delivered(trial.points, experiment.search.retention).returned
         scalars = _best(summary(trial, experiment.search.retention))
         scalars |= _tail("best_", best, bound)
-        scalars |= {"env_steps": trial.env_steps, "seconds": trial.seconds}
-        scalars |= did(trial) or {}
+        work = {"env_steps": trial.env_steps, "seconds": trial.seconds, **(did(trial) or {})}
+        scalars |= {f"work/{key}": value for key, value in work.items()}
         metrics += _scalars(scalars, ended)
         metrics += [metric for point in trial.points for metric in _point_metrics(point, bound)]
+        if status != "RUNNING":
+            metrics += _front_metrics(front(trial.points))
     tags = {**_tags(study, "trial"), "trial": trial.name, "plan": _plan_id(trial.plan)}
     tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, bound, remark)
     if reason:
@@ -110,13 +127,13 @@ def trial_run(
     if words := did_words(trial):
         tags["did"] = words
     return Run(
-        name=f"{trial.name} {trial.plan.label} ({study.name})",
+        name=_name(trial, experiment.pruning),
         key=trial.name,
         status=status,
         started_ms=_ms(trial.started),
         ended_ms=_ms(ended),
         tags=tags,
-        params={key: _plain(value) for key, value in strategy(trial.plan).items()},
+        params=parameters(trial.plan),
         metrics=_logged(metrics),
     )
 
@@ -127,46 +144,27 @@ def summary_run(
     """The run of the study."""
     ended = max([study.ended or 0, study.started, *(point.time for point in found.points)])
     states = [trial.state for trial in found.trials]
-    scalars: dict[str, float] = {}
-    if found.points:
-        at_95, at_99 = sparsest(found.points, 0.95), sparsest(found.points, 0.99)
-        scalars |= {
-            "hypervolume": found.hypervolume,
-            "sparsity_95": at_95.sparsity if at_95 else 0.0,
-            "sparsity_99": at_99.sparsity if at_99 else 0.0,
-            "compression_95": at_95.compression if at_95 else 1.0,
-            "compression_99": at_99.compression if at_99 else 1.0,
-        }
-    if found.baseline:
-        scalars |= {
-            **_tail("study_baseline_", found.baseline.returned, found.bound),
-            "study_baseline_return": found.baseline.returned.value,
-            "study_random_return": found.baseline.random.value,
-        }
-    if found.control:
-        scalars |= {
-            **_tail("study_control_", found.control.returned, found.bound),
-            "study_control_return": found.control.returned.value,
-            "study_control_retention": found.control.retention,
-        }
-    scalars |= {
-        "study_trials_complete": states.count("complete"),
-        "study_trials_stopped": states.count("stopped"),
-        "study_trials_failed": states.count("failed"),
-        "study_env_steps": found.env_steps,
-        "study_env_steps_saved": found.env_steps_saved,
-        "study_wall_s": study.wall_s,
+    figures = {
+        "trials_complete": states.count("complete"),
+        "trials_stopped": states.count("stopped"),
+        "trials_failed": states.count("failed"),
+        "env_steps": found.env_steps,
+        "env_steps_saved": found.env_steps_saved,
+        "wall_s": study.wall_s,
     }
-    # MLflow forgets no metric: a point that later falls off the front would stay in its chart.
-    curve = [_curve(item.point) for item in found.front] if over or study.ended else []
-    # The rounds of several trials may still be read out of turn while they run.
-    grown = study.ended or over
-    curve += [Metric("study_hypervolume", v, s, _ms(ended)) for s, v in found.curve if grown]
+    scalars: dict[str, float] = {"hypervolume": found.hypervolume} if found.points else {}
+    scalars |= {f"study/{key}": value for key, value in figures.items()}
+    # MLflow forgets no metric: a point that later falls off the front would stay in its chart, and
+    # the rounds of several trials may still be read out of turn while they run.
+    curves: list[Metric] = []
+    if over or study.ended:
+        curves += _front_metrics([item.point for item in found.front])
+        curves += [Metric("study/front_area", v, s, _ms(ended)) for s, v in found.curve]
     running = "KILLED" if over else "RUNNING"
-    tags = _tags(study, "summary")
+    tags = {**_tags(study, "summary"), **_dense(found)}
     tags["mlflow.note.content"] = _summary_note(found, experiment)
     return Run(
-        name=f"{study.name} {SUMMARY}",
+        name=f"{SUMMARY} {study.name}",
         key=SUMMARY,
         status="FINISHED" if study.ended else running,
         started_ms=_ms(study.started),
@@ -178,7 +176,7 @@ def summary_run(
             "trials": str(experiment.search.trials),
             "sampler": experiment.search.sampler,
         },
-        metrics=_logged([*_scalars(scalars, ended), *curve]),
+        metrics=_logged([*_scalars(scalars, ended), *curves]),
     )
 
 
@@ -194,18 +192,59 @@ def table_json(
     return json.dumps({"columns": list(rows[0]) if rows else [], "data": data})
 
 
+def levels_json(points: Sequence[Point]) -> str:
+    """What a front attains at even sparsities, as the table that MLflow's Table tab compares.
+
+    Its first column is the same for all runs, so that they share rows.
+    """
+    best = front(points)
+    rows = [(level, next((p for p in best if p.sparsity >= level), None)) for level in _LEVELS]
+    figures = ("return", "retention", "sparsity")
+    data = [
+        [
+            f"{100 * level:g} %",
+            *((p.returned.value, p.retention, p.sparsity, p.name) if p else [None] * 4),
+        ]
+        for level, p in rows
+    ]
+    data = [[_short(cell) if isinstance(cell, float) else cell for cell in row] for row in data]
+    return json.dumps({"columns": ["sparsity at least", *figures, "point"], "data": data})
+
+
+def parameters(plan: Plan) -> dict[str, str]:
+    """What a trial's page shows of its plan: the fields that apply, and all of `CHOICES`."""
+    given = {key: _plain(value) for key, value in strategy(plan).items()}
+    return {**dict.fromkeys(CHOICES, "none"), **given}
+
+
+def _name(trial: TrialRecord, pruning: Pruning) -> str:
+    """Short, for lists and legends cut it off: `t03 97.1% erk/cubic`, of what is searched."""
+    plan = trial.plan
+    told = [
+        str(getattr(plan, axis))
+        for axis in CHOICES
+        if len(as_choices(getattr(pruning, axis))) > 1 and getattr(plan, axis) is not None
+    ]
+    return " ".join(word for word in (trial.name, plan.aim, "/".join(told)) if word)
+
+
+def _front_metrics(best: Sequence[Point]) -> Iterable[Metric]:
+    """A front as two metrics, whose steps are its sparsities in hundredths of a percent."""
+    step = -1
+    for point in best:
+        step = max(step + 1, round(10_000 * point.sparsity))
+        yield Metric(FRONT_RETURN, point.returned.value, step, _ms(point.time))
+        yield Metric(FRONT_SPARSITY, point.sparsity, step, _ms(point.time))
+
+
 def _point_metrics(point: Point, bound: float | None) -> Iterable[Metric]:
     time_ms = _ms(point.time)
-    yield _curve(point)
     figures: dict[str, float | None] = {
         "sparsity": point.sparsity,
-        "weight_sparsity": point.weight_sparsity,
-        "compression": point.compression,
         "physical_parameters": point.physical,
         "compact_parameters": point.compact,
         "macs": point.macs,
         "return": point.returned.value,
-        **_other(point.returned),
         "return_pruned": point.return_pruned,
         "return_training": point.return_training,
         "retention": point.retention,
@@ -214,19 +253,7 @@ def _point_metrics(point: Point, bound: float | None) -> Iterable[Metric]:
     }
     for key, value in figures.items():
         if value is not None:
-            yield Metric(f"round_{key}", value, point.round, time_ms)
-
-
-def _curve(point: Point) -> Metric:
-    """Return over sparsity: MLflow's step as the sparsity in per mille, for it takes integers."""
-    return Metric("return", point.returned.value, round(1000 * point.sparsity), _ms(point.time))
-
-
-def _other(returned: Return) -> dict[str, float | None]:
-    """Of mean and IQM the one that doesn't count, which is told as `return` already."""
-    if returned.aggregate == "mean":
-        return {"return_iqm": returned.iqm}
-    return {"return_mean": returned.mean}
+            yield Metric(f"rounds/{key}", value, point.round, time_ms)
 
 
 def _tail(prefix: str, returned: Return, bound: float | None) -> dict[str, float]:
@@ -245,13 +272,12 @@ def _scalars(figures: Mapping[str, float], time: float) -> list[Metric]:
 
 
 def _best(figures: Mapping[str, float]) -> dict[str, float]:
-    """The figures of the trial's best point get a name of their own beside the curve's.
+    """The figures of the trial's best point.
 
     The hypervolume leads, since the UI's parallel coordinates start with the first metric.
     """
-    own = {"return", "retention", "sparsity", "compression"}
-    named = {f"best_{key}" if key in own else key: value for key, value in figures.items()}
-    return {"hypervolume": named["hypervolume"], **named}
+    own = ("sparsity", "return", "retention", "compression")
+    return {"hypervolume": figures["hypervolume"], **{f"best_{key}": figures[key] for key in own}}
 
 
 def _logged(metrics: Iterable[Metric]) -> list[Metric]:
@@ -263,6 +289,16 @@ def _logged(metrics: Iterable[Metric]) -> list[Metric]:
 
 def _short(value: float) -> float:
     return value if float(value).is_integer() else float(f"{value:.6g}")
+
+
+def _dense(found: StudyReport) -> dict[str, str]:
+    """What is the same for all trials: as tags, for as metrics they would be charts of one bar."""
+    returns = {
+        "baseline_return": found.baseline.returned if found.baseline else None,
+        "random_return": found.baseline.random if found.baseline else None,
+        "control_return": found.control.returned if found.control else None,
+    }
+    return {key: interval(value) for key, value in returns.items() if value}
 
 
 def _tags(study: StudyRecord, kind: str) -> dict[str, str]:
@@ -300,9 +336,9 @@ def _trial_note(
         lines += [
             *_table(best, {p.name: finals[p.name] for p in best if p.name in finals}, bound),
             "",
-            "`return` is drawn over sparsity in per mille; `best_*` are of the sparsest point at"
-            f" retention ≥ {experiment.search.retention:.0%}, or of the best return where there"
-            " is none.",
+            "`front/return` is drawn over sparsity in hundredths of a percent; `best_*` are of the"
+            f" sparsest point at retention ≥ {experiment.search.retention:.0%}, or of the best"
+            " return where there is none.",
         ]
         lines += ["", *_missing(trial.points)]
     return "\n".join(lines).rstrip()

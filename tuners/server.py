@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from prune_search.errors import UserError
 from tuners.store import artifact_location, experiment_id
-from tuners.tracking import runs_url
+from tuners.views import runs_url
 
 _START_S = 120  # an idle machine needs 8 s
 _STOP_S = 10

@@ -7,15 +7,17 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
+from prune_search.pruning import Plan
 from prune_search.record import Record, StudyFolder, StudyRecord
 from tuners.runs import Metric, Run, study_id
+from tuners.views import view_tags
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,23 +33,8 @@ _ENVIRONMENT = {
     # A new SQLite store reports every migration, a locked one prints a traceback.
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
 }
-TABLE, IMPORTANCES = "front.json", "importances.json"
+LEVELS, TABLE, IMPORTANCES = "best_at_sparsity.json", "front.json", "importances.json"
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
-
-
-VIEW = "prune-search"
-"""The view of all studies that the experiment shares; one study's is named by its id."""
-
-_COLUMNS = {
-    "metrics": [
-        "hypervolume",
-        "best_sparsity",
-        "best_compression",
-        "best_return",
-        "best_retention",
-    ],
-    "params": ["granularity", "criterion", "allocation", "scope", "schedule", "ratio", "threshold"],
-}
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 Artifacts: TypeAlias = "dict[str, str | Figure]"
@@ -76,6 +63,7 @@ class Store:
         self._client: Any = None
         self._cache = folder.path / "mlflow.json"
         self._remembered: Tracked | None = None
+        self._shown: dict[str, str] = {}  # the experiment's tags
         self._digests: dict[str, str] = {}
         self._status: dict[str, str] = {}
         self._tags: dict[str, dict[str, str]] = {}
@@ -127,6 +115,15 @@ class Store:
             if cached.runs.get(key) == self.runs.get(key)
         }
         self._client = client
+
+    def show(self, plans: Sequence[Plan]) -> None:
+        """Brings the views of the experiment's page in line with what tells these trials apart."""
+        study = self._folder.study()
+        assert study is not None  # else nothing is connected
+        for key, value in view_tags(study, plans).items():
+            if self._shown.get(key) != value:
+                self._client.set_experiment_tag(self.experiment_id, key, value)
+                self._shown[key] = value
 
     def write(self, run: Run, artifacts: Callable[[], Artifacts]) -> None:
         """Brings one run in line with what it should be.
@@ -203,7 +200,8 @@ class Store:
                 self._client.log_text(run_id, content, name)
             else:
                 self._client.log_figure(run_id, content, name, save_kwargs={"dpi": 130})
-        tables = [name for name in (TABLE, IMPORTANCES) if name in files]
+        # The first is what the Table tab opens with.
+        tables = [name for name in (LEVELS, TABLE, IMPORTANCES) if name in files]
         if tables:
             # What log_table would have done; but log_table appends to a table that is there.
             logged = json.dumps([{"path": name, "type": "table"} for name in tables])
@@ -211,20 +209,19 @@ class Store:
         self._digests[run.key] = digest
 
     def _experiment(self, client: Any, study: StudyRecord) -> str:
-        views = {**_view(VIEW, ""), **_view(study_id(study), same_study(study.name))}
+        views = view_tags(study, [])
         found = client.get_experiment_by_name(self._name)
         if found is None:
             location = artifact_location(self.uri)
             tags = {**_KIND, **views}
+            self._shown = views
             return str(client.create_experiment(self._name, location, tags=tags))
         if found.lifecycle_stage == "deleted":
             raise ValueError(
                 f"experiment {self._name!r} is deleted there; restore it, or name another one as"
                 " tracking.experiment"
             )
-        for key, value in views.items():
-            if found.tags.get(key) != value:
-                client.set_experiment_tag(found.experiment_id, key, value)
+        self._shown = dict(found.tags)
         return str(found.experiment_id)
 
 
@@ -279,26 +276,6 @@ def _status(error: Exception) -> int | None:
     """HTTP's status where MLflow's error stands for one."""
     status: int | None = getattr(error, "get_http_status_code", lambda: None)()
     return status
-
-
-def _view(key: str, search: str) -> dict[str, str]:
-    """The tag that the UI's own "Share view" writes: the runs it shows, and their columns.
-
-    Without it the table of runs shows no metric and no parameter.
-    """
-    columns = [f"{kind}.`{name}`" for kind, names in _COLUMNS.items() for name in names]
-    state = {
-        "searchFilter": search,
-        "selectedColumns": columns,
-        "runsHiddenMode": "FIRST_20_RUNS",
-    }
-    return {f"mlflow.sharedViewState.{key}": json.dumps(state)}
-
-
-def same_study(name: str) -> str:
-    """MLflow's search filter for a study's runs; its strings know no escapes."""
-    mark = '"' if "'" in name else "'"
-    return f"tags.study = {mark}{name}{mark}"
 
 
 def prepare_environment() -> None:

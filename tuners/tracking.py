@@ -7,13 +7,11 @@ anything, and trials never wait for MLflow.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from prune_search.errors import one_line
 from prune_search.experiment import Experiment
@@ -24,15 +22,15 @@ from tuners.report import StudyReport, report
 from tuners.runs import (
     SUMMARY,
     importances_json,
-    study_id,
+    levels_json,
     summary_run,
     table_json,
     trial_run,
 )
 from tuners.search_plots import curve_figure, importances_figure
-from tuners.store import IMPORTANCES, TABLE, VIEW, Artifacts, Store, described
+from tuners.store import IMPORTANCES, LEVELS, TABLE, Artifacts, Store, described
+from tuners.views import compare_url, runs_url
 
-_TRAINING = "workflowType=machine_learning"  # else the UI opens its pages about language models
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 # The summary is of all trials, and takes the longer the more there are.
 _SUMMARY_SHARE = 0.1  # of the time, at most, while the study runs
@@ -41,22 +39,6 @@ _SUMMARY_SHARE = 0.1  # of the time, at most, while the study runs
 def default_uri(storage: Path) -> str:
     """The SQLite file in the storage folder."""
     return f"sqlite:///{storage.expanduser().resolve() / 'mlflow.db'}"
-
-
-def runs_url(base: str, experiment_id: str, study: StudyRecord | None = None) -> str:
-    """The page of an experiment's runs, only those of one study where it is given."""
-    view = study_id(study) if study else VIEW
-    page = f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
-    return f"{page}?{_TRAINING}&viewStateShareKey={view}"
-
-
-def compare_url(base: str, experiment_id: str, run_ids: list[str]) -> str:
-    """The page that compares runs: parallel coordinates, scatter, box and contour plots."""
-    runs = quote(json.dumps(run_ids, separators=(",", ":")))
-    experiments = quote(json.dumps([experiment_id]))
-    # The page takes the address apart by hand: runs must come first, then experiments.
-    chosen = f"runs={runs}&experiments={experiments}"
-    return f"{base.rstrip('/')}/#/compare-runs?{chosen}&{_TRAINING}"
 
 
 @dataclass(frozen=True)
@@ -209,6 +191,7 @@ class Tracker:
             raise ValueError("the study has no record yet")
         if key == SUMMARY:
             found = report(folder, experiment)
+            self._store.show([trial.plan for trial in found.trials])
             self._store.write(
                 summary_run(study, found, experiment, over=self._closing),
                 lambda: _summary_artifacts(found, folder),
@@ -262,6 +245,7 @@ def _trial_artifacts(
     drawn = (trial.points, study.baseline, floor)
     labels = {trial.number: trial.plan.label}
     return {
+        LEVELS: levels_json(trial.points),
         TABLE: table_json(front(trial.points), folder, finals, bound),
         "front.png": front_figure(*drawn, control=study.control, final=finals, title=title),
         "front.html": front_html(
@@ -284,6 +268,7 @@ def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
     return {
         **files,
         "hypervolume.png": curve_figure(found.curve, f"{found.name}: {found.environment}"),
+        LEVELS: levels_json(found.points),
         TABLE: table_json(
             [item.point for item in found.front], found.folder, found.finals, found.bound
         ),

@@ -234,7 +234,7 @@ class _Study:
         by_trial = {run.data.tags.get("trial"): run.info.run_id for run in runs}
         for trial in self._folder.trials():
             run_id = by_trial.get(trial.name)
-            logged = client.get_metric_history(run_id, "return") if run_id else []
+            logged = client.get_metric_history(run_id, "rounds/return") if run_id else []
             wrong += abs(len(logged) - len(trial.points))
         return wrong
 
