@@ -20,7 +20,7 @@ from rich.console import Console
 
 from prune_search import cli
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment, Search
+from prune_search.experiment import Evaluation, Experiment, Search
 from prune_search.experiment_file import dump
 from prune_search.mirror import Mirror
 from prune_search.pareto import front, objectives
@@ -38,7 +38,7 @@ from tuners.progress import Progress
 from tuners.report import report
 from tuners.search import StudySearch
 from tuners.stopping import Budget
-from tuners.study import _close, run
+from tuners.study import _close, meters, run
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -324,6 +324,23 @@ def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
     assert folder.trials() == [*first, second]
     rounds = TrialRounds(experiment, folder, BASELINE, 2, second.plan)
     assert rounds.done and rounds.step() == second.points[-1]  # nothing is built or trained
+
+
+@pytest.mark.parametrize(
+    ("eval_s", "episodes", "cpus", "expected"),
+    [
+        (0.4, 100, 64, 1),  # 0.6 s in all: no process is worth its start
+        (0.4, 2_000, 64, 3),  # 12 s in all
+        (40.0, 100, 64, 4),
+        (40.0, 100, 2, 2),
+    ],
+)
+def test_a_front_is_measured_by_as_many_processes_as_are_worth_their_start(
+    eval_s: float, episodes: int, cpus: int, expected: int
+) -> None:
+    points = [point.model_copy(update={"eval_s": eval_s}) for point in make_trial(0, 3).points]
+    evaluation = Evaluation(episodes=100, final_episodes=episodes)
+    assert meters(points, evaluation, cpus) == expected
 
 
 def test_a_trial_whose_process_never_began_is_closed(tmp_path: Path) -> None:

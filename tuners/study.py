@@ -6,6 +6,7 @@ search (Tune, Optuna), the re-evaluation of the front on seeds that the search n
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from contextlib import suppress
@@ -16,7 +17,7 @@ from optuna.trial import TrialState
 
 from prune_search.culprit import of_code
 from prune_search.errors import UserError, lost
-from prune_search.experiment import Experiment
+from prune_search.experiment import Evaluation, Experiment
 from prune_search.mirror import Mirror
 from prune_search.pareto import front
 from prune_search.reasons import FAILED, STOPPED_BY_SEARCH
@@ -25,6 +26,7 @@ from prune_search.record import (
     BaselineRecord,
     ControlRecord,
     FinalRecord,
+    Point,
     Return,
     StudyFolder,
     StudyRecord,
@@ -50,6 +52,9 @@ from tuners.schedulers import scheduler
 from tuners.search import StudySearch
 from tuners.stopping import Budget, EarlyStopping
 from tuners.tracking import Tracker, TrackerReport, default_uri
+
+_START_S = 5.0
+"""What a process takes, about, until it has imported RLlib."""
 
 
 def run(
@@ -340,7 +345,7 @@ def _final(
     if known is not None and same and (known.control is None) == (control is None):
         return
     seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
-    workers = max(1, min(len(points) + 1, int(ray.cluster_resources().get("CPU", 1)), 8))
+    workers = meters(points, experiment.evaluation, int(ray.cluster_resources().get("CPU", 1)))
     storage = folder.path.parent
     # A measurement changes nothing: it can be repeated, in a process started again.
     retries = experiment.search.retries
@@ -374,6 +379,22 @@ def _final(
         control=returns[-1] if control else None,
     )
     _keep(record, folder, progress)
+
+
+def meters(points: list[Point], evaluation: Evaluation, cpus: int) -> int:
+    """Processes that measure a front's points again: at most 8, a point each and the baseline's.
+
+    None is started that would take longer to start than what it would take off the others.
+
+    Args:
+        points: of the front, with the seconds that their evaluations took.
+        evaluation: says how many episodes that were, and how many they will be.
+        cpus: of the cluster.
+    """
+    # A round evaluates twice: after its pruning and after its training.
+    measuring_s = sum(point.eval_s for point in points) / 2
+    seconds = measuring_s * evaluation.final_episodes / evaluation.episodes
+    return max(1, min(len(points) + 1, cpus, 8, math.ceil(seconds / _START_S)))
 
 
 def _keep(record: StudyRecord | FinalRecord, folder: StudyFolder, progress: Progress) -> None:
