@@ -198,21 +198,6 @@ def test_a_study_whose_file_was_changed_is_not_mixed_with_its_old_baseline(
 
 
 @pytest.mark.slow
-def test_the_same_file_and_seed_give_the_same_points(
-    study: StudyFolder, tiny: Any, shared_storage: Path
-) -> None:
-    experiment = tiny(  # one trial at a time
-        "search.trials=2", "pruning.ratio={low: 0.5, high: 0.95, log: true}", storage=shared_storage
-    )
-    again = complete(experiment, "again")
-    timing = {"time", "train_s", "eval_s"}
-    for ours, theirs in zip(again.trials(), study.trials(), strict=False):
-        assert ours.plan == theirs.plan
-        for a, b in zip(ours.points, theirs.points, strict=True):
-            assert a.model_dump(exclude=timing) == b.model_dump(exclude=timing)
-
-
-@pytest.mark.slow
 def test_a_budget_of_env_steps_ends_the_search(tiny: Any, shared_storage: Path) -> None:
     experiment = tiny(
         "search.trials=20",
