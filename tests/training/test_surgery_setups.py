@@ -11,9 +11,7 @@ import pytest
 import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
-from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
@@ -139,9 +137,8 @@ def _all_weights(algorithm: Algorithm) -> list[dict[str, Tensor]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [IMPALAConfig, APPOConfig])
-def test_learners_that_update_in_a_thread(built: Any, kind: type[AlgorithmConfig]) -> None:
-    config = kind().environment("CartPole-v1")
+def test_learners_that_update_in_a_thread(built: Any) -> None:
+    config = APPOConfig().environment("CartPole-v1")
     config.training(train_batch_size_per_learner=64, lr=1e-3)
     config.rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[16, 16], vf_share_layers=False))
     config.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=200)
