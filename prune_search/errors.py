@@ -73,16 +73,40 @@ def unknown(what: str, given: object, known: Iterable[object]) -> UserError:
     """
     names = sorted(str(name) for name in known)
     if len(names) <= _MANY:
-        return UserError(f"{what}: unknown {shown(given)}; known are: {', '.join(names)}")
-    # Names that begin alike are near, however long their ends are.
-    begin = str(given).lower()[:4]
-    near = [name for name in names if begin and name.lower().startswith(begin)]
-    near += difflib.get_close_matches(str(given), names, n=_NEAR, cutoff=0.6)
-    listed = ", ".join(list(dict.fromkeys(near))[:_NEAR])
+        near = did_you_mean(given, names) or ";"
+        return UserError(f"{what}: unknown {shown(given)}{near} known are: {', '.join(names)}")
+    listed = ", ".join(near_names(given, names))
     return UserError(
         f"{what}: unknown {shown(given)}; "
         + (f"near names: {listed}" if listed else f"none of the {len(names)} known names is near")
     )
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """`, did you mean magnitude?`; empty where nothing known is near."""
+    near = near_names(given, known, cutoff=0.7)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def near_names(given: object, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Those known that are near a name that is not, the nearest first; whatever their case.
+
+    Args:
+        given: the name that is not known.
+        known: those that are.
+        cutoff: how alike two names are that are near, 0 to 1; see `difflib`.
+    """
+    names, asked = list(known), str(given).lower()
+    lower = {name.lower(): name for name in names}
+    alike = [
+        lower[name] for name in difflib.get_close_matches(asked, lower, n=_NEAR, cutoff=cutoff)
+    ]
+    # Names that begin alike are near, however long their ends are.
+    begin = asked[:4]
+    longer = [name for name in names if begin and name.lower().startswith(begin)]
+    if len(names) > _MANY:
+        return list(dict.fromkeys([*longer, *alike]))[:_NEAR]
+    return list(dict.fromkeys([*alike, *longer]))[:_NEAR]
 
 
 def lost(error: BaseException) -> str:

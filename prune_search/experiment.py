@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from prune_search.credentials import fields_with_credentials
-from prune_search.errors import shown
+from prune_search.errors import did_you_mean, shown
 from prune_search.pruning import AXES, Pruning, conflict
 from prune_search.record import Aggregate
 from prune_search.searchable import (
@@ -80,7 +80,7 @@ class Environment(Section):
     from -1 to 1; Dict, Tuple, Discrete and matrices become vectors; channels go last."""
     policies: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
     """Multi-agent environments: for each policy the agents (ids, or patterns with `*`) that it
-    acts for; each policy is pruned on its own. None for one agent."""
+    acts for; each policy is pruned on its own. null for one agent."""
 
 
 class Algorithm(Section):
@@ -409,9 +409,10 @@ class Experiment(Section):
 def _check_given(given: dict[str, Any], pruning: Pruning) -> None:
     for name, value in given.items():
         if name not in Pruning.model_fields:
-            known = ", ".join(Pruning.model_fields)
+            known = list(Pruning.model_fields)
             raise ValueError(
-                f"search.first: unknown field {shown(name)} of pruning; known: {known}"
+                f"search.first: unknown field {shown(name)} of pruning"
+                f"{did_you_mean(name, known) or ';'} known are: {', '.join(known)}"
             )
         allowed = getattr(pruning, name)
         if isinstance(allowed, Range):

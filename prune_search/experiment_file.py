@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -18,12 +19,13 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from prune_search.errors import UserError, one_line, shortened, shown, unknown
 from prune_search.experiment import Experiment
+from prune_search.problems import FORMS, said, section_of, unknown_key
 from prune_search.searchable import Choice, Searchable
 
 _NAMES_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)+: ")
-_FORMS = {"value", "choices", "range"}  # tags of a searchable field's forms; not keys of the file
 _MOST_BYTES, _DEEPEST = 100_000, 50  # of a file, and of what is nested in it
 _MOST_PROBLEMS = 5  # told of one file
+_COLUMNS = 80  # of the schema's comments
 
 
 def presets() -> dict[str, str]:
@@ -108,42 +110,24 @@ def describe(error: ValidationError) -> str:
 
 
 def _line(item: ErrorDetails) -> str:
-    kind, given = item["type"], item["input"]
-    field = ".".join(shortened(str(part)) for part in item["loc"] if part not in _FORMS)
-    if kind == "extra_forbidden":
-        parent = _section(item["loc"][:-1])
-        known = f"; known are: {', '.join(sorted(parent.model_fields))}" if parent else ""
-        return f"{field}: unknown key{known}"
-    if kind == "missing":
-        return f"{field}: required, and missing"
-    if kind == "union_tag_invalid":
-        return f"{field}: must be a value or a list of choices, got {shown(given)}"
-    message = item["msg"].removeprefix("Value error, ")
-    if kind == "value_error":
+    path, message = item["loc"], item["msg"].removeprefix("Value error, ")
+    field = ".".join(shortened(str(part)) for part in path if part not in FORMS)
+    if item["type"] == "extra_forbidden":
+        return unknown_key(field, str(path[-1]), _section(path[:-1]), Experiment)
+    if item["type"] == "value_error":
         # A message of ours names its fields itself where it concerns several.
         return message if _NAMES_FIELD.match(message) or not field else f"{field}: {message}"
-    return f"{field}: {message[0].lower()}{message[1:]}, got {shown(given)}"
+    return f"{field}: {said(item)}"
 
 
 def _section(path: Iterable[int | str]) -> type[BaseModel] | None:
-    model: Any = Experiment
+    model: type[BaseModel] | None = Experiment
     for part in path:
-        if part in _FORMS or isinstance(part, int):  # an item of a list
+        if part in FORMS or isinstance(part, int):  # an item of a list
             continue
-        info = getattr(model, "model_fields", {}).get(part)
-        model = _model(info.annotation) if info is not None else None
-    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
-
-
-def _model(annotation: Any) -> Any:
-    """The section that a field holds, also one that may be null; else the annotation."""
-    models = [item for item in get_args(annotation) if isinstance(item, type)]
-    sections = [item for item in models if issubclass(item, BaseModel)]
-    return sections[0] if sections else annotation
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        info = model.model_fields.get(part) if model is not None else None
+        model = section_of(info.annotation) if info is not None else None
+    return model
 
 
 def _yaml(text: str, where: str) -> Any:
@@ -177,7 +161,9 @@ def _override(data: dict[Any, Any], override: str) -> None:
     path, sign, text = override.partition("=")
     keys = path.strip().split(".")
     if not sign or not all(keys):
-        raise UserError(f"--set: must be key.path=value, got {shown(override)}")
+        key, _, value = path.strip().partition(" ")
+        meant = f"; write --set {key}={value or 'VALUE'}" if key and not sign else ""
+        raise UserError(f"--set: must be key.path=value, got {shown(override)}{meant}")
     section = data
     for key in keys[:-1]:
         if section.get(key) is None:
@@ -192,10 +178,10 @@ def schema() -> str:
     """The experiment file with every field, its default and its help, as YAML with comments."""
     lines = ["# Every field of an experiment file, with its default.", ""]
     for name, info in Experiment.model_fields.items():
-        model = info.annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            lines += [f"# {model.__doc__}" if model.__doc__ else "#", f"{name}:"]
-            for key, field in model.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            lines += [*_comment(section.__doc__ or "", ""), f"{name}:"]
+            for key, field in section.model_fields.items():
                 lines += _documented(key, field, "  ")
         else:
             lines += _documented(name, info, "")
@@ -204,20 +190,19 @@ def schema() -> str:
 
 
 def _documented(name: str, field: Any, indent: str) -> list[str]:
-    help_text = " ".join((field.description or "").split())
     default = "<required>" if field.is_required() else _inline(field.default)
     note = ""
     alias = getattr(field.annotation, "__origin__", None)
     if alias is Choice or alias is Searchable:
         note = "; a list is searched" if alias is Choice else "; a list or a range is searched"
     kind = _type_name(field.annotation) + note
-    lines = [f"{indent}# {help_text} ({kind})"]
-    model = _model(field.annotation)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+    lines = _comment(f"{field.description or ''} ({kind})", indent)
+    section = section_of(field.annotation)
+    if section is None:
         return [*lines, f"{indent}{name}: {default}"]
     inner = [
         line
-        for key, item in model.model_fields.items()
+        for key, item in section.model_fields.items()
         for line in _documented(key, item, f"{indent}  ")
     ]
     if not isinstance(field.default, BaseModel):  # what it may hold, or its items, as a comment
@@ -226,22 +211,36 @@ def _documented(name: str, field: Any, indent: str) -> list[str]:
     return [*lines, f"{indent}{name}:", *inner]
 
 
-def _type_name(annotation: Any) -> str:
-    """A type in words: `float`, `str or null`, or the values that are allowed."""
+def _comment(text: str, indent: str) -> list[str]:
+    """A text in lines that a terminal holds."""
+    begin = f"{indent}# "
+    return textwrap.wrap(
+        " ".join(text.split()),
+        _COLUMNS,
+        initial_indent=begin,
+        subsequent_indent=begin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _type_name(annotation: Any, many: bool = False) -> str:
+    """A type in words: `float`, `list of str`, `mapping or null`, or the values allowed."""
     origin, arguments = getattr(annotation, "__origin__", None), get_args(annotation)
     if hasattr(annotation, "__metadata__") or origin is Choice or origin is Searchable:
-        return _type_name(arguments[0])
+        return _type_name(arguments[0], many)
     if origin is Literal:
-        return ", ".join(map(str, arguments))
-    if origin is list and _is_section(arguments[0]):
-        return "list of mappings"
-    if origin in (list, dict) and arguments:
-        return f"{origin.__name__}[{', '.join(_type_name(item) for item in arguments)}]"
-    if origin in (list, dict) or not arguments:
-        is_class = isinstance(annotation, type) and not arguments
-        name = annotation.__name__ if is_class else str(annotation).replace("typing.", "")
-        return "null" if annotation is type(None) else name
-    return " or ".join(_type_name(item) for item in arguments)
+        allowed = ", ".join(map(str, arguments))
+        return f"any of {allowed}" if many else allowed
+    if origin is list:
+        return f"list{'s' * many} of {_type_name(arguments[0], many=True)}"
+    if origin is dict or annotation is dict or section_of(annotation) is annotation:
+        named = bool(arguments) and arguments[1] is not Any
+        of = " of {} to {}".format(*map(_type_name, arguments)) if named else ""
+        return f"mapping{'s' * many}{of}"
+    if not arguments:
+        return "null" if annotation is type(None) else str(annotation.__name__)
+    return " or ".join(_type_name(item, many) for item in arguments)
 
 
 def _inline(value: Any) -> str:

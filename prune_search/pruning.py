@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from prune_search.problems import said
 from prune_search.searchable import (
     Choice,
     Line,
@@ -143,8 +144,8 @@ class Pruning(Section):
                 try:
                     item.validate_python(number)
                 except ValidationError as error:
-                    problem = error.errors()[0]["msg"]
-                    raise ValueError(f"pruning.{name}.{end}: {problem}, got {number:g}") from None
+                    problem = said(error.errors()[0])
+                    raise ValueError(f"pruning.{name}.{end}: {problem}") from None
         if lowest(self.end) <= highest(self.start):
             raise ValueError(
                 f"pruning.end: must lie above pruning.start, got {plain(self.end)}"

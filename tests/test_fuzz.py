@@ -247,7 +247,8 @@ def one_clear_line(message: str) -> None:
     assert what and "u:p" not in message, message
     first = where.replace(" ", ".").split(".")[0]
     named = first in {*Experiment.model_fields, "experiment", "--set"}
-    assert named or "unknown key" in message or "should be string" in message, message
+    assert named or "unknown key" in message or "texts as its keys" in message, message
+    assert "nput should" not in message and "alid" not in what.partition(", got")[0], message
 
 
 def consistent(experiment: Experiment, seed: int) -> None:
