@@ -82,6 +82,13 @@ def unknown(what: str, given: object, known: Iterable[object]) -> UserError:
     )
 
 
+def check_known(what: str, given: object, known: Iterable[object]) -> None:
+    """Raises `unknown` unless the name is among those known."""
+    names = list(known)
+    if given not in names:
+        raise unknown(what, given, names)
+
+
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """`, did you mean magnitude?`; empty where nothing known is near."""
     near = near_names(given, known, cutoff=0.7)

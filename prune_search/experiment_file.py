@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
-from prune_search.errors import UserError, one_line, shortened, shown, unknown
+from prune_search.errors import UserError, did_you_mean, one_line, shortened, shown, unknown
 from prune_search.experiment import Experiment
 from prune_search.problems import FORMS, said, section_of, unknown_key
 from prune_search.searchable import Choice, Searchable
@@ -55,11 +55,18 @@ def load(source: str, overrides: Sequence[str] = (), trust: bool = False) -> Exp
     elif os.path.isfile(source):  # noqa: PTH113 - Path.is_file raises where a folder is closed
         text = read(Path(source))
     elif Path(source).suffix in {".yaml", ".yml"} or "/" in source:
-        raise UserError(f"experiment: no file {source!r}")
+        raise UserError(f"experiment: no file {source!r}{_near_file(Path(source))}")
     else:
         raise unknown("experiment", source, [*shipped, "the path of a YAML file"])
     experiment = parse(text, overrides, where=source)
     return experiment.trusting() if trust else experiment
+
+
+def _near_file(path: Path) -> str:
+    try:
+        return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return ""
 
 
 def read(path: Path) -> str:
@@ -84,7 +91,8 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "experiment") -
     """The experiment that a YAML text describes; see `load`."""
     data = _yaml(text, where)
     if not isinstance(data, dict):
-        raise UserError(f"{where}: must be a mapping of sections, got {type(data).__name__}")
+        got = {list: "a list", type(None): "nothing"}.get(type(data), shown(data))
+        raise UserError(f"{where}: must be a mapping of sections, got {got}")
     for override in overrides:
         _override(data, override)
     try:
@@ -157,13 +165,23 @@ def _refuse_tricks(text: str) -> None:
             raise ValueError(f"tag {event.tag}: values are plain data without tags")
 
 
-def _override(data: dict[Any, Any], override: str) -> None:
+def check_override(override: str) -> tuple[str, list[str], str]:
+    """What is changed, its keys, and the text of the value.
+
+    Raises:
+        UserError: it is not `key.path=value`.
+    """
     path, sign, text = override.partition("=")
     keys = path.strip().split(".")
     if not sign or not all(keys):
         key, _, value = path.strip().partition(" ")
         meant = f"; write --set {key}={value or 'VALUE'}" if key and not sign else ""
         raise UserError(f"--set: must be key.path=value, got {shown(override)}{meant}")
+    return path, keys, text
+
+
+def _override(data: dict[Any, Any], override: str) -> None:
+    path, keys, text = check_override(override)
     section = data
     for key in keys[:-1]:
         if section.get(key) is None:

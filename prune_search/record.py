@@ -461,6 +461,11 @@ class StudyFolder:
         return self.path / "experiment.yaml"
 
     @property
+    def lock_file(self) -> Path:
+        """Locked by the process that drives the study."""
+        return self.path / "driver.lock"
+
+    @property
     def optuna_url(self) -> str:
         return f"sqlite:///{self.path / 'optuna.db'}"
 

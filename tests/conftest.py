@@ -84,3 +84,11 @@ def algorithm(tiny: Any, baseline: Any) -> Iterator[Any]:
     sync_weights(built)
     yield built
     built.stop()
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command line in a folder; see `tests.commands`."""
+    from tests.commands import runner
+
+    return runner(monkeypatch, capsys)

@@ -5,49 +5,12 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from prune_search.cli import main
-
-
-class Result(NamedTuple):
-    """How a command ended, and what it printed."""
-
-    status: int
-    out: str
-    error: str
-
-
-Command = Callable[..., Result]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command as its entry point does, in a folder."""
-
-    def run(*arguments: str, cwd: Path) -> Result:
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["prune-search", *arguments])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return Result(int(ended.value.code or 0), printed.out, printed.err)
-
-    return run
-
-
-def refused(result: Result) -> str:
-    """The one line of a refusal."""
-    lines = result.error.strip().splitlines()
-    assert result.status == 2, result
-    assert len(lines) == 1 and lines[0].startswith("prune-search: "), result
-    assert result.out == ""
-    return lines[0]
+from tests.commands import Command, refused
 
 
 @pytest.fixture(scope="module")
@@ -154,14 +117,6 @@ def test_names(command: Command, tmp_path: Path) -> None:
     ):
         assert "no study 'x'" in refused(command(*arguments, cwd=tmp_path))
     assert "no MLflow store" in refused(command("ui", "--storage", str(tmp_path), cwd=tmp_path))
-
-
-def test_what_helps(command: Command, tmp_path: Path) -> None:
-    assert "cartpole: " in command("presets", cwd=tmp_path).out
-    assert "pruning:" in command("schema", cwd=tmp_path).out
-    assert command("presets", "cartpole", cwd=tmp_path).out.startswith("description:")
-    assert "known are: acrobot" in refused(command("presets", "x", cwd=tmp_path))
-    assert command("--help", cwd=tmp_path).status == 0
 
 
 def test_as_a_user_runs_it(tmp_path: Path) -> None:

@@ -120,10 +120,10 @@ def test_trains_what_is_missing(command: Command, local_ray: None, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["study", "--criterion", "magic"], "unknown criterion 'magic'; known: magnitude"),
+        (["study", "--criterion", "magic"], "--criterion: unknown 'magic'; known are: activ"),
         (["study", "--criterion", "l1_norm"], "it scores whole units; allowed are neuron, filter"),
         (["study", "--criterion", "threshold"], "magnitude ranks weights as it does"),
-        (["study", "--granularity", "x"], "unknown granularity 'x'; known: weight, neuron"),
+        (["study", "--granularity", "x"], "--granularity: unknown 'x'; known are: 1:4, 2:4"),
         (["study", "--granularity", "filter"], "no layer of the policy that pruning.layers allows"),
         (["study", "--plot", "x.bmp"], "--plot: must end in .png, .svg, .pdf or .html"),
         (["study", "--plot", "no/x.png"], "--plot: no folder 'no'"),

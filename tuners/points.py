@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from prune_search import experiment_file
-from prune_search.errors import UserError, unknown
+from prune_search.errors import UserError, did_you_mean, near_names, unknown
 from prune_search.experiment import Experiment
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, StudyRecord, is_name, storage_path
 from prune_search.trust import pickles
+
+_MANY = 20  # studies that a message lists
 
 
 def studies(storage: str) -> list[str]:
@@ -35,8 +37,12 @@ def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolde
     """
     folder = StudyFolder(storage, name)
     if not folder.experiment_file.is_file():
-        known = ", ".join(studies(storage)) or "none"
-        raise UserError(f"name: no study {name!r} in {folder.path.parent}; there are: {known}")
+        known = studies(storage)
+        there = ", ".join(near_names(name, known) if len(known) > _MANY else known) or "none"
+        raise UserError(
+            f"name: no study {name!r} in {folder.path.parent}"
+            f"{did_you_mean(name, known) or ';'} there are: {there}"
+        )
     text = experiment_file.read(folder.experiment_file)
     experiment = experiment_file.parse(text, where=str(folder.experiment_file))
     study = folder.study()

@@ -46,6 +46,7 @@ from tuners.callback import StudyCallback
 from tuners.commands import command
 from tuners.connection import connection
 from tuners.control import Control
+from tuners.driving import driving
 from tuners.optuna_study import states
 from tuners.progress import Progress
 from tuners.schedulers import scheduler
@@ -70,7 +71,7 @@ def run(
 
     Raises:
         UserError: no cluster, a baseline that is no better than random actions or of another
-            experiment, or pickles that nobody said are to be trusted.
+            experiment, pickles that nobody said are to be trusted, or another process drives it.
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
     require_trust(experiment)
@@ -85,7 +86,7 @@ def run(
         experiment.tracking.uri or default_uri(folder.path.parent),
         tell=progress.note,
     )
-    with progress, connection(experiment.resources):
+    with driving(folder), progress, connection(experiment.resources):
         tracker.start()
         try:
             record = record.model_copy(update=_baseline(folder, experiment, record, progress))

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from prune_search.cli import benchmarks, files, points, sensitivity, studies  # noqa: F401 - in this order they are listed
+import typer
+
+from prune_search.cli import benchmarks, files, points, sensitivity, studies  # noqa: F401 - they are registered
 from prune_search.cli._app import app, err
 from prune_search.errors import UserError
+
+_WORDS = {
+    "Input should be less than or equal to": "must be at most",
+    "Input should be greater than or equal to": "must be at least",
+    "Input should be a valid integer": "must be a whole number",
+    ", unable to parse string as an integer": "",
+    "extra argument(s)": "extra argument",
+    ". Did you mean": "; did you mean",
+}
 
 
 def main() -> None:
@@ -15,9 +27,28 @@ def main() -> None:
     # Where the user's own environments are, for this process and for Ray's.
     sys.path.insert(0, str(Path.cwd()))
     try:
-        app()
+        status = app(standalone_mode=False)  # else usage errors are boxes of many lines
     except UserError as error:
-        err.print(
-            f"prune-search: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(2)
+        _refuse(str(error))
+    except typer.TyperException as error:
+        context: typer.Context | None = getattr(error, "ctx", None)
+        message = _plainly(error.format_message())
+        if message and context is not None:
+            message = f"{message}; see {context.command_path} --help"
+        _refuse(message)
+    sys.exit(status or 0)
+
+
+def _plainly(message: str) -> str:
+    """What typer says of a mistake, in words like ours; empty where it has printed the help."""
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
+    message = " ".join(message.split()).rstrip(".?")
+    return message[:1].lower() + message[1:]
+
+
+def _refuse(message: str) -> NoReturn:
+    if message:
+        line = f"prune-search: {message}"
+        err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)

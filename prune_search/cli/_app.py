@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
+
+from prune_search.errors import UserError
 
 if TYPE_CHECKING:
     from prune_search.experiment import Experiment
@@ -15,12 +21,55 @@ if TYPE_CHECKING:
 
 BEGAN = time.monotonic()
 
-app = typer.Typer(
-    help="Finds small policies for deep reinforcement learning.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+_ORDER = (
+    *("run", "resume", "list", "show", "ui", "evaluate", "restore", "compact"),
+    *("sensitivity", "presets", "benchmark", "schema"),
 )
+_PICTURES = (".png", ".svg", ".pdf", ".html")
+
+
+class _Listed(TyperGroup):
+    """Lists commands in the order in which a user meets them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return sorted(self.commands, key=_ORDER.index)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: commands that can be pasted."""
+    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"prune-search {version('prune-search')}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=_Listed,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog=examples(
+        "prune-search run cartpole",
+        "prune-search show cartpole",
+        "prune-search presets cartpole > mine.yaml",
+        "prune-search run mine.yaml --set environment.id=Acrobot-v1",
+        "prune-search COMMAND --help",
+    ),
+)
+
+
+@app.callback()
+def _prune_search(
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    """Finds small policies for deep reinforcement learning."""
+
+
 benchmarks = typer.Typer(help="Measurements, as ratios against a baseline run side by side.")
 app.add_typer(benchmarks, name="benchmark")
 
@@ -28,9 +77,72 @@ app.add_typer(benchmarks, name="benchmark")
 out = Console(width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True)
 
-Name = Annotated[str, typer.Argument(help="The study's name, as `prune-search list` shows it.")]
+
+def _storage(ctx: typer.Context) -> str:
+    return ctx.params.get("storage") or os.environ.get("PRUNE_SEARCH_STORAGE") or "studies"
+
+
+def _complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
+    from tuners.points import studies
+
+    return [name for name in studies(_storage(ctx)) if name.startswith(incomplete)]
+
+
+def _complete_point(ctx: typer.Context, incomplete: str) -> list[str]:
+    from prune_search.record import StudyFolder
+
+    trials = StudyFolder(_storage(ctx), ctx.params["name"]).trials()
+    names = ["baseline", *(point.name for trial in trials for point in trial.points)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _complete_experiment(incomplete: str) -> list[str]:
+    from prune_search.experiment_file import presets
+
+    files = [path.name for path in Path().glob("*.y*ml")]
+    return [name for name in [*presets(), *files] if name.startswith(incomplete)]
+
+
+def _settings(changes: list[str] | None) -> list[str] | None:
+    from prune_search.experiment_file import check_override
+
+    for change in changes or []:
+        check_override(change)
+    return changes
+
+
+ExperimentName = Annotated[
+    str,
+    typer.Argument(
+        metavar="EXPERIMENT",
+        help="A preset's name, or a YAML file.",
+        autocompletion=_complete_experiment,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY.PATH=VALUE",
+        help="Change a field; may be repeated.",
+        callback=_settings,
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The study's name, as `prune-search list` shows it.",
+        autocompletion=_complete_name,
+    ),
+]
 PointName = Annotated[
-    str, typer.Argument(metavar="POINT", help="A point, such as t03/2, or 'baseline'.")
+    str,
+    typer.Argument(
+        metavar="POINT",
+        help="A point, such as t03/2, or 'baseline'.",
+        autocompletion=_complete_point,
+    ),
 ]
 Storage = Annotated[
     str,
@@ -49,6 +161,14 @@ Trust = Annotated[
         " pickles, which run code of whoever made them.",
     ),
 ]
+
+
+def check_picture(path: Path) -> None:
+    """Raises UserError for a picture that can't be written, before it is worked for."""
+    if path.suffix not in _PICTURES:
+        raise UserError(f"--plot: must end in .png, .svg, .pdf or .html, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise UserError(f"--plot: no folder {str(path.parent)!r}")
 
 
 def opened(storage: str, name: str, trust: bool = False) -> tuple[StudyFolder, Experiment]:

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from prune_search import experiment_file
-from prune_search.cli._app import Address, Name, Storage, Trust, benchmarks, err, opened, out
-from prune_search.errors import UserError, unknown
+from prune_search.cli._app import (
+    Address,
+    Name,
+    Overrides,
+    Storage,
+    Trust,
+    benchmarks,
+    err,
+    opened,
+    out,
+)
+from prune_search.errors import UserError, check_known
 from prune_search.pruning import Granularity
 
 if TYPE_CHECKING:
@@ -36,6 +46,7 @@ def benchmark_masks(
     """Time of an RLlib iteration with masks enforced, against one without, in one process."""
     from prune_search.training.benchmark import masks_overhead
 
+    check_known("--granularity", granularity, get_args(Granularity))
     settings = experiment_file.load(preset, trust=trust)
     result = masks_overhead(settings, pairs, granularity)
     print(f"iteration with {granularity} masks / without: {result}, {pairs} pairs")
@@ -76,6 +87,8 @@ def benchmark_methods(
     cells are kept beside the page as they get ready, and the same command goes on after an
     interruption. Ends with status 1 if anything did not hold.
     """
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out: no folder {str(out.parent)!r}")
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from prune_search.experiment import Resources
@@ -90,11 +103,8 @@ def benchmark_methods(
         ("--algorithm", names, ALGORITHMS),
         ("--granularity", granularities, get_args(Granularity)),
     ):
-        wrong = next((value for value in given if value not in known), None)
-        if wrong is not None:
-            raise unknown(field, wrong, known)
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"--out: no folder {str(out.parent)!r}")
+        for value in given:
+            check_known(field, value, known)
     chosen = [
         job
         for job in jobs()
@@ -149,19 +159,17 @@ def benchmark_search(
     to: Annotated[
         Path, typer.Option("--out", help="JSON file of all curves; a .png lies beside it.")
     ] = Path("benchmark-search.json"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a field.")
-    ] = None,
+    overrides: Overrides = None,
     trust: Trust = False,
 ) -> None:
     """The default search against its rivals and its own parts, at equal env steps."""
+    picture = to.with_suffix(".png")
+    if to == picture or not to.parent.is_dir():  # known before hours of searching
+        raise UserError(f"--out: must be a JSON file in a folder that exists, got {str(to)!r}")
     from tuners.search_arms import DEFAULT
     from tuners.search_benchmark import benchmark
     from tuners.search_plots import benchmark_figure
 
-    picture = to.with_suffix(".png")
-    if to == picture or not to.parent.is_dir():  # known before hours of searching
-        raise UserError(f"--out: must be a JSON file in a folder that exists, got {str(to)!r}")
     changes = [*(overrides or []), f"storage={json.dumps(storage)}"]
     settings = experiment_file.load(preset, changes, trust)
     try:

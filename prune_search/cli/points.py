@@ -11,13 +11,23 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_search.cli._app import AsJson, Name, PointName, Storage, Trust, app, opened, out
+from prune_search.cli._app import (
+    AsJson,
+    Name,
+    PointName,
+    Storage,
+    Trust,
+    app,
+    examples,
+    opened,
+    out,
+)
 from prune_search.errors import UserError, one_line
 
 To = Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")]
 
 
-@app.command()
+@app.command(epilog=examples("prune-search evaluate cartpole t03/2 --episodes 200 --seed 7"))
 def evaluate(
     name: Name,
     point: PointName,
@@ -80,7 +90,11 @@ def evaluate(
         )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "prune-search restore cartpole t03/2 --to small", "prune-search restore cartpole baseline"
+    )
+)
 def restore(
     name: Name,
     point: PointName,
@@ -111,7 +125,7 @@ def restore(
     _say_where(point, target, list(modules))
 
 
-@app.command()
+@app.command(epilog=examples("prune-search compact cartpole t03/2 --to compacted"))
 def compact(
     name: Name,
     point: PointName,
@@ -122,12 +136,14 @@ def compact(
 
     The network computes the same; it opens by RLModule.from_checkpoint.
     """
-    from prune_search.training.export import compacted, save
     from tuners.points import checkpoint
 
     folder, settings = opened(storage, name)
-    found = compacted(checkpoint(folder, settings, point))
+    path = checkpoint(folder, settings, point)
     target = _target(to, f"{name}-{point}-compact")
+    from prune_search.training.export import compacted, save
+
+    found = compacted(path)
     with _writing(target):
         save({module_id: result.module for module_id, result in found.items()}, target)
     for module_id, result in found.items():

@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from prune_search import experiment_file
-from prune_search.cli._app import AsJson, Trust, app, err, out
-from prune_search.errors import TrialError, UserError, one_line
+from prune_search.cli._app import AsJson, Trust, app, check_picture, err, examples, out
+from prune_search.errors import TrialError, UserError, check_known, did_you_mean, one_line
+from prune_search.pruning import CriterionName, Granularity
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     from prune_search.record import BaselineRecord
     from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 
-_FORMATS = (".png", ".svg", ".pdf", ".html")
 _OFF = 0.01  # a ratio that is further from the one asked for is told
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "prune-search sensitivity cartpole",
+        "prune-search sensitivity mine.yaml --granularity neuron --plot layers.png",
+    )
+)
 def sensitivity(
     source: Annotated[
         str,
@@ -60,10 +65,10 @@ def sensitivity(
     Nothing is trained after the pruning. A preset's or file's dense policy is trained first, if
     no study has it yet.
     """
-    if plot is not None and plot.suffix not in _FORMATS:
-        raise UserError(f"--plot: must end in .png, .svg, .pdf or .html, got {str(plot)!r}")
-    if plot is not None and not plot.parent.is_dir():  # known before minutes of measuring
-        raise UserError(f"--plot: no folder {str(plot.parent)!r}")
+    if plot is not None:
+        check_picture(plot)
+    check_known("--criterion", criterion, get_args(CriterionName))
+    check_known("--granularity", granularity, get_args(Granularity))
     settings, folder, baseline = _opened(source, storage, trust)
     from prune_search.training.single_layers import check_measurable
 
@@ -104,7 +109,8 @@ def _opened(
     is_file = Path(source).suffix in {".yaml", ".yml"} or "/" in source or os.path.isfile(source)  # noqa: PTH113
     if source not in known and not is_file:
         raise UserError(
-            f"experiment or study: unknown {source!r}; studies in {root!r}:"
+            f"experiment or study: unknown {source!r}"
+            f"{did_you_mean(source, [*studies(root), *known]) or ';'} studies in {root!r}:"
             f" {', '.join(studies(root)) or 'none'}; presets: {', '.join(known)};"
             " or the path of a YAML file"
         )

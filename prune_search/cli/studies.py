@@ -15,12 +15,16 @@ from prune_search.cli._app import (
     BEGAN,
     Address,
     AsJson,
+    ExperimentName,
     Name,
+    Overrides,
     Quiet,
     Storage,
     Trust,
     app,
+    check_picture,
     err,
+    examples,
     opened,
     out,
 )
@@ -35,13 +39,18 @@ if TYPE_CHECKING:
     from tuners.tracking import TrackerReport
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "prune-search run cartpole",
+        "prune-search run mine.yaml --name first --set search.trials=40",
+        "prune-search run acrobot --set 'pruning.granularity=[weight, neuron]'",
+        "prune-search run mine.yaml --address auto",
+    )
+)
 def run(
-    experiment: Annotated[str, typer.Argument(help="A preset's name, or a YAML file.")],
+    experiment: ExperimentName,
     name: Annotated[str | None, typer.Option(help="The study's name; made up if absent.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a field.")
-    ] = None,
+    overrides: Overrides = None,
     address: Address = None,
     trust: Trust = False,
     storage: Annotated[
@@ -67,7 +76,7 @@ def run(
         raise
 
 
-@app.command()
+@app.command(epilog=examples("prune-search resume cartpole"))
 def resume(
     name: Name,
     address: Address = None,
@@ -140,36 +149,29 @@ def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> 
 
 
 @app.command("list")
-def list_studies(storage: Storage = "studies") -> None:
-    """List the studies."""
-    from rich.markup import escape
-    from rich.table import Table
+def list_studies(as_json: AsJson = False, storage: Storage = "studies") -> None:
+    """List the studies: what each is doing, how far it is, and its best point."""
+    from tuners.listing import listed, table
 
-    from tuners.points import open_study, studies
-    from tuners.report import report
-
-    table = Table("study", "environment", "state", "trials", "points", "hypervolume")
-    for name in studies(storage):
-        try:
-            folder, settings = open_study(storage, name)
-            found = report(folder, settings)
-            record = folder.study()
-        except UserError as error:  # the others are there all the same
-            err.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
-            continue
-        ended = sum(trial.state != "running" for trial in found.trials)
-        table.add_row(
-            name,
-            escape(found.environment),
-            "ended" if record and record.ended else "not ended",
-            f"{ended}/{settings.search.trials}",
-            str(len(found.points)),
-            f"{found.hypervolume:.3f}",
-        )
-    out.print(table)
+    found, wrong = listed(storage)
+    for line in wrong:  # the others are there all the same
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    elif found:
+        out.print(table(found))
+    elif not wrong:
+        begin = "begin one by: prune-search run cartpole"
+        out.print(f"no studies in {storage}; {begin}", highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "prune-search show cartpole",
+        "prune-search show cartpole --plot front.png",
+        "prune-search show cartpole --json | jq '.front[] | {point, sparsity, return}'",
+    )
+)
 def show(
     name: Name,
     as_json: AsJson = False,
@@ -180,10 +182,12 @@ def show(
     storage: Storage = "studies",
 ) -> None:
     """Show a study: baseline, trials, front, hypervolume; also while it runs."""
+    if plot is not None:
+        check_picture(plot)
+    folder, settings = opened(storage, name)
     from tuners.report import report, to_json
     from tuners.terminal import show as show_report
 
-    folder, settings = opened(storage, name)
     found = report(folder, settings)
     if plot is not None:
         _draw(found, plot)
@@ -196,8 +200,6 @@ def show(
 def _draw(found: StudyReport, path: Path) -> None:
     from tuners.plots import study_figure, study_html
 
-    if path.suffix not in (".png", ".svg", ".pdf", ".html"):
-        raise UserError(f"--plot: must end in .png, .svg, .pdf or .html, got {str(path)!r}")
     if found.baseline is None:
         raise UserError(f"--plot: study {found.name!r} has no baseline yet")
     try:
@@ -209,7 +211,7 @@ def _draw(found: StudyReport, path: Path) -> None:
         raise UserError(f"--plot: cannot write {str(path)!r}: {error.strerror}") from None
 
 
-@app.command()
+@app.command(epilog=examples("prune-search ui", "prune-search ui --port 5001"))
 def ui(
     storage: Storage = "studies",
     uri: Annotated[str | None, typer.Option(help="Tracking URI, if not the storage's.")] = None,

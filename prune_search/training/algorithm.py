@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +39,7 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_TRAINED_LIFETIME,
 )
 
-from prune_search.errors import UserError, one_line, shown, unknown
+from prune_search.errors import UserError, check_known, one_line, shown, unknown
 from prune_search.experiment import Experiment
 from prune_search.training.env_runners import set_env_runners
 from prune_search.training.environments import environment_for, steps_of
@@ -106,6 +107,9 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
     config.learners(
         num_learners=resources.learners, num_gpus_per_learner=resources.gpus_per_learner
     )
+    known = _training_settings(type(config))
+    for name in algorithm.training:
+        check_known("algorithm.training", name, known)
     try:
         config.training(**algorithm.training)
     except (TypeError, AttributeError, ValueError) as error:
@@ -149,6 +153,13 @@ def _environment(experiment: Experiment, config: AlgorithmConfig) -> str | type:
     """
     convert = experiment.baseline.checkpoint is None or bool(steps_of(config.env))
     return environment_for(experiment.environment, convert=convert)
+
+
+def _training_settings(config: type[AlgorithmConfig]) -> list[str]:
+    """What `training(...)` takes: each class of configuration adds to its parent's."""
+    methods = [vars(base)["training"] for base in config.__mro__ if "training" in vars(base)]
+    found = [parameter for method in methods for parameter in signature(method).parameters.values()]
+    return [one.name for one in found if one.kind is one.KEYWORD_ONLY]
 
 
 def _scaled(name: str, lr: Any, scale: float) -> Any:
