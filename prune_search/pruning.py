@@ -301,7 +301,10 @@ class Plan(BaseModel):
 
     @property
     def label(self) -> str:
-        """The plan in a few words: `weight/magnitude/erk/cubic 98.0%`."""
+        """The plan in a few words: `weight/magnitude/erk/cubic 98.0%`.
+
+        The percentage is the ratio asked of the kernels; by threshold, what goes: `below 2 std`.
+        """
         dynamic = [self.regrowth, f"rewind {self.rewind}"]
         axes = [
             self.granularity,
@@ -318,9 +321,9 @@ class Plan(BaseModel):
 
     @property
     def aim(self) -> str:
-        """How much it prunes: `98.0%`, `<1.5σ`; empty for n:m and the gate."""
+        """How much it prunes: `98.0%`, `below 1.5 std`; empty for n:m and the gate."""
         if self.threshold is not None:
-            return f"<{self.threshold:.3g}{'σ' if self.threshold_unit == 'std' else ''}"
+            return f"below {self.threshold:.3g}{' std' if self.threshold_unit == 'std' else ''}"
         return "" if self.ratio is None else f"{self.ratio:.1%}"
 
     @property

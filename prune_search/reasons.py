@@ -20,7 +20,8 @@ INTERRUPTED = "interrupted; goes on when the study is resumed"
 
 def below_floor(floor: float, rounds: int) -> str:
     """Given up: its last rounds kept less than `pruning.floor` of the retention."""
-    return f"retention below the floor of {floor:g} for {rounds} rounds"
+    last = "one round" if rounds == 1 else f"{rounds} rounds"
+    return f"kept less than {floor:.0%} of the return (pruning.floor) for {last}"
 
 
 def stopped_by(scheduler: str) -> str:
@@ -38,6 +39,7 @@ def no_longer_improves(retention: float, sparsity: float, wrong: int, alike: int
         alike: calibrating trials that looked as hopeless at some time.
     """
     return (
-        f"no longer improves the front: needs retention {retention:.3g} at sparsity"
-        f" {sparsity:.1%}; of {alike} trials that looked as bad, {wrong} came that far"
+        f"no longer improves the front: for that it would have to keep {retention:.0%} of the"
+        f" return at {sparsity:.1%} sparsity; of {alike} finished trials that looked as bad,"
+        f" {wrong or 'none'} came that far"
     )

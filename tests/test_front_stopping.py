@@ -61,7 +61,7 @@ def test_a_collapsed_trial_is_stopped_once_enough_have_finished() -> None:
     decision = rule(GOOD[:4]).on_trial_result(collapsed)
     assert decision.stop
     assert "needs retention 0.97" in decision.reason
-    assert "of 4 trials that looked as bad, 0 came that far" in decision.reason
+    assert "of 4 finished trials that looked as bad, none came that far" in decision.reason
     assert rule(GOOD[:8], 0.9).on_trial_result(collapsed) == CONTINUE
     assert rule(GOOD, 0.9).on_trial_result(collapsed).stop
 
@@ -84,7 +84,7 @@ def test_every_fourth_trial_runs_to_its_end_and_calibrates() -> None:
     assert [n for n in range(21) if rule([]).calibrates(n)] == [0, 1, 2, 3, 4, 8, 12, 16, 20]
     assert [n for n in range(21) if rule([], 0.9).calibrates(n)] == [*range(9), 12, 16, 20]
     reason = rule(GOOD).on_trial_result(running(21, (0.5, 0.9), (0.9, 0.05))).reason
-    assert "of 6 trials that looked as bad" in reason  # 0 to 4 and 8
+    assert "of 6 finished trials that looked as bad" in reason  # 0 to 4 and 8
 
 
 def test_collapses_that_others_recovered_from_are_waited_for() -> None:
@@ -98,7 +98,8 @@ def test_collapses_that_others_recovered_from_are_waited_for() -> None:
     again = running(21, (0.5, 0.9), (0.9, 0.05))
     assert rule(recovered).on_trial_result(again) == CONTINUE
     decision = rule(recovered, 0.6).on_trial_result(again)
-    assert decision.stop and "of 4 trials that looked as bad, 1 came that far" in decision.reason
+    assert decision.stop
+    assert "of 4 finished trials that looked as bad, 1 came that far" in decision.reason
 
 
 def test_one_look_that_was_wrong_is_held_against_all_looks_of_a_trial() -> None:

@@ -14,7 +14,12 @@ import pytest
 from rich.console import Console
 
 from prune_search.pareto import front, hypervolume, sparsest
-from prune_search.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
+from prune_search.reasons import (
+    SEARCH_STEPS_USED,
+    SEARCH_TIME_USED,
+    below_floor,
+    no_longer_improves,
+)
 from prune_search.record import (
     ControlRecord,
     Did,
@@ -179,8 +184,9 @@ def test_better_and_worse_are_told_where_the_episodes_say_so(tmp_path: Path) -> 
     found = report(folder, make_experiment())
     assert [item.than_dense for item in found.front] == ["better", "undecided", "worse"]
     text = " ".join(shown(folder).split())
-    assert "better than this dense baseline: t00/1; the episodes don't tell from it" in text
-    assert "t00/2; worse than this dense baseline: t00/3" in text
+    assert "better than this dense baseline: t00/1" in text
+    assert "too close to this dense baseline to call it better or worse: t00/2" in text
+    assert "worse than this dense baseline: t00/3" in text
 
 
 def test_better_than_dense_is_better_than_training_on_alone(tmp_path: Path) -> None:
@@ -362,12 +368,12 @@ def test_what_stopping_saved_is_told(tmp_path: Path) -> None:
     assert found.env_steps_saved == 40_000 - stopped.env_steps
     assert found.env_steps == sum(trial.env_steps for trial in folder.trials())
     text = shown(folder)
-    assert f"{found.env_steps_saved:,} saved by stopping 1 trials early" in text
-    assert "stopped: no longer improves" in " ".join(text.split())
+    assert f"{found.env_steps_saved:,} saved by stopping 1 trial early" in text
+    assert "given up: no longer improves" in " ".join(text.split())
     folder.write_trial(make_trial(4, rounds=2, state="stopped", reason=SEARCH_TIME_USED))
     assert report(folder, make_experiment()).env_steps_saved == found.env_steps_saved
     text = " ".join(shown(folder).split())
-    assert "saved by stopping 1 trials early; 1 cut off as the search's budget was used" in text
+    assert "saved by stopping 1 trial early; 1 cut off as the search's budget was used" in text
 
 
 def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
@@ -404,9 +410,13 @@ def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
     json.dumps(found, allow_nan=False)
 
 
-@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
 def test_the_terminal_shows_everything_whole(tmp_path: Path, width: int) -> None:
     folder = make_study(tmp_path, trials=5)
+    given_up = below_floor(0.3, 1)
+    folder.write_trial(make_trial(6, rounds=2, reason=given_up))
+    hopeless = no_longer_improves(1.0, 0.925, 0, 4)
+    folder.write_trial(make_trial(7, rounds=2, state="stopped", reason=hopeless))
     folder.write_trial(make_trial(5, rounds=2, state="failed"))
     end_study(folder)
     text = shown(folder, width)
@@ -417,8 +427,19 @@ def test_the_terminal_shows_everything_whole(tmp_path: Path, width: int) -> None
     for point in front(points_of(folder)):
         assert point.name in text and f"{point.sparsity:.2%}" in text
         assert f"{point.returned.iqm * 0.97:.4g} [" in text
+        assert " ".join(text.split()).count(f"{point.compression:.1f}x") > 0
     assert "failed: NaN" in text
     assert "complete" in text and "budget used" not in text
+    # Nothing is broken within a word: names of plans end lines at a slash.
+    words = set(re.split(r"[\s/:;,]+", text))
+    assert {"magnitude", "threshold", "saliency", "uniform", "geometric", "one_shot"} <= words
+    assert "given up: kept" in text and text.count("complete") == 5
+    told = " ".join(text.split())
+    assert "budget" not in told and "σ" not in told and "1 rounds" not in told
+    assert "is the share of weights that it asks for" in told
+    if width >= 140:
+        for reason in (given_up, hopeless):
+            assert all(word in told for word in reason.split())
     assert "●" in text and "99%" in text
 
 

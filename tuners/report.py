@@ -25,6 +25,7 @@ from prune_search.record import (
 )
 from prune_search.statistics import Verdict, holding
 from tuners.repeats import Repeated, repeated, verdict
+from tuners.words import count
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,7 @@ def remark(plan: Repeated) -> str:
     """Of its trials, how many collapsed, failed or were stopped: ` (1 collapsed, 2 stopped)`."""
     counts = Counter(trial.state for trial in plan.left_out)
     told = {"collapsed": plan.collapsed, "failed": counts["failed"], "stopped": counts["stopped"]}
-    found = ", ".join(f"{count} {word}" for word, count in told.items() if count)
+    found = ", ".join(f"{number} {word}" for word, number in told.items() if number)
     return f" ({found})" if found else ""
 
 
@@ -302,12 +303,14 @@ def did_words(trial: TrialRecord) -> str:
     words = []
     if "regrowths" in found:
         done, due, weights = found["regrowths"], found["regrowths_due"], found["regrown"]
-        words.append(f"{done} of {due} regrowths ({weights:,} weights)")
+        words.append(f"{done} of {count(due, 'regrowth')} ({count(weights, 'weight')})")
     if "rewinds" in found:
-        words.append(f"{found['rewinds']} rewinds in {found['prunings']} prunings")
+        words.append(
+            f"{count(found['rewinds'], 'rewind')} in {count(found['prunings'], 'pruning')}"
+        )
     if "gate_pruned" in found:
         words.append(
-            f"gate pruned {found['gate_pruned']} times, held {found['gate_held']},"
+            f"gate pruned {count(found['gate_pruned'], 'time')}, held {found['gate_held']},"
             f" took back {found['gate_took_back']}"
         )
     return ", ".join(words)
@@ -322,8 +325,8 @@ def missing_costs(points: Sequence[Point]) -> list[str]:
     """Which figures of cost could not be had, why, and of how many points; a line for each."""
     reasons = Counter(item for point in points for item in point.cost_missing.items())
     return [
-        f"{name} of {count} of {len(points)} points: {why}"
-        for (name, why), count in reasons.items()
+        f"{name} of {number} of {count(len(points), 'point')}: {why}"
+        for (name, why), number in reasons.items()
     ]
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from prune_search.pareto import delivered, sparsest
+from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, ControlRecord, FinalRecord
 from prune_search.statistics import FEWEST_SEEDS
 from tuners.plots import position, ticks
 from tuners.report import StudyReport, did_words, interval, missing_costs, remark, tail
+from tuners.words import count, outcome, wrapped
+
+_RATIO = "a plan's % is the share of weights that it asks for, sparsity counts biases as well"
+_VERDICTS = {
+    "better": "better than this {dense}",
+    "undecided": "too close to this {dense} to call it better or worse",
+    "worse": "worse than this {dense}",
+}
+_NARROW = 24  # columns of a plan
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -92,15 +103,17 @@ def _env_steps(study: StudyReport) -> str:
     cut_off = sum(trial.cut_off for trial in study.trials)
     stopped = sum(trial.state == "stopped" for trial in study.trials) - cut_off
     saved = (
-        f"; {study.env_steps_saved:,} saved by stopping {stopped} trials early" if stopped else ""
+        f"; {study.env_steps_saved:,} saved by stopping {count(stopped, 'trial')} early"
+        if stopped
+        else ""
     )
     cut = f"; {cut_off} cut off as the search's budget was used" if cut_off else ""
-    return f"{study.env_steps:,} in {len(study.trials)} trials{saved}{cut}"
+    return f"{study.env_steps:,} in {count(len(study.trials), 'trial')}{saved}{cut}"
 
 
 def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
     table = _table("Trials", "trial")
-    table.add_column("plan", overflow="fold")
+    table.add_column("plan", no_wrap=True)
     for name in ("rounds", "sparsity", "return", *(["retention", "hold"] if wide else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", overflow="fold")
@@ -111,69 +124,84 @@ def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
             _, held = tail(best.returned, study.bound)
             figures = [f"{best.sparsity:.2%}", f"{best.returned.value:.4g}"]
             figures += [f"{best.retention:.1%}", held.partition(" ")[0]]
-        color = {"complete": "green", "failed": "red"}.get(trial.state, "yellow")
+        told = outcome(trial)
+        color = {"complete": "green", "failed": "red"}.get(told, "yellow")
         remark = f": {_safe(trial.remark)}" if trial.remark else ""
-        happened = f"\n[dim]{words}[/]" if (words := did_words(trial)) else ""
+        words = did_words(trial) if wide else fill(did_words(trial), _NARROW)
+        happened = f"\n[dim]{words}[/]" if words else ""
         table.add_row(
             trial.name,
-            f"{_safe(trial.plan.label)}{happened}",
+            f"{_plan(trial.plan, wide)}{happened}",
             f"{len(trial.points)}/{trial.plan.rounds}",
             *figures[: 4 if wide else 2],
-            f"[{color}]{trial.state}[/]{remark}",
+            f"[{color}]{told}[/]{remark}",
         )
     table.caption = (
-        f"figures of the sparsest point at retention ≥ {study.retention:.0%}, else the best return"
+        f"figures of the sparsest point at retention ≥ {study.retention:.0%}, else the best return;"
+        f" {_RATIO}"
     )
     return table
 
 
 def _front_table(study: StudyReport, wide: bool) -> RenderableType:
     table = _table("Front", "point")
-    names = ["sparsity", "smaller", "return", "retention", "on final seeds"]
-    for name in [*names, *(["worst", "hold", "non-zero"] if wide else [])]:
-        table.add_column(name, justify="right", no_wrap=True)
     if wide:
-        table.add_column("plan", overflow="fold")
-    failing = []
+        names = ["sparsity", "smaller", "return", "retention", "on final seeds", "worst", "hold"]
+        for name in names:
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("plan", no_wrap=True)
+    else:
+        table.add_column("plan", no_wrap=True)
+        for name in ("sparsity", "return", "retention"):
+            table.add_column(name, justify="right", no_wrap=True)
     for item in study.front:
         point = item.point
-        worst, held = tail(item.final or point.returned, study.bound)
-        if worst and not held.startswith("100%"):
-            failing.append(f"{point.name} {held} hold, worst tenth {worst}")
-        table.add_row(
-            f"[bold]{point.name}[/]",
-            f"{point.sparsity:.2%}",
-            f"{point.compression:.1f}x",
-            interval(point.returned),
-            f"{point.retention:.1%}",
-            interval(item.final) if item.final else "[dim]-[/]",
-            *([worst, held, f"{point.nonzero:,}", _safe(item.plan.label)] if wide else []),
-        )
-    told, captions = [item for item in study.front if item.than_dense], []
-    if failing and not wide:
-        captions.append(f"not all episodes hold (return ≥ {study.bound:.4g}): {'; '.join(failing)}")
-    if wide:
-        captions.append(
+        name, sparsity = f"[bold]{point.name}[/]", f"{point.sparsity:.2%}"
+        smaller, plan = f"{point.compression:.1f}x", _plan(item.plan, wide=False)
+        final = interval(item.final) if item.final else ""
+        figures = (interval(point.returned), f"{point.retention:.1%}")
+        if wide:
+            worst, held = tail(item.final or point.returned, study.bound)
+            told = (final or "[dim]-[/]", worst, held)
+            table.add_row(name, sparsity, smaller, *figures, *told, plan)
+        else:  # 80 columns hold no more than two lines a point
+            returned = f"{figures[0]}\n[dim]{final}[/]"
+            table.add_row(name, plan, f"{sparsity}\n{smaller}", returned, figures[1])
+    table.caption = "\n".join(_captions(study, wide))
+    return table
+
+
+def _captions(study: StudyReport, wide: bool) -> list[str]:
+    """What the front's table does not say by itself."""
+    smaller = "how many times fewer parameters are not zero"
+    found = [f"smaller: {smaller}" if wide else f"second lines: {smaller}", _RATIO]
+    if any(item.final for item in study.front):
+        unseen = "on final seeds: those that the search never saw"
+        found[0] += f"; {unseen if wide else 'the return on seeds that the search never saw'}"
+    if wide and study.bound is not None:
+        found.append(
             "worst: mean of the worst tenth of episodes; hold: share of episodes with return ≥"
             f" {study.bound:.4g}; on the final seeds, once measured"
         )
-    if told:
-        captions.append(
-            "; ".join(
-                f"{word} than this {study.dense}: {', '.join(names)}"
-                if word != "undecided"
-                else f"the episodes don't tell from it: {', '.join(names)}"
-                for word in ("better", "undecided", "worse")
-                if (names := [item.point.name for item in told if item.than_dense == word])
-            )
-        )
-    table.caption = "\n".join(captions) or None
-    return table
+    elif not wide:
+        failing = []
+        for item in study.front:
+            worst, held = tail(item.final or item.point.returned, study.bound)
+            if worst and not held.startswith("100%"):
+                failing.append(f"{item.point.name} {held} hold, worst tenth {worst}")
+        if failing:
+            told = "; ".join(failing)
+            found.append(f"not all episodes hold (return ≥ {study.bound:.4g}): {told}")
+    for verdict, words in _VERDICTS.items():
+        names = [item.point.name for item in study.front if item.than_dense == verdict]
+        if names:
+            found.append(f"{words.format(dense=study.dense)}: {', '.join(names)}")
+    return found
 
 
 def _repeated_table(study: StudyReport, wide: bool) -> RenderableType:
     table = _table("Plans over several seeds", "trials")
-    table.add_column("plan", overflow="fold")
+    table.add_column("plan", no_wrap=True)
     for name in ("round", "sparsity", "return", *(["IQM"] if wide else []), "retention"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column(f"than this {study.dense}", overflow="fold")
@@ -190,7 +218,7 @@ def _repeated_table(study: StudyReport, wide: bool) -> RenderableType:
                 f"{best.retention:.1%}",
                 best.told,
             ]
-        table.add_row(f"{names}{remark(item)}", _safe(item.plan.label), *figures)
+        table.add_row(f"{names}{remark(item)}", _plan(item.plan, wide), *figures)
     table.caption = (
         "return over seeds and episodes, with the 95 % t interval over seeds; the sparsest round"
         f" at retention ≥ {study.retention:.0%}, else the best return; undecided below"
@@ -281,6 +309,10 @@ def _importance_table(study: StudyReport) -> RenderableType:
         table.add_row(_safe(field), f"{share:.0%}", "█" * round(30 * share))
     table.caption = "PED-ANOVA: what sets the best trials apart from all that have ended"
     return table
+
+
+def _plan(plan: Plan, wide: bool) -> str:
+    return _safe(plan.label if wide else wrapped(plan.label, _NARROW))
 
 
 def _safe(text: str) -> str:

@@ -121,7 +121,8 @@ def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
         _tell(folder, settings, tracked)
     trials = folder.trials()
     if trials and all(trial.state == "failed" for trial in trials):
-        err.print(f"all {len(trials)} trials failed: {trials[-1].reason}", markup=False)
+        which = "its one trial" if len(trials) == 1 else f"all {len(trials)} trials"
+        err.print(f"{which} failed: {trials[-1].reason}", markup=False)
         sys.exit(1)
 
 
