@@ -11,6 +11,15 @@ from prune_search.culprit import culprit, of_code
 
 _MOST_OF_A_VALUE, _MOST_OF_A_MESSAGE = 120, 2_000
 _MANY, _NEAR = 20, 6  # names that a message lists
+_ACTORS = {
+    "EnvRunner": "an env runner",
+    "Learner": "a learner",
+    "WrappedExecutable": "a learner",  # Ray Train's, of which RLlib makes its learners
+    "BaselineTrainer": "the baseline's training",
+    "Trainable": "the trial",
+    "Trial": "the trial",
+}
+"""By a part of the class's name, what it is to a user."""
 
 
 class UserError(Exception):
@@ -122,7 +131,12 @@ def lost(error: BaseException) -> str:
         return culprit(error)
     text = str(error)
     found = re.search(r"class_name: (\S+)", text)
-    actor = found.group(1) if found else "an actor"
+    actor = _actor(found.group(1)) if found else "a process of Ray's"
     if "died" in text or "unavailable" in text:
         return f"{actor} is lost: its {'node' if 'its node has died' in text else 'process'} died"
     return f"{actor} is lost: {one_line(error)}"
+
+
+def _actor(name: str) -> str:
+    """What a class of Ray's or ours does, for those who don't know it."""
+    return next((words for part, words in _ACTORS.items() if part in name), "a process of Ray's")

@@ -137,6 +137,7 @@ KINDS: dict[str, dict[str, str]] = {
         "run cartpole --address ray://127.0.0.1:{dead}": "no Ray cluster at 'ray://127.0.0.1:",
         "run cartpole --address me:secret@host:1": "without user, password or token",
         "run cartpole --set tracking.uri=http://u:p@host": "without user, password or token",
+        "ui --uri http://127.0.0.1:{dead}": "MLflow at http://127.0.0.1:{dead}: no answer: connect",
         "ui --uri http://u:p@host": "without user, password or token",
     },
 }

@@ -21,7 +21,7 @@ from prune_search.record import StudyFolder, TrialRecord
 from tests.plans import plan
 from tests.studies import BASELINE, make_point, make_trial
 from tuners.front_stopping import FrontStopping
-from tuners.optuna_study import result_of, states
+from tuners.optuna_study import result_of, states, storage
 from tuners.samplers import sampler
 from tuners.search import StudySearch
 from tuners.space import suggest
@@ -102,6 +102,31 @@ def test_running_trials_are_issued_again_first(tiny: Any, tmp_path: Path) -> Non
     assert [again.suggest("b0"), again.suggest("b1")] == [plans[0], plans[2]]
     new = again.suggest("b2")
     assert new is not None and new["number"] == 3
+
+
+def test_optunas_pages_name_what_they_show(tiny: Any, tmp_path: Path) -> None:
+    """Objectives by name; of a trial its point and what became of it; what parameters mean."""
+    ratio = "pruning.ratio={low: 0.5, high: 0.9, log: true}"
+    experiment, folder = tiny(ratio), StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    searcher = StudySearch(experiment, folder)
+    for number, state in enumerate(("complete", "failed", "stopped")):
+        searcher.suggest(f"a{number}")
+        folder.write_trial(make_trial(number, state=state, reason=f"because {number}"))
+    result = {"retention": 1.0, "compression": 2.0}
+    searcher.on_trial_complete("a0", result)
+    searcher.on_trial_complete("a0", result)  # again, after it has ended
+    searcher.on_trial_complete("a1", error=True)
+    searcher.end()  # the third is cut off
+    StudySearch(experiment, folder)
+    study = optuna.load_study(study_name="study", storage=storage(folder))
+    assert study.metric_names == ["retention", "compression"]
+    assert "1 - pruning.ratio" in study.user_attrs["parameters"]["ratio_density"]
+    for number, (trial, record) in enumerate(zip(study.trials, folder.trials(), strict=True)):
+        told = trial.user_attrs
+        point = next(point for point in record.points if point.name == told["point"])
+        assert (told["sparsity"], told["return"]) == (point.sparsity, point.returned.value)
+        assert told["ended"] == f"because {number}" and told["plan"] == record.plan.label
 
 
 def ended(folder: StudyFolder, number: int, progress: float, state: str = "complete") -> None:

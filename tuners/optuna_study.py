@@ -6,7 +6,8 @@ Imports no Ray, for commands that only look.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -15,10 +16,19 @@ from sqlalchemy.exc import DatabaseError
 
 from prune_search.errors import UserError
 from prune_search.experiment import RETURNS
+from prune_search.pareto import delivered
 from prune_search.record import StudyFolder, TrialRecord
 
 LOCKED_S = 900.0
 """Seconds that a study which runs waits for a database that another process holds locked."""
+PARAMETERS = {
+    "ratio_density": "1 - pruning.ratio: the share of the actor's weights that a trial leaves;"
+    " searched on a log scale",
+    "critic_ratio_density": "1 - pruning.critic_ratio, likewise of the critic",
+    "density LAYER": "allocation searched: how densely this layer is kept, relative to the densest",
+    "NAME of A, B": "the field NAME where only A and B go with what was chosen before",
+}
+"""What parameters mean that are no fields of `pruning`; see `tuners.space`."""
 _FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
 
 
@@ -57,6 +67,39 @@ def result_of(trial: TrialRecord, objectives: Iterable[str]) -> TrialState:
     if trial.state != "complete" and (not trial.points or RETURNS.issuperset(objectives)):
         return TrialState.PRUNED
     return TrialState.COMPLETE
+
+
+def introduce(study: optuna.Study, objectives: Sequence[str]) -> None:
+    """What Optuna's own pages need to be read by: names of objectives, and of parameters."""
+    if "parameters" in study.user_attrs:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(objectives))
+    study.set_user_attr("parameters", PARAMETERS)
+
+
+def annotate(trial: optuna.Trial, record: TrialRecord | None, retention: float) -> None:
+    """What Optuna's own pages show of a trial, as user attributes; before it is told as ended.
+
+    Args:
+        trial: Optuna's.
+        record: ours; None where it never began.
+        retention: `search.retention`, which the point that is named holds, if any does.
+    """
+    if record is None:
+        return
+    found: dict[str, Any] = {"plan": record.plan.label, "ended": record.reason}
+    if record.points:
+        point = delivered(record.points, retention)
+        found |= {
+            "point": point.name,
+            "sparsity": point.sparsity,
+            "return": point.returned.value,
+            "retention": point.retention,
+        }
+    for name, value in found.items():
+        trial.set_user_attr(name, value)
 
 
 def states(folder: StudyFolder) -> dict[int, TrialState]:

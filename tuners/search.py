@@ -22,10 +22,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment import MINIMISED, Experiment
 from prune_search.mirror import Mirror
-from prune_search.record import StudyFolder
+from prune_search.record import StudyFolder, TrialRecord
 from prune_search.room import with_room
 from tuners.beginnings import FROM, grid, observed
-from tuners.optuna_study import LOCKED_S, result_of, storage
+from tuners.optuna_study import LOCKED_S, annotate, introduce, result_of, storage
 from tuners.probes import probe
 from tuners.samplers import sampler
 from tuners.space import parameters, suggest
@@ -71,6 +71,7 @@ class StudySearch(OptunaSearch):
             study_name=folder.name,
             storage=storage(folder, LOCKED_S),
         )
+        introduce(self._ot_study, objectives)
         self._learn()
         self._planned = self._begin([*experiment.search.first, *screened])
         is_grid = experiment.search.sampler == "grid"
@@ -90,7 +91,11 @@ class StudySearch(OptunaSearch):
         pruned they would take for bad.
         """
         for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._annotate(Trial(self._ot_study, trial._trial_id), self._folder.trial(trial.number))
             self._ot_study.tell(trial.number, state=TrialState.FAIL)
+
+    def _annotate(self, trial: Trial, record: TrialRecord | None) -> None:
+        annotate(trial, record, self._experiment.search.retention)
 
     def _learn(self) -> None:
         """Adds what earlier studies have measured, unless an earlier driver has."""
@@ -200,6 +205,8 @@ class StudySearch(OptunaSearch):
         complete = state is TrialState.COMPLETE
 
         def tell() -> None:
+            if not trial.storage.get_trial(trial._trial_id).state.is_finished():
+                self._annotate(trial, record)
             if complete:
                 for name, violation in limits.items():
                     trial.set_constraint(name, violation)

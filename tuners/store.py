@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -34,6 +35,10 @@ _ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
 }
 LEVELS, TABLE, IMPORTANCES = "best_at_sparsity.json", "front.json", "importances.json"
+_SILENT = re.compile(
+    "Connection refused|timed out|No route to host|Network is unreachable"
+    "|Name or service not known|Temporary failure in name resolution"
+)
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 
@@ -269,6 +274,9 @@ def described(error: Exception) -> str:
             "it asks for a user and password that it knows; set MLFLOW_TRACKING_USERNAME and"
             " MLFLOW_TRACKING_PASSWORD"
         )
+    if "Max retries exceeded" in str(error):  # urllib3's, around which MLflow puts two more
+        found = _SILENT.search(str(error))
+        return f"no answer: {found.group().lower()}" if found else "no answer"
     return one_line(error, 200)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from prune_search import room
-from prune_search.errors import UserError
+from prune_search.errors import UserError, lost
 from prune_search.experiment import Resources, Search
 from prune_search.record import StudyFolder
 from prune_search.room import FAILS, FULL, mark, waits, with_room
@@ -177,3 +177,21 @@ def test_a_torn_record_is_read_from_its_copy(
     file.with_name(".trial.json.copy").unlink()
     with pytest.raises(UserError, match="not a readable record"):
         StudyFolder(tmp_path, "study").trials()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("SingleAgentEnvRunner", "an env runner"),
+        ("OfflineMultiAgentEnvRunner", "an env runner"),
+        ("create_executable_class.<locals>._WrappedExecutable", "a learner"),
+        ("BaselineTrainer", "the baseline's training"),
+        ("ResourceTrainable", "the trial"),
+        ("Queue", "a process of Ray's"),
+    ],
+)
+def test_what_is_lost_is_told_without_the_names_of_classes(name: str, words: str) -> None:
+    died = RuntimeError(f"The actor died unexpectedly.\n\tclass_name: {name}\n\tactor_id: 12\n")
+    assert lost(died) == f"{words} is lost: its process died"
+    page = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+    assert name not in page and "HTTPConnectionPool" not in page
