@@ -26,7 +26,7 @@ def test_help_begins_with_run_and_ends_with_schema(command: Command, tmp_path: P
     said = command("--help", cwd=tmp_path)
     listed = re.findall(r"│ ([a-z]+) {2,}\S", said.out)
     assert listed[0] == "run" and listed[-1] == "schema" and len(listed) == 12
-    assert "prune-search run cartpole" in said.out and "--version" in said.out
+    assert "prune-search run noisy-cartpole" in said.out and "--version" in said.out
     assert "--install-completion" in said.out and said.status == 0
     for name in ("run", "show", "evaluate", "restore", "compact", "sensitivity"):
         assert "Examples:" in command(name, "--help", cwd=tmp_path).out
@@ -88,7 +88,7 @@ def test_studies_are_listed_with_what_they_are_doing(command: Command, tmp_path:
     assert states == {"done": "ended", "killed": "stopped", "new": "stopped", "going": "running"}
     best = next(one for one in found if one["name"] == "done")["best"]
     assert best["point"] in text and f"{best['sparsity']:.2%}" in text and best["final_return"]
-    assert "prune-search resume NAME goes on with it" in text
+    assert "prune-search resume NAME goes on" in text
 
 
 def test_a_study_has_one_driver(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def main() -> None:
     # Where the user's own environments are, for this process and for Ray's.
     sys.path.insert(0, str(Path.cwd()))
     try:
-        status = app(standalone_mode=False)  # else usage errors are boxes of many lines
+        # In standalone mode usage errors are boxes of many lines.
+        status = app(prog_name="prune-search", standalone_mode=False)
     except UserError as error:
         _refuse(str(error))
     except typer.TyperException as error:
