@@ -51,8 +51,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog=examples(
-        "prune-search run cartpole",
-        "prune-search show cartpole",
+        "prune-search run noisy-cartpole",
+        "prune-search show noisy-cartpole",
         "prune-search presets cartpole > mine.yaml",
         "prune-search run mine.yaml --set environment.id=Acrobot-v1",
         "prune-search COMMAND --help",

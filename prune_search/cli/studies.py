@@ -162,7 +162,7 @@ def list_studies(as_json: AsJson = False, storage: Storage = "studies") -> None:
     elif found:
         out.print(table(found))
     elif not wrong:
-        begin = "begin one by: prune-search run cartpole"
+        begin = "begin one by: prune-search run noisy-cartpole"
         out.print(f"no studies in {storage}; {begin}", highlight=False, soft_wrap=True)
 
 
