@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from prune_search.training.baseline import BaselineProgress
+from tests.recording import Screen
 from tests.studies import BASELINE, make_experiment, make_trial
 from tuners.progress import Progress
 
@@ -35,9 +37,45 @@ def test_on_a_terminal_it_shows_what_runs_what_is_best_and_what_is_left() -> Non
     assert "mine" in text and "searching" in text
     assert "2 of 12 trials ended (1 failed), 1 running" in text
     assert " left" in text and "? left" not in text
-    assert "weight sparsity at least" in text and "best return" in text
+    assert "weights pruned ≥" in text and "best return" in text
     assert "t01 weight" in text and ": round " in text
     assert "t02 failed: RuntimeError: the gearbox broke" in text
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_line_is_longer_than_the_terminal(width: int) -> None:
+    """What a terminal's screen holds after all of the redrawing."""
+    stream, screen = io.StringIO(), Screen()
+    console = Console(file=stream, force_terminal=True, width=width)
+    with Progress(make_experiment(), "mine", [], console) as progress:
+        progress.begin_search(BASELINE)
+        for number in range(3):
+            progress.trial_started(number)
+            progress.trial_changed(make_trial(number, state="running"))
+            progress.note(f"t0{number} failed: the gearbox broke, " + "and so on " * 20)
+            progress._live.refresh() if progress._live else None
+        progress.begin_final()
+    screen.feed(stream.getvalue())
+    text = str(screen)
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("best return") == 1 and text.count("the gearbox broke") == 3
+
+
+def test_nothing_empty_is_shown_before_the_first_point_and_80_columns_hold_the_rest() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80, color_system=None)
+    progress = Progress(make_experiment(), "mine", [], console)
+    progress.begin_search(BASELINE)
+    progress.trial_started(0)
+    console.print(progress._view())
+    assert "best return" not in stream.getvalue()
+    for number in range(3):
+        progress.trial_started(number)
+        progress.trial_changed(make_trial(number, state="running"))
+    console.print(progress._view())
+    text = stream.getvalue()
+    assert "best return" in text and "…" not in text
+    assert max(map(len, text.splitlines()[-8:])) <= 80
 
 
 def test_elsewhere_it_prints_lines() -> None:

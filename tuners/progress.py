@@ -147,7 +147,9 @@ class Progress:
     def _line(self, text: str) -> None:
         if not self._quiet:
             stamp = clock(time.monotonic() - self._began)
-            self._console.print(f"\\[{stamp}] {text}", highlight=False, soft_wrap=True)
+            # A file's lines stay whole; a terminal's end at words.
+            whole = not self._console.is_terminal
+            self._console.print(f"\\[{stamp}] {text}", highlight=False, soft_wrap=whole)
 
     def _take(self, record: TrialRecord) -> TrialRecord | None:
         """Takes over a trial's record, and gives the one before it."""
@@ -194,7 +196,8 @@ class Progress:
             parts.append(Text(self._detail))
         if self._baseline is not None:
             parts.append(Text(self._counts()))
-            parts.append(self._best())
+            if self._sums["rounds"]:
+                parts.append(self._best())
             parts += [
                 Text(f"  {trial_name(number)} {self._running_line(number)}", style="dim")
                 for number in sorted(self._running)
@@ -207,17 +210,18 @@ class Progress:
             return "first round"
         point = record.points[-1]
         return (
-            f"{record.plan.label}: round {point.round + 1} of {record.plan.rounds}, sparsity"
+            f"{record.plan.label}: round {min(point.round + 1, record.plan.rounds)} of"
+            f" {record.plan.rounds}, sparsity"
             f" {point.sparsity:.1%}, return {point.returned.value:.1f}"
         )
 
     def _best(self) -> Table:
-        table = Table("weight sparsity at least", box=None, pad_edge=False)
+        table = Table("weights pruned ≥", box=None, pad_edge=False)
         found = best_returns(self._points())
         for level in found:
             table.add_column(f"{level:.0%}", justify="right")
         table.add_row("best return", *(f"{p.returned.value:.1f}" for p in found.values()))
-        table.add_row("of trial", *(p.name for p in found.values()))
+        table.add_row("of point", *(p.name for p in found.values()))
         return table
 
 
