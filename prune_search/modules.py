@@ -7,6 +7,7 @@ this package installed opens such a checkpoint by RLlib's own calls:
 
     module = RLModule.from_checkpoint(path)
 
+Where it is not installed they raise an error that names it, see `prune_search.required`.
 Weights come from the checkpoint or the learner, as for any RLModule; a resized layer that gets
 none has torch's own initialisation.
 """
@@ -33,6 +34,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
+from prune_search.required import Required
 from prune_search.sparsity.structured import resize_
 
 SHAPES = "shapes"
@@ -42,7 +44,7 @@ A parameter that is absent has the shape that the parent class gives it.
 """
 
 
-class ShrunkModule(TorchRLModule):  # type: ignore[misc]
+class ShrunkModule(TorchRLModule, metaclass=Required):  # type: ignore[misc]
     """Mixin: an RLModule whose layers have the shapes of ``model_config["shapes"]``.
 
     For a network class of one's own, put it in front: ``class Mine(ShrunkModule, MyModule)``.

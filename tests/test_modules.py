@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from ray import cloudpickle
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.bc import BCConfig
@@ -157,6 +160,52 @@ def test_copies_pickles_and_checkpoints_have_the_shapes(
     ):
         assert type(other) is type(small)
         torch.testing.assert_close(act(other), act(small), rtol=0, atol=0)
+
+
+HIDDEN = """
+import sys
+from pathlib import Path
+
+from ray import cloudpickle
+from ray.rllib.core.rl_module.rl_module import RLModule
+
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, *rest):
+        hidden = name.partition(".")[0] in ("prune_search", "tests", "tuners")
+        return None if hidden else self.finder.find_spec(name, *rest)
+
+
+sys.meta_path[:] = map(Hiding, sys.meta_path)
+spec = Path(sys.argv[1], "spec.pkl").read_bytes()
+for open_, given in (
+    (RLModule.from_checkpoint, Path(sys.argv[1], "module")),
+    (RLModule.from_checkpoint, Path(sys.argv[1], "mine")),
+    (cloudpickle.loads, spec),
+):
+    try:
+        open_(given)
+        print("opened")
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_where_the_package_is_missing_it_is_named(tmp_path: Any) -> None:
+    """Of a network, of one of a class of one's own, and of what an algorithm's checkpoint holds."""
+    mine = ppo_spec()
+    mine.module_class = MineToShrink
+    for name, spec in (("module", ppo_spec()), ("mine", mine)):
+        spec.build().save_to_path(tmp_path / name)
+    (tmp_path / "spec.pkl").write_bytes(cloudpickle.dumps(ppo_spec()))
+    command = [sys.executable, "-c", HIDDEN, str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    line = "the network {} opens only where the package {!r} is installed"
+    shrunk = line.format("prune_search.modules.ShrunkPPOTorchRLModule", "prune-search")
+    assert told == [shrunk, line.format("tests.test_modules.MineToShrink", "tests"), shrunk]
 
 
 def test_building_draws_no_more_random_numbers_than_the_dense_network(
