@@ -162,6 +162,10 @@ class BaselineRecord(Record):
     """Parameters of the inference network."""
     weights: int
     """Of these, kernel entries (biases left out)."""
+    stored_bytes: int | None = None
+    """As of points."""
+    compact_bytes: int | None = None
+    """Likewise; without the critic, nothing else being superfluous in most networks."""
     env_steps: int
     """Env steps of its training; 0 when it was the user's checkpoint."""
     train_s: float
@@ -264,8 +268,15 @@ class Point(Record):
     """Parameters after lossless compaction, which takes out units that no longer matter."""
     compact_nonzero: int | None = None
     """Of these, non-zero ones."""
+    stored_bytes: int | None = None
+    """Bytes of the policy's file in the checkpoint, critic and zeros among them; None in records
+    of earlier versions."""
+    compact_bytes: int | None = None
+    """Bytes of the policy's file as `prune-search compact` writes it, with the acting network
+    alone; None likewise."""
     cost_missing: dict[str, str] = {}
-    """Which of these figures could not be had and so are None: why, by name."""
+    """Which of these figures could not be had and so are None: why, by name. `compact` says it of
+    `compact_nonzero` and `compact_bytes` too."""
     returned: Return
     return_pruned: float
     """Return at the round's start, after the pruning (and rewinding) that falls there."""

@@ -48,4 +48,4 @@ def _reduce(cls: type) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     return getitem, ((check, found), 1)
 
 
-copyreg.pickle(Required, _reduce)  # type: ignore[arg-type]  # takes metaclasses too
+copyreg.pickle(Required, _reduce)

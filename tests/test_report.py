@@ -70,6 +70,8 @@ POINT_KEYS = {
     "nonzero",
     "physical",
     "compact",
+    "stored_bytes",
+    "compact_bytes",
     "macs",
     "cost_missing",
     "retention",
@@ -113,6 +115,7 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
         "trials",
         "front",
         "repeated",
+        "recommended",
     ]
     assert (found["name"], found["environment"]) == ("cartpole", "CartPole-v1")
     assert found["baseline"]["return_iqm"] == 500 and found["baseline"]["parameters"] == 4_610
@@ -395,6 +398,7 @@ def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "trials": [],
         "front": [],
         "repeated": [],
+        "recommended": None,
     }
     assert "not trained yet" in shown(folder)
 

@@ -24,6 +24,7 @@ from prune_search.record import (
     trial_name,
 )
 from prune_search.statistics import Verdict, holding
+from tuners.recommendation import recommended
 from tuners.repeats import Repeated, repeated, verdict
 from tuners.words import count
 
@@ -158,10 +159,10 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
 
     `{name, environment, baseline, control, random_return, aggregate, holds_from, hypervolume,
-    env_steps, env_steps_saved, curve, importances, trials, front, repeated}`, where
+    env_steps, env_steps_saved, curve, importances, trials, front, repeated, recommended}`, where
 
-    - baseline is null or `{RETURN, final_RETURN, parameters, weights, env_steps, train_s,
-      checkpoint}`;
+    - baseline is null or `{RETURN, final_RETURN, parameters, weights, stored_bytes, compact_bytes,
+      env_steps, train_s, checkpoint}`;
     - control is null or `{RETURN, final_RETURN, retention, round, env_steps, train_s, checkpoint}`:
       the baseline trained on for a trial's env steps with nothing pruned, at its best round;
     - each of trials is `{trial, state, reason, strategy, did, env_steps, seconds, hypervolume,
@@ -170,14 +171,20 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       that apply (regrown counts weights), null for trials of earlier versions, and points being all
       of the trial's, like the front's but without strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
-      physical, compact, macs, cost_missing, compression, RETURN, retention, env_steps, checkpoint,
-      final_RETURN, than_dense}`, by rising sparsity;
+      physical, compact, stored_bytes, compact_bytes, macs, cost_missing, compression, RETURN,
+      retention, env_steps, checkpoint, final_RETURN, than_dense}`, by rising sparsity; of its
+      parameters nonzero are not zero (compression is how many times fewer than the baseline's),
+      physical are stored, and compact are left by compaction; stored_bytes has the policy's file
+      in the checkpoint, critic and zeros among them, and compact_bytes the file that
+      `prune-search compact` writes, null for points of earlier versions;
     - each of repeated is a plan that was run with several seeds, `{strategy, trials, collapsed,
       left_out, rounds}`, left_out being its trials that failed or were stopped, and each of rounds
       `{round, sparsity, RETURN, retention, than_dense, seeds_above, seeds_below}` over seeds and
       episodes: return_iqm is the stratified IQM there, return_low and return_high are the ends of
       the 95 % t interval over seeds, and seeds_above and seeds_below count those whose return is
-      more and less than the control's (without one, the baseline's).
+      more and less than the control's (without one, the baseline's);
+    - recommended is the front's sparsest point that keeps the retention `search.retention`, on the
+      final seeds once they are measured, or the one that keeps most; null without a point.
 
     RETURN stands for what is told of a policy's return over episodes: `return`, what it counts as
     (`evaluation.aggregate`), `return_low` and `return_high`, the ends of its 95 % bootstrap
@@ -195,7 +202,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     seeds, null where the returns of episodes were not kept. Cost_missing says which figures of cost
     could not be had, and why; it is empty where all could. A number that is not finite is null.
     """
-    baseline = study.baseline
+    baseline, taken = study.baseline, recommended(study)
     return {
         "name": study.name,
         "environment": study.environment,
@@ -235,6 +242,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
             for item in study.front
         ],
         "repeated": [_repeated(item, study.bound) for item in study.repeated],
+        "recommended": taken.point.name if taken else None,
     }
 
 
@@ -257,6 +265,8 @@ def point_json(
         "nonzero": point.nonzero,
         "physical": point.physical,
         "compact": point.compact,
+        "stored_bytes": point.stored_bytes,
+        "compact_bytes": point.compact_bytes,
         "macs": point.macs,
         "cost_missing": "; ".join(f"{name}: {why}" for name, why in point.cost_missing.items()),
         **returned_json(point.returned, bound),
@@ -354,6 +364,8 @@ def _baseline(baseline: BaselineRecord, study: StudyReport) -> dict[str, Any]:
         **returned_json(final, study.bound, "final_"),
         "parameters": baseline.parameters,
         "weights": baseline.weights,
+        "stored_bytes": baseline.stored_bytes,
+        "compact_bytes": baseline.compact_bytes,
         "env_steps": baseline.env_steps,
         "train_s": _finite(baseline.train_s),
         "checkpoint": baseline.checkpoint,

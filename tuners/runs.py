@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.experiment import Experiment
-from prune_search.pareto import delivered, front, sparsest, summary
+from prune_search.pareto import delivered, front, summary
 from prune_search.pruning import Plan, Pruning
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
 from prune_search.searchable import as_choices
 from prune_search.statistics import FEWEST_SEEDS, holding
+from tuners import sizes
 from tuners.commands import command
+from tuners.recommendation import recommended
 from tuners.report import (
     StudyReport,
     did,
@@ -241,8 +243,11 @@ def _point_metrics(point: Point, bound: float | None) -> Iterable[Metric]:
     time_ms = _ms(point.time)
     figures: dict[str, float | None] = {
         "sparsity": point.sparsity,
+        "nonzero_parameters": point.nonzero,
         "physical_parameters": point.physical,
         "compact_parameters": point.compact,
+        "stored_bytes": point.stored_bytes,
+        "compact_bytes": point.compact_bytes,
         "macs": point.macs,
         "return": point.returned.value,
         "return_pruned": point.return_pruned,
@@ -367,7 +372,8 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
         ]
     lines += _missing(found.points)
     if found.front:
-        point = (sparsest(found.points, found.retention) or found.front[0].point).name
+        taken = recommended(found)
+        point = (taken.point if taken else found.front[0].point).name
         lines += [
             *_table([item.point for item in found.front], found.finals, found.bound),
             "",
@@ -400,22 +406,21 @@ def _table(points: Sequence[Point], finals: Mapping[str, Return], bound: float |
     """Markdown, the sparsest points where there are too many."""
     final = " return on final seeds |" if finals else ""
     lines = [
-        "| point | sparsity | compression | non-zero | return | worst tenth | hold | retention |"
-        f"{final}",
-        "|---|---:|---:|---:|---:|---:|---:|---:|" + ("---:|" if finals else ""),
+        "| point | sparsity | return | worst tenth | hold | retention |"
+        f"{final} {' | '.join(sizes.HEADINGS)} |",
+        "|---|" + "---:|" * (5 + bool(finals) + len(sizes.HEADINGS)),
     ]
     for point in points[-_NOTE_ROWS:]:
         again = finals.get(point.name)
         worst, held = tail(point.returned, bound)
         cell = f" {interval(again) if again else ''} |" if finals else ""
         lines.append(
-            f"| {point.name} | {point.sparsity:.2%} | {point.compression:.1f}× |"
-            f" {point.nonzero:,} | {interval(point.returned)} | {worst} | {held} |"
-            f" {point.retention:.1%} |{cell}"
+            f"| {point.name} | {point.sparsity:.2%} | {interval(point.returned)} | {worst} |"
+            f" {held} | {point.retention:.1%} |{cell} {' | '.join(sizes.cells(point))} |"
         )
     if len(points) > _NOTE_ROWS:
         lines += ["", f"The {_NOTE_ROWS} sparsest of {len(points)}; all are in front.json."]
-    return lines
+    return [*lines, "", sizes.MEANING]
 
 
 def _pooled(found: StudyReport) -> list[str]:

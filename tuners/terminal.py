@@ -9,6 +9,7 @@ from prune_search.pareto import delivered, sparsest
 from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, ControlRecord, FinalRecord
 from prune_search.statistics import FEWEST_SEEDS
+from tuners import sizes
 from tuners.plots import position, ticks
 from tuners.report import StudyReport, did_words, interval, missing_costs, remark, tail
 from tuners.words import count, outcome, wrapped
@@ -40,6 +41,8 @@ def renderables(study: StudyReport, width: int = 100) -> list[RenderableType]:
         parts += ["", _trial_table(study, wide)]
     if study.front:
         parts += ["", _front_table(study, wide), ""]
+        best = [item.point for item in study.front]
+        parts += [sizes.table(best, study.baseline, _table("Sizes", "policy")), ""]
         if study.repeated:
             parts += [_repeated_table(study, wide), ""]
         if study.baseline:

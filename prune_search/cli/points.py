@@ -110,19 +110,28 @@ def restore(
     folder, settings = opened(storage, name)
     path = checkpoint(folder, settings, point)
     target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
+    if dense and point == "baseline":
+        raise UserError("--dense: the baseline is dense; give a point, such as t03/2")
+    from prune_search.policy_files import WEIGHTS, file_bytes, stored_bytes
+
+    stored = stored_bytes(path)
     if not dense:
         with _writing(target):
             shutil.copytree(path, target)
-        out.print(f"{point} is in {target}: Algorithm.from_checkpoint({str(target.resolve())!r})")
+        _say(f"{point} is in {target}: Algorithm.from_checkpoint({str(target.resolve())!r})")
+        study = folder.study()
+        baseline = study.baseline if study and point != "baseline" else None
+        whole = stored_bytes(Path(baseline.checkpoint)) if baseline else 0
+        before = f"{whole:,} bytes of the dense baseline -> " if whole else ""
+        _say(f"{WEIGHTS}: {before}{stored:,} bytes, zeros and any critic among them")
         return
-    if point == "baseline":
-        raise UserError("--dense: the baseline is dense; give a point, such as t03/2")
     from prune_search.training.export import laid_back, save
 
     modules = laid_back(path, checkpoint(folder, settings, "baseline"))
     with _writing(target):
         save(modules, target)
     _say_where(point, target, list(modules))
+    _say(f"{WEIGHTS}: {stored:,} bytes -> {file_bytes(target):,} bytes, in the dense shape")
 
 
 @app.command(epilog=examples("prune-search compact cartpole t03/2 --to compacted"))
@@ -136,6 +145,7 @@ def compact(
 
     The network computes the same; it opens by RLModule.from_checkpoint.
     """
+    from prune_search.policy_files import WEIGHTS, file_bytes, stored_bytes
     from tuners.points import checkpoint
 
     folder, settings = opened(storage, name)
@@ -147,13 +157,16 @@ def compact(
     with _writing(target):
         save({module_id: result.module for module_id, result in found.items()}, target)
     for module_id, result in found.items():
-        out.print(
+        _say(
             f"{module_id}: {result.parameters:,} parameters ({result.nonzero:,} non-zero) ->"
             f" {result.left:,} ({result.left_nonzero:,} non-zero); outputs differ by at most"
-            f" {result.error:.0e} of the largest",
-            highlight=False,
+            f" {result.error:.0e} of the largest"
         )
     _say_where(point, target, list(found))
+    _say(
+        f"{WEIGHTS}: {stored_bytes(path):,} bytes, zeros and any critic among them ->"
+        f" {file_bytes(target):,} bytes of the network that acts"
+    )
 
 
 def _target(to: Path | None, default: str) -> Path:
@@ -175,4 +188,8 @@ def _say_where(point: str, target: Path, module_ids: list[str]) -> None:
     places = ", ".join(
         f"RLModule.from_checkpoint({str((target / name).resolve())!r})" for name in module_ids
     )
-    out.print(f"{point} is in {target}: {places}", soft_wrap=True)
+    _say(f"{point} is in {target}: {places}")
+
+
+def _say(text: str) -> None:
+    out.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -127,11 +127,12 @@ def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
 
 
 def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> None:
-    """The study's tables, and where to see more of it."""
+    """The study's tables, where to see more of it, and what to take of it."""
     from tuners.report import report
     from tuners.terminal import show as show_report
 
-    show_report(report(folder, settings), out)
+    found = report(folder, settings)
+    show_report(found, out)
     if tracked.pending:
         out.print(
             f"MLflow has not got all of it ({tracked.problem}); catch up by:"
@@ -147,6 +148,15 @@ def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> 
     for label, url in (("runs", tracked.runs_url), ("compare", tracked.compare_url)):
         if url:
             out.print(f"{label}: {url}", soft_wrap=True, highlight=False, markup=False)
+    _lead_on(found)
+
+
+def _lead_on(found: StudyReport) -> None:
+    """The point to take, and the commands that take it."""
+    from tuners.recommendation import lines
+
+    for line in lines(found):
+        out.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command("list")
@@ -196,6 +206,7 @@ def show(
         print(json.dumps(to_json(found), indent=1))
     else:
         show_report(found, out)
+        _lead_on(found)
 
 
 def _draw(found: StudyReport, path: Path) -> None:

@@ -14,6 +14,7 @@ from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment import Evaluation, Experiment
 from prune_search.mirror import Mirror
 from prune_search.pareto import well_posed
+from prune_search.policy_files import stored_bytes
 from prune_search.record import BASELINE_FILE, BaselineRecord, Return
 from prune_search.sparsity.measure import size
 from prune_search.training import moments, saving
@@ -26,6 +27,7 @@ from prune_search.training.algorithm import (
     settle,
     sync_weights,
 )
+from prune_search.training.cost import policy_cost
 from prune_search.training.determinants import determinants, key
 from prune_search.training.environments import steps_of
 from prune_search.training.evaluation import LOOK, Evaluator
@@ -228,6 +230,12 @@ class BaselineTrainer:
         )
         if well_posed(record):
             saving.save(self._algorithm, self._path)
+            record = record.model_copy(
+                update={
+                    "stored_bytes": stored_bytes(Path(record.checkpoint)),
+                    "compact_bytes": policy_cost(self._evaluator.modules()).compact_bytes,
+                }
+            )
             record.write(self._path / BASELINE_FILE)
             shutil.rmtree(self._partial, ignore_errors=True)
             self._mirror.push(self._path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from prune_search.errors import one_line
+from prune_search.modules import shrunk_class
+from prune_search.policy_files import bytes_to_write
 from prune_search.sparsity.compaction import Compaction, compact
 from prune_search.sparsity.measure import cost
 from prune_search.training.networks import example_batch
@@ -38,8 +40,10 @@ class PolicyCost:
     """Parameters after lossless compaction."""
     compact_nonzero: int | None
     """Of these, non-zero ones."""
+    compact_bytes: int | None
+    """Bytes of the policy's file after it, as `export.save` writes it."""
     missing: dict[str, str]
-    """Why a figure that was asked for is None, by its name."""
+    """Why a figure that was asked for is None, by its name; `compact` says it of all three."""
 
 
 def policy_cost(modules: Mapping[str, RLModule], *, timed: bool = False) -> PolicyCost:
@@ -64,7 +68,10 @@ def policy_cost(modules: Mapping[str, RLModule], *, timed: bool = False) -> Poli
 
     macs = had("macs", lambda: sum(policy_macs(module) for module in modules.values()))
     latency = had("latency_us", lambda: policy_latency(modules)) if timed else None
-    sizes = had("compact", lambda: [compact_policy(module).after for module in modules.values()])
+    small = had("compact", lambda: [compact_policy(module) for module in modules.values()])
+    written = None
+    if small is not None:
+        written = had("compact_bytes", lambda: _bytes_after(list(modules.values()), small))
     return PolicyCost(
         bytes=sum(
             parameter.numel() * parameter.element_size()
@@ -74,10 +81,17 @@ def policy_cost(modules: Mapping[str, RLModule], *, timed: bool = False) -> Poli
         ),
         macs=macs,
         latency_us=latency,
-        compact=None if sizes is None else sum(each.parameters for each in sizes),
-        compact_nonzero=None if sizes is None else sum(each.nonzero for each in sizes),
+        compact=None if small is None else sum(each.after.parameters for each in small),
+        compact_nonzero=None if small is None else sum(each.after.nonzero for each in small),
+        compact_bytes=written,
         missing=missing,
     )
+
+
+def _bytes_after(modules: Sequence[RLModule], small: Sequence[Compaction]) -> int:
+    for module in modules:
+        shrunk_class(type(module))  # raises where no class builds it at other shapes
+    return bytes_to_write(each.module for each in small)
 
 
 def policy_macs(module: RLModule) -> int:

@@ -27,6 +27,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.errors import TrialError
 from prune_search.experiment import Evaluation, Experiment
 from prune_search.mirror import Mirror
+from prune_search.policy_files import stored_bytes
 from prune_search.pruning import Plan
 from prune_search.reasons import BUDGET_USED, below_floor
 from prune_search.record import (
@@ -202,6 +203,8 @@ class TrialRounds:
             latency_us=cost.latency_us,
             compact=cost.compact,
             compact_nonzero=cost.compact_nonzero,
+            stored_bytes=stored_bytes(checkpoint / saving.ALGORITHM),
+            compact_bytes=cost.compact_bytes,
             cost_missing=cost.missing,
             returned=returned,
             return_pruned=pruned.value,
@@ -320,7 +323,7 @@ class TrialRounds:
         for old in (partial, path):  # what a killed round left
             shutil.rmtree(old, ignore_errors=True)
         try:
-            self._algorithm.save_to_path(partial / "algorithm")
+            self._algorithm.save_to_path(partial / saving.ALGORITHM)
             state = {
                 **self._pruner.state_dict(),
                 "adaptive": learner.adaptive_state(self._algorithm),
@@ -339,7 +342,7 @@ class TrialRounds:
         assert self._algorithm is not None
         state = torch.load(path / "masks.pt", weights_only=True)
         self._pruner.resize(state)
-        self._algorithm.restore_from_path(path / "algorithm")
+        self._algorithm.restore_from_path(path / saving.ALGORITHM)
         load_replay(self._algorithm, path / REPLAY)
         self._pruner.load_state_dict(state)
         learner.load_adaptive_state(self._algorithm, state["adaptive"])

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from prune_search.errors import UserError
 from prune_search.matrix.setups import ACTIONS, Setup, small_config, small_experiment
+from prune_search.policy_files import stored_bytes
 from prune_search.record import StudyFolder, StudyRecord
 from prune_search.training.algorithm import ALGORITHMS, algorithm_config
 from prune_search.training.cost import acting, compact_policy, policy_cost
@@ -141,7 +142,8 @@ def test_a_figure_that_cannot_be_had_fails_no_round(
     rounds.stop()
     assert rounds.record.state == "complete"
     assert point.macs == baseline.weights and point.bytes == 4 * baseline.parameters
-    assert point.compact is None and point.compact_nonzero is None
+    assert point.compact is point.compact_nonzero is point.compact_bytes is None
+    assert point.stored_bytes == stored_bytes(folder.path / point.checkpoint / "algorithm") > 0
     assert "can't be compacted" in point.cost_missing["compact"]
 
     found = report(folder, experiment)

@@ -68,6 +68,9 @@ def test_own_networks_are_trained_pruned_saved_and_opened_by_rllib(
     weights = {key: value for key, value in module.named_parameters() if key in acting}
     assert "values.0.weight" not in weights  # the critic's
     assert sum(int(torch.count_nonzero(value)) for value in weights.values()) == points[-1].nonzero
+    missing = points[-1].cost_missing.get("compact_bytes", "")
+    assert ("class Shrinkable(ShrunkModule, Residual)" in missing) == (name == "Residual")
+    assert (points[-1].compact_bytes is None) == (name == "Residual")
     if granularity == "neuron":
         assert sum(value.numel() for value in weights.values()) < baseline.parameters
         assert compacted(checkpoint)["default_policy"].module is not None

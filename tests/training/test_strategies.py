@@ -20,7 +20,7 @@ from prune_search.record import Did, Point, StudyFolder
 from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH, algorithm_config
 from prune_search.training.checkpoints import CheckpointMeter
-from prune_search.training.export import compacted, laid_back
+from prune_search.training.export import laid_back
 from prune_search.training.pruner import Pruner
 from prune_search.training.rounds import TrialRounds
 from prune_search.training.shapes import shrinkable
@@ -171,26 +171,6 @@ def test_both_networks_lose_the_units_of_an_encoder_that_they_share(
     after, _, left = pruner.sizes()
     algorithm.stop()
     assert after == before and left == before.nonzero < physical
-
-
-def test_a_point_can_be_compacted(tiny: Any, baseline: Any, tmp_path: Path) -> None:
-    """Units that unstructured pruning has cut off go, and the policy computes the same."""
-    folder = StudyFolder(tmp_path, "study")
-    point = run(tiny(), folder, baseline, plan(ratio=0.97, scope="actor", critic_ratio=None))[-1]
-    assert point.compact < point.physical == point.parameters
-    assert point.compact_nonzero <= point.nonzero
-    path = folder.path / point.checkpoint / "algorithm"
-    found = compacted(path)["default_policy"]
-    assert (found.left, found.left_nonzero) == (point.compact, point.compact_nonzero)
-    found.module.save_to_path(tmp_path / "compact")
-    opened = RLModule.from_checkpoint(tmp_path / "compact")
-    assert sum(p.numel() for p in opened.parameters()) == point.compact
-    batch = {"obs": torch.randn(64, 4)}
-    before = RLModule.from_checkpoint(path / MODULE_PATH).forward_inference(batch)
-    after = opened.forward_inference(batch)
-    torch.testing.assert_close(
-        after["action_dist_inputs"], before["action_dist_inputs"], rtol=1e-5, atol=1e-5
-    )
 
 
 def test_rewinding_brings_back_the_first_weights_under_the_mask(

@@ -1,0 +1,217 @@
+"""A point in hand: how large its files are, which one is recommended, and how it is used."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray.rllib.core.rl_module.rl_module import RLModule
+
+from prune_search import cli
+from prune_search.experiment_file import dump
+from prune_search.policy_files import WEIGHTS
+from prune_search.record import FinalRecord, Point, StudyFolder, StudyRecord
+from prune_search.training.algorithm import MODULE_PATH, MODULES_PATH
+from prune_search.training.export import compacted
+from prune_search.training.rounds import TrialRounds
+from tests.plans import plan
+from tests.studies import (
+    BASELINE,
+    STARTED,
+    make_experiment,
+    make_point,
+    make_study,
+    make_trial,
+    returned,
+)
+from tuners.recommendation import lines, recommended
+from tuners.report import report, to_json
+from tuners.runs import summary_run
+
+PAGE = (Path(__file__).parents[1] / "docs" / "using.md").read_text(encoding="utf-8")
+PLANS = {
+    "weight": plan(ratio=0.97, scope="actor", critic_ratio=None, env_steps=600),
+    "neuron": plan(granularity="neuron", allocation="uniform", env_steps=600),
+}
+BEGUN = StudyRecord(name="it's one", started=STARTED, baseline=BASELINE)
+WITHOUT = """
+import sys
+
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, *rest):
+        hidden = name.partition(".")[0] in {hidden}
+        return None if hidden else self.finder.find_spec(name, *rest)
+
+
+sys.meta_path[:] = map(Hiding, sys.meta_path)
+"""
+
+
+@pytest.fixture(scope="module")
+def storage(tiny: Any, baseline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Studies of single weights, of neurons, and of both, whose trials have three rounds."""
+    storage: Path = tmp_path_factory.mktemp("points") / "studies"
+    for number, (name, chosen) in enumerate(PLANS.items(), 2):
+        folder = StudyFolder(storage, name)
+        rounds = TrialRounds(tiny(), folder, baseline, number, chosen)
+        while not rounds.done:
+            rounds.step()
+        rounds.stop()
+        shutil.copytree(folder.path, storage / "mixed", dirs_exist_ok=True)
+    for name in (*PLANS, "mixed"):
+        folder = StudyFolder(storage, name)
+        folder.write_study(StudyRecord(name=name, started=0.0, baseline=baseline))
+        folder.experiment_file.write_text(dump(tiny()))
+    return storage
+
+
+def command(capsys: Any, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["prune-search", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    return str(capsys.readouterr().out)
+
+
+def bytes_of(folder: Path) -> int:
+    return (folder / "default_policy" / WEIGHTS).stat().st_size
+
+
+@pytest.mark.parametrize("name", [*PLANS, "mixed"])
+def test_bytes_before_and_after_are_those_on_disk(
+    storage: Path, name: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each point of the front, and of the dense baseline, in every place that tells them."""
+    monkeypatch.chdir(tmp_path)
+    at = ["--storage", str(storage)]
+    shown = json.loads(command(capsys, monkeypatch, "show", name, "--json", *at))
+    text = command(capsys, monkeypatch, "show", name, *at)
+    dense = bytes_of(Path(shown["baseline"]["checkpoint"]) / MODULES_PATH)
+    for item in [{**shown["baseline"], "point": "baseline"}, *shown["front"]]:
+        point, checkpoint = item["point"], Path(item["checkpoint"])
+        algorithm = checkpoint if point == "baseline" else checkpoint / "algorithm"
+        before = bytes_of(algorithm / MODULES_PATH)
+        said = command(capsys, monkeypatch, "compact", name, point, "--to", f"c/{point}", *at)
+        after = bytes_of(Path("c", point))
+        assert (item["stored_bytes"], item["compact_bytes"]) == (before, after), point
+        assert after < before <= dense
+        assert f"{before:,} bytes, zeros and any critic among them -> {after:,} bytes" in said
+        assert re.search(rf"{before:,} +{after:,}$", text, re.MULTILINE), text
+        said = command(capsys, monkeypatch, "restore", name, point, "--to", f"r/{point}", *at)
+        assert bytes_of(Path("r", point) / MODULES_PATH) == before
+        if point != "baseline":
+            assert f"{dense:,} bytes of the dense baseline -> {before:,} bytes" in said
+            arguments = ("restore", name, point, "--dense", "--to", f"d/{point}", *at)
+            said = command(capsys, monkeypatch, *arguments)
+            assert f"{before:,} bytes -> {bytes_of(Path('d', point)):,} bytes" in said
+
+
+def test_single_weights_are_stored_whole_and_neurons_are_not(
+    storage: Path, baseline: Any, tmp_path: Path
+) -> None:
+    """As the README says; and what compaction takes out of them changes nothing."""
+    weights, neurons = (last_point(storage, name) for name in PLANS)
+    assert weights.stored_bytes == baseline.stored_bytes > neurons.stored_bytes
+    assert weights.compact_bytes < baseline.compact_bytes < baseline.stored_bytes
+    assert weights.compact < weights.physical == weights.parameters
+    assert weights.compact_nonzero <= weights.nonzero
+    path = storage / "weight" / weights.checkpoint / "algorithm"
+    found = compacted(path)["default_policy"]
+    assert (found.left, found.left_nonzero) == (weights.compact, weights.compact_nonzero)
+    batch = {"obs": torch.randn(64, 4)}
+    before = RLModule.from_checkpoint(path / MODULE_PATH).forward_inference(batch)
+    torch.testing.assert_close(
+        found.module.forward_inference(batch)["action_dist_inputs"],
+        before["action_dist_inputs"],
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def last_point(storage: Path, name: str) -> Point:
+    [trial] = StudyFolder(storage, name).trials()
+    return trial.points[-1]
+
+
+def test_the_page_on_using_a_policy_runs(
+    storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
+) -> None:
+    """Block by block: acting by hand, without what the page says it does without, agrees."""
+    shutil.copytree(storage / "mixed", tmp_path / "studies" / "cartpole")
+    monkeypatch.chdir(tmp_path)
+    printed = []
+    missing = iter(["('prune_search',)", None, "('prune_search', 'ray')"])
+    for language, block in re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL):
+        if language == "bash":
+            _, *arguments = shlex.split(block.replace("t03/2", "t02/2"))
+            command(capsys, monkeypatch, *arguments)
+        elif (hidden := next(missing)) is None:
+            exec(block, {})
+            assert len(capsys.readouterr().out.split()) == 2
+        else:
+            code = WITHOUT.replace("{hidden}", hidden) + block
+            ended = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=False
+            )
+            assert ended.returncode == 0, ended.stderr
+            printed.append(float(ended.stdout))
+    acted, alone = printed
+    assert acted == alone > 0
+
+
+def made(storage: Path, *returns: float) -> StudyFolder:
+    """A study of one trial, whose points have these returns at ever more sparsity."""
+    folder = make_study(storage, trials=0, name="it's one")
+    sparsities = (0.5, 0.7, 0.9, 0.97)
+    points = [
+        make_point(3, n, s, r) for n, (s, r) in enumerate(zip(sparsities, returns, strict=False))
+    ]
+    folder.write_trial(make_trial(3, points=points))
+    return folder
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_sparsest_point_that_holds_is_recommended(tmp_path: Path, ended: bool) -> None:
+    """On the final seeds once there are some; its commands can be pasted into a shell."""
+    folder = made(tmp_path / "a b", 499, 497, 495, 300)
+    if ended:
+        finals = zip(("t03/0", "t03/1", "t03/2", "t03/3"), (490, 488, 430, 200), strict=True)
+        record = FinalRecord(
+            baseline=returned(498, 100),
+            random=returned(21, 100),
+            points={name: returned(value, 100) for name, value in finals},
+        )
+        folder.write_final(record)
+    found = report(folder, make_experiment())
+    taken = recommended(found)
+    assert taken is not None and taken.holds and taken.final == ended
+    expected = "t03/1" if ended else "t03/2"  # that one was lucky on the seeds that chose it
+    assert taken.point.name == to_json(found)["recommended"] == expected
+    first, take, play, _ = lines(found)
+    assert first.startswith(f"recommended: {expected}, ")
+    words = ["it's one", expected, "--storage", str(tmp_path / "a b")]
+    for line, verb in ((take, "restore"), (play, "evaluate")):
+        assert shlex.split(line.partition("  prune-search ")[2]) == [verb, *words]
+    note = summary_run(BEGUN, found, make_experiment(), over=True).tags["mlflow.note.content"]
+    assert take.partition("  prune-search ")[2] in note
+
+
+def test_without_a_point_that_holds_the_one_that_keeps_most_is_named(tmp_path: Path) -> None:
+    found = report(made(tmp_path, 300, 200, 100, 50), make_experiment())
+    taken = recommended(found)
+    assert taken is not None and not taken.holds and taken.point.name == "t03/0"
+    assert lines(found)[0].endswith("no point of the front with at least 95%; it keeps most")
+    empty = report(made(tmp_path / "none"), make_experiment())
+    assert recommended(empty) is None and lines(empty) == []

@@ -1,0 +1,83 @@
+"""Which point of a study to take, and the commands that take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prune_search.pareto import delivered
+from prune_search.record import Point
+from tuners.commands import command
+
+if TYPE_CHECKING:
+    from tuners.report import StudyReport
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A point of the front, and what it was chosen by."""
+
+    point: Point
+    retention: float
+    """On the final seeds, once they are measured."""
+    wished: float
+    """The least that was to be kept, `search.retention`."""
+    final: bool
+    """Whether the retention is that on the final seeds, by which no point was chosen before."""
+
+    @property
+    def sparsity(self) -> float:
+        return self.point.sparsity
+
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps as much; if not, no point does, and it is the one that keeps most."""
+        return self.retention >= self.wished
+
+
+def recommended(study: StudyReport) -> Recommendation | None:
+    """The sparsest point of the front that holds the wished retention, else the best one.
+
+    On the final seeds, once they are measured: the best of many points looks better than it is on
+    the seeds that have chosen it. None where there is no front yet.
+    """
+    final, wished = study.final, study.retention
+    known = [
+        Recommendation(item.point, final.retention(item.final.value), wished, final=True)
+        for item in study.front
+        if final is not None and item.final is not None
+    ] or [Recommendation(i.point, i.point.retention, wished, final=False) for i in study.front]
+    return delivered(known, wished) if known else None
+
+
+def lines(study: StudyReport) -> list[str]:
+    """What a study's report ends with: the point, why it, and what can be done with it."""
+    found = recommended(study)
+    if found is None:
+        return []
+    point, folder = found.point, study.folder
+    seeds = "the final seeds" if found.final else "the search's seeds, not yet on the final ones"
+    why = "the sparsest" if found.holds else "no point"
+    instead = "" if found.holds else "; it keeps most"
+    return [
+        f"recommended: {point.name}, {point.sparsity:.2%} sparse, retention {found.retention:.1%}"
+        f" on {seeds}: {why} of the front with at least {found.wished:.0%}{instead}",
+        *_sizes(point),
+        f"  take it     {command('restore', folder, point.name)}",
+        f"  play it     {command('evaluate', folder, point.name)}",
+        *(
+            []
+            if point.compact_bytes is None
+            else [f"  compact it  {command('compact', folder, point.name)}"]
+        ),
+        "  act with it: docs/using.md, with RLlib and without",
+    ]
+
+
+def _sizes(point: Point) -> list[str]:
+    if point.stored_bytes is None or point.compact_bytes is None:
+        return []
+    return [
+        f"  its file has {point.stored_bytes:,} bytes; compact {point.compact_bytes:,}, with"
+        f" {point.compact:,} parameters"
+    ]
