@@ -39,7 +39,7 @@ def no_longer_improves(retention: float, sparsity: float, wrong: int, alike: int
         alike: calibrating trials that looked as hopeless at some time.
     """
     return (
-        f"no longer improves the front: for that it would have to keep {retention:.0%} of the"
+        f"no longer improves the front: for that it would have to keep {retention:.1%} of the"
         f" return at {sparsity:.1%} sparsity; of {alike} finished trials that looked as bad,"
         f" {wrong or 'none'} came that far"
     )

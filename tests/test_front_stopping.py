@@ -60,7 +60,7 @@ def test_a_collapsed_trial_is_stopped_once_enough_have_finished() -> None:
     assert rule(GOOD[:3]).on_trial_result(collapsed) == CONTINUE
     decision = rule(GOOD[:4]).on_trial_result(collapsed)
     assert decision.stop
-    assert "needs retention 0.97" in decision.reason
+    assert "have to keep 97" in decision.reason
     assert "of 4 finished trials that looked as bad, none came that far" in decision.reason
     assert rule(GOOD[:8], 0.9).on_trial_result(collapsed) == CONTINUE
     assert rule(GOOD, 0.9).on_trial_result(collapsed).stop
@@ -152,7 +152,7 @@ def test_stopped_trials_are_not_asked_but_their_points_count() -> None:
     made.add([front_of])
     assert "of 6" in made.on_trial_result(running(21, (0.9, 0.1))).reason
     decision = made.on_trial_result(running(21, (0.6, 0.99), ratio=0.9))
-    assert decision.stop and "needs retention 0.991" in decision.reason
+    assert decision.stop and "have to keep 99.1%" in decision.reason
 
 
 def test_ended_trials_are_left_alone() -> None:

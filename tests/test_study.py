@@ -296,7 +296,7 @@ def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
     *first, second = folder.trials()
     assert {(one.state, len(one.points)) for one in first} == {("complete", 2)}
     assert (second.state, len(second.points)) == ("stopped", 1)
-    assert second.reason.startswith("no longer improves the front: needs retention")
+    assert second.reason.startswith("no longer improves the front: for that it would have to")
     assert f"t02 stopped: {second.reason}" in (tmp_path / "progress.txt").read_text()
     told = optuna.load_study(study_name="stopped", storage=folder.optuna_url).trials[2]
     figures = objectives(second, experiment.search.retention)
