@@ -60,6 +60,11 @@ def test_every_preset_can_be_compared(preset: str) -> None:
         check(settings)
 
 
+def test_a_search_without_points_has_no_curve(tiny: Any, tmp_path: Path) -> None:
+    failed = make_trial(0, rounds=0, state="failed")
+    assert final_curve(StudyFolder(tmp_path, "failed"), tiny(), [failed]) == []
+
+
 def test_the_ratio_of_env_steps() -> None:
     """The default reaches 0.8 at 200 or 400 of 1,000 env steps, 0.9 at 600 or never."""
     curves = [[(100, 0.5), (200, 0.85), (600, 0.9)], [(400, 0.8), (1_000, 0.8)]]

@@ -27,6 +27,8 @@ def final_curve(
         trials: of the study.
     """
     history = front_history(trials)
+    if not history:  # no trial got to a point, so that nothing was measured
+        return []
     needed = {point.name: point for _, points in history for point in points}
     measured = _measured(folder, experiment, needed)
     return [
