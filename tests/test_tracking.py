@@ -32,8 +32,9 @@ from tests.studies import (
     make_trial,
     returned,
 )
+from tuners.runs import study_id
 from tuners.server import ui
-from tuners.store import experiment_id
+from tuners.store import tracked_experiment
 from tuners.tracking import Tracker, TrackerReport, default_uri
 from tuners.views import choices, compare_url, runs_url
 
@@ -46,7 +47,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new SQLite store, made once: its migrations take two seconds."""
     path = tmp_path_factory.mktemp("store")
     with pytest.raises(UserError, match="no experiment 'none' yet"):
-        experiment_id(default_uri(path), "none")
+        tracked_experiment(default_uri(path), "none")
     return path / "mlflow.db"
 
 
@@ -519,7 +520,7 @@ def test_addresses() -> None:
         "http://host:1/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%227%22%5D"
         "&workflowType=machine_learning"
     )
-    assert runs_url("http://host:1", "7", study) == (
+    assert runs_url("http://host:1", "7", study_id(study)) == (
         "http://host:1/#/experiments/7/runs?workflowType=machine_learning"
         "&compareRunsMode=CHART&viewStateShareKey=it-s-1760000000.000"
     )

@@ -10,15 +10,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from prune_search.errors import UserError
-from tuners.store import artifact_location, experiment_id
-from tuners.views import runs_url
+from tuners.store import artifact_location, tracked_experiment
+from tuners.views import ALL, BEGINNING, beginning, newest, runs_url
 
 _START_S = 120  # an idle machine needs 8 s
 _STOP_S = 10
@@ -49,11 +49,11 @@ def ui(
         UserError: no such store or experiment, a port that is taken, or a server that fails.
     """
     if uri.startswith("http"):
-        show(runs_url(uri, experiment_id(uri, experiment_name)))
+        show(_pages(uri, *tracked_experiment(uri, experiment_name)))
         return
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise UserError(f"tracking: no MLflow store at {uri}; it is made by the first study")
-    found = experiment_id(uri, experiment_name)
+    found, tags = tracked_experiment(uri, experiment_name)
     _free(host, port)
     # A file and not a pipe, which would fill up and stop the server.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
@@ -61,9 +61,10 @@ def ui(
             [
                 *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
                 *("--host", host, "--port", str(port), "--workers", "1"),
+                *("--app-name", "prune-search"),
                 *_artifacts(uri),
             ],
-            env={**os.environ, **_LIGHT},
+            env={**os.environ, **_LIGHT, BEGINNING: beginning(found)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -73,7 +74,7 @@ def ui(
         try:
             address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
             _await(server, address, log)
-            show(f"{runs_url(address, found)}\nCtrl-C ends it.")
+            show(f"{_pages(address, found, tags)}\nCtrl-C ends it.")
             server.wait()
             raise UserError(f"MLflow's server ended by itself: {_last_line(log)}")
         except KeyboardInterrupt:
@@ -81,6 +82,17 @@ def ui(
         finally:
             _end(server)
             restore()
+
+
+def _pages(address: str, experiment_id: str, tags: Mapping[str, str]) -> str:
+    """Addresses of the newest study's page, and of all studies'."""
+    latest = newest(tags)
+    if latest == ALL:
+        return runs_url(address, experiment_id)
+    return (
+        f"{runs_url(address, experiment_id, latest)}\n"
+        f"all studies: {runs_url(address, experiment_id)}"
+    )
 
 
 def _artifacts(uri: str) -> list[str]:

@@ -237,8 +237,8 @@ def artifact_location(uri: str) -> str | None:
     return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
 
 
-def experiment_id(uri: str, name: str) -> str:
-    """The id of an experiment.
+def tracked_experiment(uri: str, name: str) -> tuple[str, dict[str, str]]:
+    """The id and the tags of an experiment.
 
     Raises:
         UserError: the store does not answer, or knows no such experiment.
@@ -249,7 +249,7 @@ def experiment_id(uri: str, name: str) -> str:
         raise UserError(f"tracking.uri: MLflow at {uri}: {described(error)}") from None
     if found is None:
         raise UserError(f"tracking.experiment: MLflow at {uri} has no experiment {name!r} yet")
-    return str(found.experiment_id)
+    return str(found.experiment_id), dict(found.tags)
 
 
 def check_user(uri: str) -> None:

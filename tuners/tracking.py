@@ -23,6 +23,7 @@ from tuners.runs import (
     SUMMARY,
     importances_json,
     levels_json,
+    study_id,
     summary_run,
     table_json,
     trial_run,
@@ -211,6 +212,7 @@ class Tracker:
             pending = sorted(self._changed)
         store, base = self._store, self._store.ui
         known, experiment_id = dict(store.runs), store.experiment_id
+        study = self._folder.study()
         compared = [
             known[trial.name]
             for trial in self._folder.trials()
@@ -221,7 +223,9 @@ class Tracker:
             problem=self._problem if pending else "",
             experiment_id=experiment_id,
             runs=known,
-            runs_url=runs_url(base, experiment_id, self._folder.study()) if experiment_id else "",
+            runs_url=(
+                runs_url(base, experiment_id, study_id(study)) if experiment_id and study else ""
+            ),
             compare_url=(
                 compare_url(base, experiment_id, compared)
                 if experiment_id and len(compared) > 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ from tuners.runs import CHOICES, FRONT_RETURN, FRONT_SPARSITY, parameters, study
 
 ALL = "prune-search"
 """Key of the view of all studies of an experiment; one study's is its id."""
+
+BEGINNING = "PRUNE_SEARCH_UI_BEGINNING"
+"""Environment variable that tells `mlflow_app` what `beginning` returns."""
 
 _TRAINING = "workflowType=machine_learning"  # else the UI opens its pages about language models
 _CHOICES = 5  # more axes are too close to be read
@@ -37,9 +41,8 @@ _SECTIONS = {
 """The page's sections from top to bottom: whether they are open, and charts in a row."""
 
 
-def runs_url(base: str, experiment_id: str, study: StudyRecord | None = None) -> str:
-    """The page that compares an experiment's runs, only those of one study where it is given."""
-    view = study_id(study) if study else ALL
+def runs_url(base: str, experiment_id: str, view: str = ALL) -> str:
+    """The page that compares an experiment's runs, as the view of this key shows them."""
     page = f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
     return f"{page}?{_TRAINING}&compareRunsMode=CHART&viewStateShareKey={view}"
 
@@ -67,8 +70,39 @@ def view_tags(study: StudyRecord, plans: Sequence[Plan]) -> dict[str, str]:
     """
     told = choices(plans)
     ours = _envelope(study.name, study.started, _state(same_study(study.name), told))
-    everything = _envelope("all studies", 0.0, _state("", CHOICES[:_CHOICES]))
-    return {_tag(study_id(study)): ours, _tag(ALL): everything}
+    return {_tag(study_id(study)): ours, _tag(ALL): _envelope("all studies", 0.0, everything())}
+
+
+def everything() -> dict[str, Any]:
+    """The state of the page that shows all studies."""
+    return _state("", CHOICES[:_CHOICES])
+
+
+def beginning(experiment_id: str) -> str:
+    """What a browser's storage is to hold at first, as JSON of its keys and values: pages about
+    training, no assistant's panel, and all studies on the experiment's own page.
+    """
+    page = f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment_id}"]-ReactComponentState'
+    values = {
+        "mlflow.workflowType_v1": "machine_learning",
+        "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
+        page: everything(),
+    }
+    return json.dumps({key: json.dumps(value) for key, value in values.items()})
+
+
+def newest(tags: Mapping[str, str]) -> str:
+    """The key of the view of the study that began last; of all studies' where there is none.
+
+    Args:
+        tags: of the experiment; views that others have saved are among them.
+    """
+    found = {ALL: 0}
+    for name, value in tags.items():
+        key = name.removeprefix(_tag(""))
+        if key != name and re.search(r"-\d+\.\d{3}$", key) and value.startswith("{"):
+            found[key] = json.loads(value).get("createdAt", 0)
+    return max(found, key=lambda key: found[key])
 
 
 def choices(plans: Sequence[Plan]) -> list[str]:

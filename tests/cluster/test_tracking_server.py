@@ -18,7 +18,7 @@ import pytest
 from prune_search.errors import UserError
 from tests.cluster.servers import TrackingServer
 from tests.studies import end_study, make_experiment, make_study
-from tuners.store import check_user, experiment_id
+from tuners.store import check_user, tracked_experiment
 from tuners.tracking import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -82,7 +82,7 @@ def test_a_running_study_is_told_so_and_catches_up(
     assert refused.pending == ["summary", "t00"]
     assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in refused.problem
     with pytest.raises(UserError, match="it asks for a user and password"):
-        experiment_id(tracking.uri, "late")
+        tracked_experiment(tracking.uri, "late")
 
     monkeypatch.setenv(USER, "admin")
     monkeypatch.setenv(PASSWORD, tracking.admin_password)
