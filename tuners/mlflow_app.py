@@ -19,7 +19,6 @@ from mlflow.server.fastapi_app import app
 from tuners.views import BEGINNING
 
 
-@app.middleware("http")
 async def begin(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Sends MLflow's page with the line of script; all else as it is."""
     response = await call_next(request)
@@ -34,3 +33,6 @@ async def begin(request: Request, call_next: Callable[[Request], Awaitable[Respo
     )
     page = body.decode().replace("<head>", f"<head>{script}", 1)
     return Response(page, media_type="text/html")
+
+
+app.middleware("http")(begin)

@@ -156,8 +156,8 @@ def test_a_figure_that_cannot_be_had_fails_no_round(
     assert record is not None
     run = trial_run(record, rounds.record, experiment, {}, over=True)
     assert "No figure for compact of 1 of 1 points" in run.tags["mlflow.note.content"]
-    assert "round_macs" in (keys := {metric.key for metric in run.metrics})
-    assert "round_compact_parameters" not in keys
+    assert "rounds/macs" in (keys := {metric.key for metric in run.metrics})
+    assert "rounds/compact_parameters" not in keys
 
 
 def test_a_figure_that_the_search_goes_by_is_asked_for_before_training(
