@@ -244,7 +244,7 @@ def _point_metrics(point: Point, bound: float | None) -> Iterable[Metric]:
     figures: dict[str, float | None] = {
         "sparsity": point.sparsity,
         "nonzero_parameters": point.nonzero,
-        "physical_parameters": point.physical,
+        "physical_parameters": point.physical or None,  # 0: an earlier version did not count
         "compact_parameters": point.compact,
         "stored_bytes": point.stored_bytes,
         "compact_bytes": point.compact_bytes,
