@@ -104,7 +104,10 @@ def test_options_reach_the_sampler(tiny: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("{name: asha, options: {max_time: 3}}", "of asha: unknown 'max_time', did you mean max_t. known are:"),
+        (
+            "{name: asha, options: {max_time: 3}}",
+            "of asha: unknown 'max_time', did you mean max_t. known are:",
+        ),
         ("{name: asha, options: {metric: return}}", "unknown 'metric'; known are:"),
         ("{name: asha, options: {reduction_factor: 1}}", "Reduction Factor not valid!"),
         ("{name: median_stopping, options: {hard_stop: false}}", "unknown 'hard_stop'"),

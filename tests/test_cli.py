@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.commands import Command, refused
@@ -62,6 +64,12 @@ def bad_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["storage=/proc/studies"], "storage: cannot write to '/proc/studies'"),
         (["resources.address=127.0.0.1:9"], "resources.address: no Ray cluster at '127.0.0.1:9'"),
         (["resources.address=nonsense"], "must be auto, HOST:PORT or ray://HOST:PORT"),
+        (
+            ["resources.env_runners=99"],
+            "resources.env_runners: the baseline and each trial need 100 CPUs (1 for its own"
+            " process, 99 for its env runners), and this machine has ",
+        ),
+        (["resources.learners=99"], "resources.learners: the baseline and each trial need 100 CPU"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -119,15 +127,50 @@ def test_names(command: Command, tmp_path: Path) -> None:
     assert "no MLflow store" in refused(command("ui", "--storage", str(tmp_path), cwd=tmp_path))
 
 
-def test_as_a_user_runs_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("pruning.x=1", "pruning.x: unknown key"),
+        (
+            "resources.gpus_per_learner=99",
+            "resources.gpus_per_learner: the baseline and each trial need 99 GPUs, and this machine"
+            " has ",
+        ),
+    ],
+)
+def test_as_a_user_runs_it(tmp_path: Path, change: str, message: str) -> None:
+    """Also within seconds of work: nothing is waited for, and RLlib is not even imported."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = subprocess.run(
-        [Path(sys.executable).with_name("prune-search"), "run", "cartpole", "--set", "pruning.x=1"],
+        [Path(sys.executable).with_name("prune-search"), "run", "cartpole", "--set", change],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=250,
         check=False,
     )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 2
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1 and message in result.stderr, result.stderr
     assert list(tmp_path.iterdir()) == []
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 8
+
+
+def test_something_is_seen_within_the_first_second(tmp_path: Path) -> None:
+    """Seconds of work, not of the clock: the machine may be busy with other tests."""
+    command = [Path(sys.executable).with_name("prune-search"), "run", "cartpole"]
+    # Refused at its end.
+    with subprocess.Popen(
+        [*command, "--set", "storage=/proc/studies"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        assert started.stdout is not None
+        line = started.stdout.readline()
+        spent = psutil.Process(started.pid).cpu_times()
+        _, error = started.communicate(timeout=200)
+    assert line == "[0:00] cartpole: loading RLlib, checking the experiment\n", error
+    assert spent.user + spent.system < 1.0
+    assert "storage: cannot write" in error

@@ -129,11 +129,17 @@ def test_trains_what_is_missing(command: Command, local_ray: None, tmp_path: Pat
         (["study", "--plot", "no/x.png"], "--plot: no folder 'no'"),
         (["nowhere"], "unknown 'nowhere'; studies in"),
         (["nowhere.yaml"], "experiment: no file 'nowhere.yaml'"),
+        (
+            ["wide.yaml"],
+            "resources.env_runners: the baseline and each trial need 99 CPUs, and this",
+        ),
     ],
 )
 def test_mistakes(
     command: Command, study: StudyFolder, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
+    wide = TINY.replace("resources: {", "resources: {env_runners: 99, ")
+    (tmp_path / "wide.yaml").write_text(wide)
     status, printed, error = command(*arguments, "--storage", str(tmp_path / "s"))
     assert (status, printed) == (2, "")
     assert len(error.strip().splitlines()) == 1 and error.startswith("prune-search: ")

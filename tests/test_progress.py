@@ -18,7 +18,7 @@ def shown(terminal: bool, quiet: bool = False) -> str:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120, color_system=None)
     with Progress(make_experiment(), "mine", [], console, quiet) as progress:
-        progress.begin_baseline("abc")
+        progress.begin_baseline()
         progress.baseline_step(BaselineProgress(30_000, 312.5, False, 100_000))
         progress.begin_search(BASELINE)
         for number in range(3):

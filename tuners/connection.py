@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import tempfile
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment import Resources
+from tuners.signals import sigterm_interrupts
 
+_PATIENCE_S = 20.0  # that Ray gets to end
 _QUIET = {
     # Tune: one progress display, ours; results are in the study's folder, not in a second one.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -21,6 +27,8 @@ _QUIET = {
     # The study's folder and Optuna's database are what a resumed study reads; Tune need not
     # write its own state again and again.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    # Its own handler of Ctrl-C lets the rounds in progress end first, which may take minutes.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "PYTHONWARNINGS": "ignore",
@@ -28,14 +36,20 @@ _QUIET = {
 
 
 @contextmanager
-def connection(resources: Resources) -> Iterator[None]:
+def connection(
+    resources: Resources, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
     """A Ray cluster for as long as the context lasts.
 
     Without an address Ray starts on this machine, and never attaches to a cluster left over. A
-    process that is connected already stays as it is.
+    process that is connected already stays as it is. SIGTERM raises KeyboardInterrupt meanwhile.
+
+    Args:
+        resources: its `address` and `threads`.
+        tell: called with what is being done, before it is.
 
     Raises:
-        UserError: there is no cluster at the address.
+        UserError: there is no cluster at the address, or Ray cannot start here.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -44,9 +58,11 @@ def connection(resources: Resources) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
-        yield
+        with sigterm_interrupts():
+            yield
         return
     address = resources.address
+    tell(f"connecting to Ray at {address}" if address else "starting Ray")
     if address:
         reachable(address)
     try:
@@ -54,19 +70,53 @@ def connection(resources: Resources) -> Iterator[None]:
             address=address or "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **({} if address else {"include_dashboard": False}),
+            **({} if address else _of_ours()),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"resources.address: no Ray cluster at {address!r}: {one_line(error)}"
-        ) from None
+    except (Exception, SystemExit) as error:
+        _shutdown()  # ends what has started
+        if isinstance(error, SystemExit) and error.code == signal.SIGTERM:  # by Ray's own handler
+            raise KeyboardInterrupt from None
+        raise UserError(_why(address, error)) from None
     # What goes wrong with a trial is told in one line by the display.
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        yield
+        with sigterm_interrupts():
+            yield
     finally:
-        ray.shutdown()
+        _shutdown()
+
+
+def _of_ours() -> dict[str, Any]:
+    """What a Ray is told that is started here."""
+    from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+    from ray.job_config import JobConfig
+
+    # Ray would have its processes look for every module in the working folder first, but for a job
+    # of a client; each begins by what the command itself begins with instead.
+    os.environ[WORKER_PROCESS_SETUP_HOOK_ENV_VAR] = "prune_search.paths.import_from_here"
+    return {"include_dashboard": False, "job_config": JobConfig(_client_job=True)}
+
+
+def _shutdown() -> None:
+    """Ends Ray, or at least the waiting for it: what ends this process may have ended Ray's too."""
+    import ray
+
+    end = threading.Thread(target=ray.shutdown, daemon=True)
+    end.start()
+    end.join(_PATIENCE_S)
+
+
+def _why(address: str | None, error: BaseException) -> str:
+    """Why there is no Ray, in one line, and what can be done."""
+    if address:
+        return f"resources.address: no Ray cluster at {address!r}: {one_line(error)}"
+    if "AF_UNIX" in str(error):
+        return (
+            f"TMPDIR: {tempfile.gettempdir()!r} is too long a path for the sockets of Ray, which"
+            " puts its files there; set RAY_TMPDIR to a short one, such as /tmp"
+        )
+    return f"Ray cannot start on this machine: {one_line(error)}"
 
 
 def reachable(address: str) -> None:

@@ -38,6 +38,8 @@ class Control:
         self._record: ControlRecord | None = known
         if known is None and experiment.baseline.control:
             self._record = cached_control(storage, experiment, baseline)
+            if self._record is None:
+                progress.control(control_plan(experiment.pruning).env_steps)
         self._task: Any = None
         self._place: Any = None
 
@@ -49,6 +51,7 @@ class Control:
         if self._record or self._task or not self._experiment.baseline.control:
             return
         steps = control_plan(self._experiment.pruning).env_steps
+        self._progress.control(steps, begun=True)
         self._progress.note(f"dense control: trains on for {steps:,} env steps, prunes nothing")
         self._place = self._request.to_placement_group()
         first = self._request.bundles[0]
@@ -71,6 +74,8 @@ class Control:
 
         self.start()
         if self._task is not None:
+            if not ray.wait([self._task], timeout=0)[0]:
+                self._progress.begin("waiting for the dense control")
             try:
                 self._record = ray.get(self._task)
                 returned = self._record.returned

@@ -16,6 +16,7 @@ from prune_search.record import StudyFolder, StudyRecord, storage_path
 from prune_search.training.validate import check
 from prune_search.trust import pickles
 from tuners.beginnings import check_warm_start
+from tuners.capacity import check_room, here, trial_resources
 from tuners.commands import command
 from tuners.connection import reachable
 from tuners.samplers import check_sampler
@@ -35,7 +36,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     Raises:
         UserError: the name is taken, the storage cannot be written, the tracking server refuses
             the user, the experiment cannot work, or names pickles that nobody said are to be
-            trusted.
+            trusted, or asks for more than this machine has.
     """
     storage = storage_path(experiment.storage)
     _writable(storage)
@@ -48,6 +49,8 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     check_sampler(experiment)
     scheduler(experiment)  # refuses what it has no option for
     check(experiment)
+    if not experiment.resources.address:
+        check_room(trial_resources(experiment).bundles, experiment.resources, here())
     check_warm_start(experiment)
     if name is None:
         taken = {path.name for path in storage.iterdir()}

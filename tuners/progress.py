@@ -14,10 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from prune_search.errors import UserError
 from prune_search.experiment import Experiment
 from prune_search.pareto import best_returns, front
-from prune_search.record import BaselineRecord, Point, TrialRecord, trial_name
+from prune_search.record import BaselineRecord, Point, StudyFolder, TrialRecord, trial_name
 from prune_search.searchable import highest
+from tuners.time_left import TimeLeft, about
 
 
 class _Notes(logging.Handler):
@@ -58,16 +60,23 @@ class Progress:
         self._sums: Counter[str] = Counter()  # over all trials, of which there may be thousands
         for trial in known:
             self._take(trial)
-        self._steps_before = self._sums["env steps"]
+        self._planned, self._at_a_time = experiment.search.trials, 1
+        self._budget = int(highest(experiment.pruning.env_steps))
+        self._time_left: TimeLeft | None = None
+        self._first_step: tuple[int, float] | None = None
         self._running: set[int] = set()
-        self._began = self._search_began = time.monotonic()
-        self._stage, self._detail = "starting Ray", ""
+        self._began = self._search_began = self._final_began = time.monotonic()
+        self._stage, self._detail = "loading RLlib, checking the experiment", ""
         self._baseline: BaselineRecord | None = None
         self._printed_at = 0.0
         self._live: Live | None = None
+        self._shown = False
         self._notes = _Notes(self.note)
 
     def __enter__(self) -> Progress:
+        if self._shown:
+            return self
+        self._shown = True
         logging.getLogger("prune_search").addHandler(self._notes)
         if self._console.is_terminal and not self._quiet:
             self._live = Live(
@@ -75,60 +84,128 @@ class Progress:
             )
             self._live.start()
         else:
-            self._line(f"study {self._name}: starting Ray")
+            self._line(f"{self._name}: {self._stage}")
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+        if self._live is not None and isinstance(error, UserError):
+            self._live.transient = True  # a refusal is one line
         self.end()
 
     def end(self) -> None:
         """Leaves the display as it stands."""
+        self._shown = False
         logging.getLogger("prune_search").removeHandler(self._notes)
         if self._live is not None:
             self._live.stop()
             self._live = None
 
-    def begin_baseline(self, key: str) -> None:
-        self._enter(f"training the baseline {key}")
+    def found(self, folder: StudyFolder) -> None:
+        """The study has its name and folder now."""
+        self._name = folder.name
+        for trial in folder.trials():
+            self._take(trial)
+
+    def begin(self, stage: str) -> None:
+        """Something else is going on from now on."""
+        self._stage, self._detail = stage, ""
+        if self._live is None:
+            self._line(stage)
+
+    def begin_baseline(self) -> None:
+        """The dense policy is trained, or taken from the user's checkpoint."""
+        if self._experiment.baseline.checkpoint:
+            self.begin("measuring your policy")
+        else:
+            self.begin("training the baseline")
+
+    def begin_measuring(self) -> None:
+        """The baseline's training has ended."""
+        if not self._experiment.baseline.checkpoint:
+            self.begin("measuring the baseline")
 
     def baseline_step(self, state: Any) -> None:
         """A training iteration of the baseline has ended."""
-        aim = state.budget
-        value = state.training_return
+        if self._experiment.baseline.checkpoint:
+            return
+        aim, value, now = state.budget, state.training_return, time.monotonic()
         self._detail = f"{_thousands(state.env_steps)} of at most {_thousands(aim)} env steps" + (
             f", training return {value:.1f}" if value is not None and math.isfinite(value) else ""
         )
-        if self._live is None and time.monotonic() - self._printed_at > 10:
-            self._printed_at = time.monotonic()
-            self._line(f"baseline: {self._detail}")
+        first, at = self._first_step = self._first_step or (state.env_steps, now)
+        if state.env_steps > first:  # building it took time of its own
+            step_s = (now - at) / (state.env_steps - first)
+            rest = TimeLeft(self._planned, self._budget, now, self._at_a_time, step_s)
+            left = (aim - state.env_steps) * step_s + (rest.search(now) or 0.0)
+            self._detail += f", about {about(left + self._final_s(rest))} left in all"
+        self._print_detail(now, "baseline: ")
+
+    def room(self, at_a_time: int) -> None:
+        """So many trials will run at a time."""
+        self._at_a_time = at_a_time
 
     def begin_search(self, baseline: BaselineRecord) -> None:
-        self._baseline, self._search_began = baseline, time.monotonic()
+        """The baseline is there."""
+        now = self._search_began = time.monotonic()
+        self._baseline = baseline
+        step_s = baseline.train_s / baseline.env_steps if baseline.env_steps else None
+        left = TimeLeft(self._planned, self._budget, now, self._at_a_time, step_s)
+        for trial in self._trials.values():
+            if trial.state != "running":
+                left.earlier(trial.env_steps, trial.plan.env_steps)
+        self._time_left = left
         returned = baseline.returned
-        self._enter("searching")
+        self.begin("searching")
         self._line(
             f"baseline: return {returned.value:.1f} [{returned.low:.1f}, {returned.high:.1f}],"
             f" random actions {baseline.random.value:.1f}, {baseline.parameters:,} parameters"
         )
 
+    def planned(self, trials: int) -> None:
+        """How many trials the study has in all."""
+        self._planned = trials
+        if self._time_left is not None:
+            self._time_left.trials = trials
+
+    def control(self, env_steps: int, begun: bool = False) -> None:
+        """The dense control is to be trained, or its training has begun."""
+        if self._time_left is not None:
+            self._time_left.control(env_steps, time.monotonic() if begun else None)
+
     def begin_final(self) -> None:
+        """Trials have ended; the front is measured once more."""
         points = len(front(self._points()))
         episodes = self._experiment.evaluation.final_episodes
-        self._enter(f"evaluating the front's {points} points on {episodes} new episodes each")
+        self.begin(f"evaluating the front's {points} points on {episodes} new episodes each")
+        self._printed_at = self._final_began = time.monotonic()
+
+    def final_measured(self, done: int, of: int) -> None:
+        """So many of the final evaluation's measurements have been made."""
+        now = time.monotonic()
+        left = (now - self._final_began) / done * (of - done)
+        self._detail = f"{done} of {of} measured" + (f", about {about(left)} left" if left else "")
+        self._print_detail(now)
 
     def trial_started(self, number: int) -> None:
         self._running.add(number)
+        known = self._trials.get(number)
+        done, budget = (known.env_steps, known.plan.env_steps) if known else (0, self._budget)
+        if self._time_left is not None:
+            self._time_left.started(number, done, budget, time.monotonic())
 
     def trial_changed(self, record: TrialRecord) -> None:
         """A trial has a new point, or has ended."""
         before = self._take(record)
+        now, left = time.monotonic(), self._time_left
+        new = record.points[len(before.points) if before else 0 :]
+        if left is not None and new:
+            evaluated_s = new[-1].eval_s
+            left.reported(record.number, record.env_steps, record.plan.env_steps, evaluated_s, now)
+        if left is not None and record.state != "running" and record.number in self._running:
+            left.ended(record.number, now)
         if record.state != "running":
             self._running.discard(record.number)
-        if (
-            self._live is None
-            and record.points
-            and (before is None or len(before.points) != len(record.points))
-        ):
+        if self._live is None and new:
             point = record.points[-1]
             self._line(
                 f"{point.name} {record.plan.label}: sparsity {point.sparsity:.1%}, return"
@@ -139,10 +216,11 @@ class Progress:
         """One line that stays, such as a trial's failure."""
         self._line(text)
 
-    def _enter(self, stage: str) -> None:
-        self._stage, self._detail = stage, ""
-        if self._live is None:
-            self._line(stage)
+    def _print_detail(self, now: float, of: str = "") -> None:
+        """Every ten seconds where nothing redraws itself."""
+        if self._live is None and now - self._printed_at > 10:
+            self._printed_at = now
+            self._line(f"{of}{self._detail}")
 
     def _line(self, text: str) -> None:
         if not self._quiet:
@@ -166,27 +244,31 @@ class Progress:
     def _counts(self) -> str:
         sums = self._sums
         return (
-            f"{sums['ended']} of {self._experiment.search.trials} trials ended"
+            f"{sums['ended']} of {self._planned} trials ended"
             + (f" ({sums['failed']} failed)" if sums["failed"] else "")
             + f", {len(self._running)} running, {sums['rounds']} rounds,"
-            f" {_thousands(sums['env steps'])} env steps, {self._left()} left"
+            f" {_thousands(sums['env steps'])} env steps, {self._left()}"
         )
 
     def _left(self) -> str:
-        """Time left: env steps to come at the rate so far, or what the time budget leaves."""
-        search, elapsed = self._experiment.search, time.monotonic() - self._search_began
-        sums = self._sums
-        done = sums["env steps"] - self._steps_before
-        estimates = []
-        if done > 0:
-            mean = float(highest(self._experiment.pruning.env_steps))
-            open_steps = (search.trials - sums["ended"]) * mean - sums["open env steps"]
-            if search.env_steps is not None:
-                open_steps = min(open_steps, search.env_steps - sums["env steps"])
-            estimates.append(max(0.0, open_steps) * elapsed / done)
-        if search.time_s is not None:
-            estimates.append(max(0.0, search.time_s - elapsed))
-        return clock(min(estimates)) if estimates else "?"
+        """`about 7 min left`; until anything is known, that it is not."""
+        now, search = time.monotonic(), self._experiment.search
+        left = None
+        if self._time_left is not None:
+            open_steps = search.env_steps and search.env_steps - self._sums["env steps"]
+            left = self._time_left.search(now, open_steps)
+            if left is not None and search.time_s is not None:
+                left = min(left, max(0.0, search.time_s - (now - self._search_began)))
+        if left is None or self._time_left is None:
+            return "time left known after the first round"
+        return f"about {about(left + self._final_s(self._time_left))} left"
+
+    def _final_s(self, time_left: TimeLeft) -> float:
+        """Seconds of the final evaluation, of the front as it stands now."""
+        evaluation = self._experiment.evaluation
+        ratio = evaluation.final_episodes / evaluation.episodes
+        checkpoints = len(front(self._points())) + 3  # the dense policies, random actions
+        return time_left.evaluation(checkpoints, ratio, self._at_a_time)
 
     def _view(self) -> RenderableType:
         head = Text(f"{self._name}  ", style="bold")
@@ -232,7 +314,6 @@ def _counted(trial: TrialRecord) -> dict[str, int]:
         "failed": int(trial.state == "failed"),
         "rounds": len(trial.points),
         "env steps": trial.env_steps,
-        "open env steps": 0 if ended else trial.env_steps,
     }
 
 

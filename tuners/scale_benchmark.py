@@ -25,13 +25,14 @@ from prune_search.errors import UserError
 from prune_search.experiment import Experiment, Stopping
 from prune_search.mirror import Mirror
 from prune_search.record import StudyRecord
+from tuners.capacity import concurrency, trial_resources
 from tuners.connection import connection
 from tuners.creation import create
 from tuners.progress import Progress
 from tuners.search import StudySearch
 from tuners.simulation import BASELINE, SimulatedTrial
 from tuners.stopping import Budget, EarlyStopping
-from tuners.study import concurrency, search, trial_resources
+from tuners.study import search
 from tuners.tracking import Tracker, default_uri
 
 STRETCH = 100

@@ -8,17 +8,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from prune_search.errors import UserError
-from tuners.store import artifact_location, tracked_experiment
-from tuners.views import ALL, BEGINNING, beginning, newest, runs_url
+from tuners.signals import sigterm_interrupts
+from tuners.store import artifact_location
+from tuners.views import runs_url
 
 _START_S = 120  # an idle machine needs 8 s
 _STOP_S = 10
@@ -70,18 +70,17 @@ def ui(
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us alone, and we end all of its processes
         )
-        restore = _on_sigterm()
-        try:
-            address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-            _await(server, address, log)
-            show(f"{_pages(address, found, tags)}\nCtrl-C ends it.")
-            server.wait()
-            raise UserError(f"MLflow's server ended by itself: {_last_line(log)}")
-        except KeyboardInterrupt:
-            pass
-        finally:
-            _end(server)
-            restore()
+        with sigterm_interrupts():
+            try:
+                address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+                _await(server, address, log)
+                show(f"{_pages(address, found, tags)}\nCtrl-C ends it.")
+                server.wait()
+                raise UserError(f"MLflow's server ended by itself: {_last_line(log)}")
+            except KeyboardInterrupt:
+                pass
+            finally:
+                _end(server)
 
 
 def _pages(address: str, experiment_id: str, tags: Mapping[str, str]) -> str:
@@ -122,14 +121,6 @@ def _await(server: subprocess.Popen[bytes], address: str, log: IO[str]) -> None:
         except (URLError, OSError):
             time.sleep(0.2)
     raise UserError(f"MLflow's server did not answer within {_START_S} s: {_last_line(log)}")
-
-
-def _on_sigterm() -> Callable[[], Any]:
-    """Makes SIGTERM end the server like Ctrl-C; returns what undoes it."""
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None  # Python's signals are the main thread's
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return lambda: signal.signal(signal.SIGTERM, before)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

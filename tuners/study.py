@@ -34,8 +34,7 @@ from prune_search.record import (
 )
 from prune_search.room import with_room
 from prune_search.searchable import as_choices
-from prune_search.training.algorithm import algorithm_config
-from prune_search.training.baseline import BaselineTrainer, baseline_key, cached_baseline
+from prune_search.training.baseline import BaselineTrainer, cached_baseline
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.determinants import determinants, differences
 from prune_search.training.trial import PruningTrial
@@ -43,6 +42,15 @@ from prune_search.training.validate import check_baseline, prunable_layers
 from prune_search.trust import require_trust
 from tuners.beginnings import screened
 from tuners.callback import StudyCallback
+from tuners.capacity import (
+    check_room,
+    cluster,
+    concurrency,
+    may_grow,
+    room,
+    trial_resources,
+    waiting_for,
+)
 from tuners.commands import command
 from tuners.connection import connection
 from tuners.control import Control
@@ -51,11 +59,13 @@ from tuners.optuna_study import states
 from tuners.progress import Progress
 from tuners.schedulers import scheduler
 from tuners.search import StudySearch
+from tuners.signals import sigterm_interrupts
 from tuners.stopping import Budget, EarlyStopping
 from tuners.tracking import Tracker, TrackerReport, default_uri
 
 _START_S = 5.0
 """What a process takes, about, until it has imported RLlib."""
+_PATIENCE_S, _INTERRUPTED_S = 60.0, 10.0  # that MLflow gets at the end; what kills waits no longer
 
 
 def run(
@@ -70,8 +80,9 @@ def run(
         began: when the command was started, by `time.monotonic()`; now if None.
 
     Raises:
-        UserError: no cluster, a baseline that is no better than random actions or of another
-            experiment, pickles that nobody said are to be trusted, or another process drives it.
+        UserError: no cluster, or one without room for a trial; a baseline that is no better than
+            random actions or of another experiment; pickles that nobody said are to be trusted; or
+            another process drives it.
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
     require_trust(experiment)
@@ -86,11 +97,20 @@ def run(
         experiment.tracking.uri or default_uri(folder.path.parent),
         tell=progress.note,
     )
-    with driving(folder), progress, connection(experiment.resources):
+    patience_s = _PATIENCE_S
+    with (
+        sigterm_interrupts(),
+        driving(folder),
+        progress,
+        connection(experiment.resources, progress.begin),
+    ):
+        request = trial_resources(experiment)
+        _require_room(experiment, request, progress)
+        progress.room(concurrency(experiment, request))
         tracker.start()
         try:
             record = record.model_copy(update=_baseline(folder, experiment, record, progress))
-            baseline, request = record.baseline, trial_resources(experiment)
+            baseline = record.baseline
             assert baseline is not None
             dense = Path(baseline.checkpoint).parent
             mirror.fetch(dense, BASELINE_FILE)  # another node trained it
@@ -100,6 +120,7 @@ def run(
             record = record.model_copy(update={"concurrent_trials": at_a_time})
             _keep(record, folder, progress)
             mirror.push(folder.path / "study.json")
+            progress.room(at_a_time)
             progress.begin_search(baseline)
             control = Control(
                 folder.path.parent, experiment, baseline, record.control, request, progress
@@ -109,18 +130,35 @@ def run(
                     control.start()
                 search(folder, experiment, baseline, progress, tracker, mirror, request, at_a_time)
                 record = record.model_copy(update={"control": control.result()})
-            finally:
+            except Exception:  # where the user stops it, it ends with Ray
                 control.stop()
+                raise
             progress.begin_final()
             _final(folder, experiment, baseline, record.control, progress)
             record = record.model_copy(update={"ended": time.time()})
+        except KeyboardInterrupt:
+            patience_s = _INTERRUPTED_S
+            raise
         finally:
             spent = record.wall_s + time.monotonic() - began
             _keep(record.model_copy(update={"wall_s": spent}), folder, progress)
             _push_results(folder, mirror)
             progress.end()
-            report = tracker.finish(timeout_s=60)
+            report = tracker.finish(patience_s)
     return report
+
+
+def _require_room(experiment: Experiment, request: Any, progress: Progress) -> None:
+    """Refuses what the cluster will never have room for; says what is waited for where it may.
+
+    Raises:
+        UserError: as `check_room`.
+    """
+    if not (experiment.resources.address and may_grow()):
+        check_room(request.bundles, experiment.resources, cluster())
+    found = waiting_for(request)
+    if found:
+        progress.note(found)
 
 
 def _baseline(
@@ -133,7 +171,7 @@ def _baseline(
     known = study.baseline or cached_baseline(storage, experiment)
     if known is not None:
         return {"baseline": known}
-    progress.begin_baseline(baseline_key(experiment))
+    progress.begin_baseline()
     resources = experiment.resources
     gpus = 0 if resources.learners else resources.gpus_per_learner
     retries, before = experiment.search.retries, ""
@@ -151,6 +189,7 @@ def _baseline(
                     progress.note(state.note)
                 if state.done:
                     break
+            progress.begin_measuring()
             record: BaselineRecord = ray.get(trainer.finish.remote())
             for note in record.notes:
                 progress.note(note)
@@ -222,6 +261,7 @@ def search(
         progress.note("screening: pruning each layer of the baseline alone")
         first = screened(experiment, folder, baseline)
     searcher = StudySearch(experiment, folder, layers, first, tell=progress.note)
+    progress.planned(searcher.trials)
     left = searcher.trials - searcher.finished
     budget = Budget(experiment.search, folder)
     if left <= 0 or budget.stop_all():
@@ -290,39 +330,6 @@ def _close(
             tracker.trial_changed(trial.number)
 
 
-def trial_resources(experiment: Experiment) -> Any:
-    """What RLlib asks for to run one trial: a placement group's bundles."""
-    config = algorithm_config(experiment, seed=0)
-    assert config.algo_class is not None
-    return config.algo_class.default_resource_request(config)
-
-
-def room(request: Any) -> int:
-    """Trials that the cluster has room for at a time."""
-    import ray
-
-    have, need = ray.cluster_resources(), request.required_resources
-    return min(int(have.get(name, 0) / amount) for name, amount in need.items() if amount)
-
-
-def concurrency(experiment: Experiment, request: Any) -> int:
-    """Trials at a time: as configured, or as many as the cluster has room for.
-
-    Raises:
-        UserError: the cluster has no room for one.
-    """
-    import ray
-
-    have, need, places = ray.cluster_resources(), request.required_resources, room(request)
-    if places < 1 and not experiment.resources.address:
-        raise UserError(
-            f"resources: a trial needs {dict(need)}, and this machine has"
-            f" { ({name: have.get(name, 0) for name in need}) }"
-        )
-    # A cluster that grows on demand may have no room yet.
-    return experiment.resources.concurrent_trials or max(1, places)
-
-
 def _trial_name(trial: Any) -> str:
     return trial_name(trial.config["number"])
 
@@ -359,12 +366,12 @@ def _final(
     ]
     again = {"retry_exceptions": True}
     try:
-        measured = list(
-            pool.map(
-                lambda meter, path: meter.measure.options(**again).remote(path, seed, episodes),
-                paths,
-            )
-        )
+        measured = []
+        for item in pool.map(
+            lambda meter, path: meter.measure.options(**again).remote(path, seed, episodes), paths
+        ):
+            measured.append(item)
+            progress.final_measured(len(measured), len(paths) + 1)  # random actions come last
         pool.submit(lambda meter, _: meter.random.options(**again).remote(seed, episodes), None)
         random: Return = pool.get_next()
     except ray.exceptions.RayError as error:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import typer
 
 from prune_search.cli import benchmarks, files, points, sensitivity, studies  # noqa: F401 - they are registered
 from prune_search.cli._app import app, err
+from prune_search.cli.characters import plain_output
 from prune_search.errors import UserError
+from prune_search.paths import import_from_here
 
 _WORDS = {
     "Input should be less than or equal to": "must be at most",
@@ -24,13 +25,16 @@ _WORDS = {
 
 def main() -> None:
     """Entry point: a user's mistake is one line and exit status 2."""
-    # Where the user's own environments are, for this process and for Ray's.
-    sys.path.insert(0, str(Path.cwd()))
+    import_from_here()
+    plain_output()
     try:
         # In standalone mode usage errors are boxes of many lines.
         status = app(prog_name="prune-search", standalone_mode=False)
     except UserError as error:
         _refuse(str(error))
+    except typer.Abort:  # Ctrl-C
+        err.print("stopped")
+        sys.exit(130)
     except typer.TyperException as error:
         context: typer.Context | None = getattr(error, "ctx", None)
         message = _plainly(error.format_message())

@@ -74,7 +74,7 @@ benchmarks = typer.Typer(help="Measurements, as ratios against a baseline run si
 app.add_typer(benchmarks, name="benchmark")
 
 # Tables in a file or a pipe have no width to keep to.
-out = Console(width=None if sys.stdout.isatty() else 140)
+out = Console(width=None if sys.stdout and sys.stdout.isatty() else 140)
 err = Console(stderr=True)
 
 

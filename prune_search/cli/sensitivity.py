@@ -131,6 +131,7 @@ def _measured(
     from prune_search.training.baseline import baseline_path, cached_baseline
     from prune_search.training.sensitivity import sensitivity_of
     from prune_search.trust import require_trust
+    from tuners.capacity import check_room, cluster, trial_resources
     from tuners.connection import connection
 
     process_settings(settings.resources.threads)
@@ -142,6 +143,9 @@ def _measured(
 
         check(settings)
     with connection(settings.resources), _progress() as progress:
+        # This process trains; the others need room.
+        others = trial_resources(settings).bundles[1:]
+        check_room([{}, *others], settings.resources, cluster())
         if dense is None:
             dense = _trained(settings, storage, progress)
         if episodes is None or episodes == settings.evaluation.episodes:
@@ -165,7 +169,9 @@ def _trained(settings: Experiment, storage: Path, progress: Progress) -> Baselin
     """The dense policy of an experiment that no study has run yet; kept for all that will."""
     from prune_search.training.baseline import BaselineTrainer
 
-    task = progress.add_task("training the dense policy", total=settings.baseline.env_steps)
+    given = settings.baseline.checkpoint is not None
+    text = "measuring your policy" if given else "training the dense policy"
+    task = progress.add_task(text, total=None if given else settings.baseline.env_steps)
     trainer = BaselineTrainer(storage, settings)
     while True:
         state = trainer.step()

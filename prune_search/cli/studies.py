@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,10 +34,12 @@ from prune_search.cli._app import (
 from prune_search.credentials import holds_credentials
 from prune_search.errors import NoBetterThanRandom, UserError
 from tuners.commands import command, storage_option
+from tuners.signals import sigterm_interrupts
 
 if TYPE_CHECKING:
     from prune_search.experiment import Experiment
     from prune_search.record import StudyFolder
+    from tuners.progress import Progress
     from tuners.report import StudyReport
     from tuners.tracking import TrackerReport
 
@@ -64,16 +69,22 @@ def run(
     changes += [f"resources.address={json.dumps(address)}"] if address else []
     changes += [f"storage={json.dumps(storage)}"] if storage else []
     settings = experiment_file.load(experiment, changes, trust)
-    from tuners.creation import create
+    from tuners.capacity import check_gpus
 
-    folder = create(settings, name, Path(experiment).stem)
-    try:
-        _run(folder, settings, quiet)
-    except UserError as error:
-        # Where nothing was computed, the name stays free.
-        if not folder.trials() and not isinstance(error, NoBetterThanRandom):
-            shutil.rmtree(folder.path)
-        raise
+    stem = Path(experiment).stem
+    with _shown(settings, name or stem, quiet) as progress:
+        check_gpus(settings.resources)
+        from tuners.creation import create  # takes seconds, with something to be seen
+
+        folder = create(settings, name, stem)
+        progress.found(folder)
+        try:
+            _run(folder, settings, progress, quiet)
+        except UserError as error:
+            # Where nothing was computed, the name stays free.
+            if not folder.trials() and not isinstance(error, NoBetterThanRandom):
+                shutil.rmtree(folder.path)
+            raise
 
 
 @app.command(epilog=examples("prune-search resume cartpole"))
@@ -103,20 +114,34 @@ def resume(
             raise UserError("--address: must be an address without user, password or token")
         resources = settings.resources.model_copy(update={"address": address})
         settings = settings.model_copy(update={"resources": resources})
-    _run(folder, settings, quiet)
+    with _shown(settings, folder.name, quiet) as progress:
+        progress.found(folder)
+        _run(folder, settings, progress, quiet)
 
 
-def _run(folder: StudyFolder, settings: Experiment, quiet: bool) -> None:
+@contextmanager
+def _shown(settings: Experiment, name: str, quiet: bool) -> Iterator[Progress]:
+    """Shows from the first second on what goes on; where it is stopped, it ends by a line."""
     from tuners.progress import Progress
-    from tuners.study import run as run_study
 
-    progress = Progress(settings, folder.name, folder.trials(), out, quiet)
     try:
+        with sigterm_interrupts(), Progress(settings, name, [], out, quiet) as progress:
+            yield progress
+    except KeyboardInterrupt:  # no study has been begun yet
+        err.print("stopped")
+        sys.exit(130)
+
+
+def _run(folder: StudyFolder, settings: Experiment, progress: Progress, quiet: bool) -> None:
+    try:
+        from tuners.study import run as run_study
+
         tracked = run_study(folder, settings, progress, BEGAN)
     except KeyboardInterrupt:
         again = command("resume", folder.path)
         err.print(f"stopped; go on with it by: {again}", soft_wrap=True, markup=False)
-        sys.exit(130)
+        sys.stdout.flush()
+        os._exit(130)  # what Ray does at the exit of Python waits for what may be dead
     if not quiet:
         _tell(folder, settings, tracked)
     trials = folder.trials()

@@ -1,0 +1,177 @@
+"""How long a study still takes, from what its trials have reported.
+
+The search is a queue of trials that some places take from. A place needs so many seconds for an env
+step, evaluations and the time between trials included: measured over the last rounds, so that what
+was slow at the beginning is forgotten, and what has become slow counts. How many env steps a trial
+takes follows from the last ones that have ended, of which some were stopped early. After the search
+comes the final evaluation.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from dataclasses import dataclass
+from statistics import fmean
+
+_RECENT_ROUNDS, _RECENT_TRIALS = 10, 20
+_OVERDUE = 0.2  # what has been silent for longer than expected takes this share of that once more
+_START_S = 8.0  # until a process is up, at least
+_EVALUATIONS = 2  # of a round: before and after its training
+
+
+@dataclass
+class _Running:
+    """A trial that runs: what it has reported, and when."""
+
+    env_steps: int
+    budget: int
+    since: float
+
+
+class TimeLeft:
+    """An estimate of seconds, fed with what happens. All times are of one clock, s.
+
+    Args:
+        trials: that the study has in all.
+        budget: env steps of a trial that runs to its end.
+        now: when the search begins.
+        places: trials at a time.
+        env_step_s: seconds of an env step until a trial has reported, such as the baseline's; None
+            if not known.
+    """
+
+    def __init__(
+        self,
+        trials: int,
+        budget: float,
+        now: float,
+        places: int = 1,
+        env_step_s: float | None = None,
+    ) -> None:
+        self.trials = trials
+        self._budget, self._places, self._prior = budget, max(1, places), env_step_s
+        self._control: _Running | None = None
+        self._start_s = _START_S
+        self._running: dict[int, _Running] = {}
+        self._ended = 0
+        self._shares: deque[float] = deque(maxlen=_RECENT_TRIALS)  # of their budgets
+        self._budgets: deque[int] = deque(maxlen=_RECENT_TRIALS)
+        self._evaluations: deque[float] = deque(maxlen=_RECENT_ROUNDS)
+        # Seconds that places had something to do, up to a time; of which reported, env steps too.
+        self._wanted, self._at, self._env_steps = 0.0, now, 0
+        self._reports = deque([(0.0, 0)], maxlen=_RECENT_ROUNDS + self._places)
+
+    def earlier(self, env_steps: int, budget: int) -> None:
+        """A trial that an earlier driver has run to its end."""
+        self._end(env_steps, budget)
+
+    def control(self, env_steps: int, begun: float | None = None) -> None:
+        """The dense control is trained too: since a time, or after the search; 0 env steps: not."""
+        self._control = _Running(0, env_steps, math.inf if begun is None else begun)
+
+    def started(self, number: int, env_steps: int, budget: int, now: float) -> None:
+        """A trial begins, or goes on after so many env steps."""
+        if not self._running and not self._ended and not self._env_steps:
+            self._start_s = max(_START_S, now - self._at)  # what a process takes on this machine
+        self._advance(now)
+        self._running[number] = _Running(env_steps, budget, now)
+
+    def reported(
+        self, number: int, env_steps: int, budget: int, evaluated_s: float, now: float
+    ) -> None:
+        """A trial of this budget has finished a round; so long its evaluations took."""
+        self._advance(now)
+        trial = self._running.setdefault(number, _Running(0, budget, now))
+        self._env_steps += max(0, env_steps - trial.env_steps)
+        trial.env_steps, trial.budget, trial.since = env_steps, budget, now
+        self._evaluations.append(evaluated_s / _EVALUATIONS)
+        silent = sum(now - other.since for other in self._running.values())
+        self._reports.append((self._wanted - silent, self._env_steps))
+
+    def ended(self, number: int, now: float) -> None:
+        """A trial has ended, in whatever way."""
+        self._advance(now)
+        trial = self._running.pop(number, None)
+        if trial is None:
+            self._ended += 1  # before it began
+        else:
+            self._end(trial.env_steps, trial.budget)
+
+    @property
+    def env_step_s(self) -> float | None:
+        """Seconds that a place needs for an env step; None as long as nothing is known."""
+        (begin, before), (end, after) = self._reports[0], self._reports[-1]
+        return (end - begin) / (after - before) if after > before else self._prior
+
+    def search(self, now: float, env_steps: float | None = None) -> float | None:
+        """Seconds until trials and control have ended; None as long as nothing is known.
+
+        Args:
+            now: the time.
+            env_steps: trials still train for at most so many.
+        """
+        step_s = self.env_step_s
+        if step_s is None:
+            return None
+        running = self._running.values()
+        busy = [self._of_running(trial, step_s, now) for trial in running]
+        places = [*busy, *[0.0] * (self._places - len(busy))]
+        heapq.heapify(places)
+        budgets = [*self._budgets, *(trial.budget for trial in running)]
+        steps = fmean([*self._shares, 1.0]) * fmean(budgets or [self._budget])
+        for _ in range(max(0, self.trials - self._ended - len(busy))):
+            heapq.heapreplace(places, places[0] + steps * step_s)
+        left = max(places)
+        if env_steps is not None:
+            left = min(left, max(0.0, env_steps) * step_s / self._places)
+        return self._with_control(left, step_s, now)
+
+    def _with_control(self, search: float, step_s: float, now: float) -> float:
+        if self._control is None or not self._control.budget:
+            return search
+        whole, silent = self._control.budget * step_s, now - self._control.since
+        if silent < 0:  # it has not begun
+            return search + whole
+        return max(search, whole - silent, _OVERDUE * silent)
+
+    def evaluation(self, checkpoints: int, ratio: float, workers: int) -> float:
+        """Seconds of the final evaluation.
+
+        Args:
+            checkpoints: that are measured.
+            ratio: episodes of each over those of an evaluation in the search.
+            workers: processes that measure.
+        """
+        each = fmean(self._evaluations or [0.0]) * ratio
+        return self._start_s + each * -(-checkpoints // max(1, workers))
+
+    def _of_running(self, trial: _Running, step_s: float, now: float) -> float:
+        """Seconds that a trial still takes, as those did that came further than it has."""
+        share = trial.env_steps / trial.budget
+        further = fmean([*(other for other in self._shares if other > share), 1.0])
+        silent = now - trial.since
+        return max(max(0.0, further - share) * trial.budget * step_s - silent, _OVERDUE * silent)
+
+    def _end(self, env_steps: int, budget: int) -> None:
+        self._ended += 1
+        self._shares.append(min(1.0, env_steps / budget))
+        self._budgets.append(budget)
+
+    def _advance(self, now: float) -> None:
+        self._wanted += min(self._places, self.trials - self._ended) * (now - self._at)
+        self._at = now
+
+
+def about(seconds: float) -> str:
+    """A time as exact as an estimate is: `a few seconds`, `40 s`, `7 min`, `2 h 10 min`."""
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 90:
+        return f"{round(seconds, -1):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(round(minutes, -1), 60)
+    return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{round(seconds / 3600)} h"
