@@ -1,4 +1,5 @@
-"""kill -9 of a driver and all that it started: resume completes the study, nothing doubled."""
+"""SIGTERM to a driver, kill -9 of it and all that it started: resume completes the study, nothing
+is doubled."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import pytest
 from prune_search import experiment_file
 from prune_search.record import StudyFolder
 from tests.faults.world import wait_for
+from tuners.commands import command
 from tuners.optuna_study import states
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -98,11 +100,19 @@ def check(folder: StudyFolder, undisturbed: list[Any]) -> None:
     assert final is not None and final.points
 
 
-def test_kill_everything(
+def test_terminate_then_kill_everything(
     storage: Path, undisturbed: list[Any], family: list[psutil.Process]
 ) -> None:
     folder = StudyFolder(storage, "everything")
     driver = start(storage, folder.name)
+    assert wait_for(lambda: len(points(folder)) >= 1, 200)
+    family += descendants(driver)
+    driver.terminate()  # as clusters do before they kill
+    said, _ = driver.communicate(timeout=100)
+    assert driver.returncode == 130
+    assert said.splitlines()[-1] == f"stopped; go on with it by: {command('resume', folder.path)}"
+    assert "Traceback" not in said and "SIGTERM" not in said, said
+    driver = start(storage, folder.name, resume=True)
     assert wait_for(lambda: len(points(folder)) >= 4, 200)
     family += descendants(driver)
     for process in [psutil.Process(driver.pid), *family]:

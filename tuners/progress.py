@@ -280,10 +280,14 @@ class Progress:
             parts.append(Text(self._counts()))
             if self._sums["rounds"]:
                 parts.append(self._best())
+            running = sorted(self._running)
+            shown = running[: max(3, self._console.height - 8)]  # a terminal cuts off what is below
             parts += [
                 Text(f"  {trial_name(number)} {self._running_line(number)}", style="dim")
-                for number in sorted(self._running)
+                for number in shown
             ]
+            if len(shown) < len(running):
+                parts.append(Text(f"  and {len(running) - len(shown)} more", style="dim"))
         return Group(*parts)
 
     def _running_line(self, number: int) -> str:
