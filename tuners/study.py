@@ -156,8 +156,7 @@ def _require_room(experiment: Experiment, request: Any, progress: Progress) -> N
     """
     if not (experiment.resources.address and may_grow()):
         check_room(request.bundles, experiment.resources, cluster())
-    found = waiting_for(request)
-    if found:
+    if experiment.resources.address and (found := waiting_for(request)):
         progress.note(found)
 
 
