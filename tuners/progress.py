@@ -227,7 +227,8 @@ class Progress:
             stamp = clock(time.monotonic() - self._began)
             # A file's lines stay whole; a terminal's end at words.
             whole = not self._console.is_terminal
-            self._console.print(f"\\[{stamp}] {text}", highlight=False, soft_wrap=whole)
+            line = f"[{stamp}] {text}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=whole)
 
     def _take(self, record: TrialRecord) -> TrialRecord | None:
         """Takes over a trial's record, and gives the one before it."""

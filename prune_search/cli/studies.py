@@ -33,12 +33,12 @@ from prune_search.cli._app import (
 )
 from prune_search.credentials import holds_credentials
 from prune_search.errors import NoBetterThanRandom, UserError
+from prune_search.record import StudyFolder
 from tuners.commands import command, storage_option
 from tuners.signals import sigterm_interrupts
 
 if TYPE_CHECKING:
     from prune_search.experiment import Experiment
-    from prune_search.record import StudyFolder
     from tuners.progress import Progress
     from tuners.report import StudyReport
     from tuners.tracking import TrackerReport
@@ -72,6 +72,7 @@ def run(
     from tuners.capacity import check_gpus
 
     stem = Path(experiment).stem
+    StudyFolder(settings.storage, name or stem)  # refuses what is no name, before it is shown
     with _shown(settings, name or stem, quiet) as progress:
         check_gpus(settings.resources)
         from tuners.creation import create  # takes seconds, with something to be seen
