@@ -182,7 +182,9 @@ def _lead_on(found: StudyReport) -> None:
     from tuners.recommendation import lines
 
     for line in lines(found):
-        out.print(line, soft_wrap=True, highlight=False, markup=False)
+        # A command stays whole, to be pasted; on a terminal, words don't leave it.
+        whole = "prune-search " in line or not out.is_terminal
+        out.print(line, soft_wrap=whole, highlight=False, markup=False)
 
 
 @app.command("list")
