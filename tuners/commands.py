@@ -6,6 +6,8 @@ import os
 import shlex
 from pathlib import Path
 
+from prune_search.record import storage_path
+
 
 def command(verb: str, study: Path, *arguments: str) -> str:
     """A command on a study, such as `prune-search resume 'my robot' --storage /data/studies`.
@@ -21,5 +23,5 @@ def command(verb: str, study: Path, *arguments: str) -> str:
 
 def storage_option(storage: Path) -> str:
     """What a command needs to find a storage folder; nothing where that is the default."""
-    usual = Path(os.environ.get("PRUNE_SEARCH_STORAGE") or "studies").expanduser().resolve()
+    usual = storage_path(os.environ.get("PRUNE_SEARCH_STORAGE") or "studies")
     return "" if storage.resolve() == usual else f" --storage {shlex.quote(str(storage))}"

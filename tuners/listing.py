@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_search.errors import UserError
 from prune_search.pareto import delivered
+from prune_search.record import storage_path
 from tuners.driving import driven
 from tuners.points import open_study, studies
 from tuners.report import point_json, report
@@ -30,7 +30,7 @@ def listed(storage: str) -> tuple[list[dict[str, Any]], list[str]]:
     Raises:
         UserError: the storage is no folder.
     """
-    if Path(storage).expanduser().is_file():
+    if storage_path(storage).is_file():
         raise UserError(f"storage: no folder {storage!r}")
     found, wrong = [], []
     for name in studies(storage):

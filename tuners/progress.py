@@ -20,6 +20,7 @@ from prune_search.pareto import best_returns, front
 from prune_search.record import BaselineRecord, Point, StudyFolder, TrialRecord, trial_name
 from prune_search.searchable import highest
 from tuners.time_left import TimeLeft, about
+from tuners.words import count
 
 
 class _Notes(logging.Handler):
@@ -176,7 +177,9 @@ class Progress:
         """Trials have ended; the front is measured once more."""
         points = len(front(self._points()))
         episodes = self._experiment.evaluation.final_episodes
-        self.begin(f"evaluating the front's {points} points on {episodes} new episodes each")
+        self.begin(
+            f"evaluating the front: {count(points, 'point')}, on {episodes} new episodes each"
+        )
         self._printed_at = self._final_began = time.monotonic()
 
     def final_measured(self, done: int, of: int) -> None:

@@ -33,7 +33,7 @@ from prune_search.cli._app import (
 )
 from prune_search.credentials import holds_credentials
 from prune_search.errors import NoBetterThanRandom, UserError
-from prune_search.record import StudyFolder
+from prune_search.record import StudyFolder, storage_path
 from tuners.commands import command, storage_option
 from tuners.signals import sigterm_interrupts
 
@@ -100,7 +100,7 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a study that was stopped or killed; repeats at most the round in progress."""
-    if mirror and not (Path(storage).expanduser() / name).exists():
+    if mirror and not (storage_path(storage) / name).exists():
         if not trust:
             raise UserError(
                 "--mirror: the checkpoints there are pickles, which run code of whoever made them;"
