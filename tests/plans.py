@@ -6,6 +6,9 @@ from typing import Any
 
 from prune_search.pruning import Plan
 
+SHORT = "evaluation.max_steps=100"
+"""Where returns need only tell policies apart: most of such a trial's time is evaluation."""
+
 
 def plan(**changes: Any) -> Plan:
     """Three rounds of 1,000 env steps that prune weights to 80 % in two steps, with changes."""

@@ -17,7 +17,7 @@ from prune_search.training.inside import optimizers
 from prune_search.training.rllib_schedules import Clock, TrialSchedules, follow
 from prune_search.training.rounds import TrialRounds
 from tests.algorithms import built, small
-from tests.plans import plan
+from tests.plans import SHORT, plan
 from tests.training.test_strategies import figures, resumed
 
 LR, ENTROPY = [[0, 0.01], [6000, 0.0]], [[0, 0.5], [3000, 0.0]]
@@ -101,7 +101,7 @@ def test_schedules_follow_a_clock_at_once_and_over_updates(local_ray: None, name
 def test_a_trial_with_schedules_resumes_exactly(
     tiny: Any, baseline: Any, tmp_path: Path, schedules: str
 ) -> None:
-    experiment = tiny(*SCHEDULED, f"pruning.rllib_schedules={schedules}")
+    experiment = tiny(*SCHEDULED, SHORT, f"pruning.rllib_schedules={schedules}")
     chosen = plan(env_steps=2000, rounds=2, schedule="cubic", lr_scale=0.5)
     folder = StudyFolder(tmp_path, "whole")
     rounds = TrialRounds(experiment, folder, baseline, 0, chosen)

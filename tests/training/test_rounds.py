@@ -20,7 +20,7 @@ from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.rounds import TrialRounds
-from tests.plans import plan
+from tests.plans import SHORT, plan
 
 
 def figures(point: Point) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_a_trial_that_goes_on_measures_what_it_would_have(
     tiny: Any, baseline: Any, tmp_path: Path, criterion: str
 ) -> None:
     """A round depends on its checkpoint and seed alone: no more and no less than it is repeated."""
-    experiment, chosen = tiny(), plan(criterion=criterion, schedule="cubic", rounds=3)
+    experiment, chosen = tiny(SHORT), plan(criterion=criterion, schedule="cubic", rounds=3)
     whole = TrialRounds(experiment, StudyFolder(tmp_path, "whole"), baseline, 0, chosen)
     expected = [figures(whole.step()) for _ in range(3)]
     whole.stop()
