@@ -97,7 +97,7 @@ def chromium(width: int = 1600, height: int = 1250) -> Iterator[Any]:
             args=["--no-sandbox"],  # tests run as root in containers
         )
         page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         yield page
         browser.close()
 

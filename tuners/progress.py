@@ -250,7 +250,7 @@ class Progress:
         return (
             f"{sums['ended']} of {self._planned} trials ended"
             + (f" ({sums['failed']} failed)" if sums["failed"] else "")
-            + f", {len(self._running)} running, {sums['rounds']} rounds,"
+            + f", {len(self._running)} running, {count(sums['rounds'], 'round')},"
             f" {_thousands(sums['env steps'])} env steps, {self._left()}"
         )
 
