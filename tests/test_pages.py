@@ -11,6 +11,7 @@ from tests.pages import CHROMIUM, TRIALS, chart, chromium, experiment, make, ser
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs Debian's chromium, {CHROMIUM}")
 def test_fronts_are_compared_with_no_click(tmp_path: Path) -> None:
     pytest.importorskip("playwright")

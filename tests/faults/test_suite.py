@@ -13,7 +13,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_faults_of_processes_and_services(tmp_path: Path) -> None:
     command = ["-m", "tests.faults", "--brief", "--study", "processes", "--study", "services"]
     command += ["--study", "tracking"]
