@@ -97,4 +97,4 @@ def test_counts_begin_at_zero() -> None:
     with Progress(make_experiment(), "mine", [], Console(file=stream, width=200)) as progress:
         progress.begin_search(BASELINE)
         progress.trial_changed(make_trial(0, rounds=1, state="running"))
-    assert "0 of 12 trials ended, 0 running, 1 rounds" in stream.getvalue()
+    assert "0 of 12 trials ended, 0 running, 1 round," in stream.getvalue()
