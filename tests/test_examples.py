@@ -71,7 +71,6 @@ def test_an_example_trains_is_pruned_and_measured(name: str, local_ray: None) ->
         *((NEEDS[name][0], load(str(EXAMPLES / f"{name}.yaml")).environment) for name in NEEDS),
         ("Box2D", Environment(id="LunarLander-v3")),
         ("mujoco", Environment(id="Hopper-v5")),
-        ("imageio", Environment(id="HalfCheetah-v5")),
     ],
 )
 def test_a_missing_package_is_told_with_the_line_that_installs_it(
