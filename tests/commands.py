@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,17 @@ def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return Result(int(ended.value.code or 0), printed.out, printed.err)
 
     return run
+
+
+def python(*arguments: str) -> subprocess.Popen[str]:
+    """A process of Python's that knows the tests; what it prints, errors too, is its `stdout`."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def refused(result: Result) -> str:

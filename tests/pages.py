@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.servers import free_port
+from tests.commands import python
 from tests.studies import end_study, make_experiment, make_study, make_trial
 from tuners.tracking import Tracker, default_uri
 from tuners.views import compare_url
 
-ROOT = Path(__file__).parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
 TRIALS = 12
 """More than the ten runs that MLflow's charts show by themselves."""
@@ -65,17 +63,8 @@ def _falling(number: int) -> Any:
 @contextmanager
 def served(storage: Path) -> Iterator[str]:
     """`prune-search ui` on the storage; gives the address that it prints first."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    command = (sys.executable, "-m", "prune_search.cli", "ui")
-    server = subprocess.Popen(
-        [*command, "--storage", str(storage), "--port", str(port)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    where = ("--storage", str(storage), "--port", str(free_port()))
+    server = python("-m", "prune_search.cli", "ui", *where)
     try:
         assert server.stdout is not None
         line = server.stdout.readline().strip()

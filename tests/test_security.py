@@ -23,9 +23,11 @@ from prune_search.record import BaselineRecord, StudyFolder, StudyRecord
 from prune_search.training.baseline import BaselineTrainer
 from prune_search.training.replay import REPLAY
 from prune_search.training.rounds import TrialRounds
+from tests.cluster.servers import free_port
+from tests.commands import Command, refused
 from tests.conftest import TINY
 from tests.studies import make_experiment, make_study
-from tests.test_tracking import free_port, wait_for
+from tests.test_tracking import wait_for
 from tests.training.test_replay import CHOSEN, DQN, SHORT, stand_in
 from tuners.creation import create
 from tuners.optuna_study import storage as optuna_storage
@@ -36,22 +38,12 @@ Refusal = Callable[..., str]
 
 
 @pytest.fixture
-def refusal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Refusal:
+def refusal(command: Command, tmp_path: Path) -> Refusal:
     """Runs a command that is refused, in a folder: the one line it says."""
 
     def run(*arguments: str) -> str:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["prune-search", *arguments])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert ended.value.code == 2, printed
-        (line,) = printed.err.strip().splitlines()
-        assert line.startswith("prune-search: ") and line.isprintable()
-        assert printed.out.splitlines()[1:] == []  # what is seen while RLlib is imported
+        line = refused(command(*arguments, cwd=tmp_path))
+        assert line.isprintable()
         return line
 
     return run

@@ -7,7 +7,6 @@ import json
 import math
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,8 @@ import pytest
 from prune_search.errors import UserError
 from prune_search.pareto import front, hypervolume, hypervolume_curve, summary
 from prune_search.record import Point, StudyFolder, StudyRecord
+from tests.cluster.servers import free_port
+from tests.commands import python
 from tests.studies import (
     BASELINE,
     STARTED,
@@ -544,13 +545,7 @@ def test_the_server_shows_a_store_and_takes_what_was_pending(storage: Path) -> N
         f"ui({default_uri(storage)!r}, 'prune-search', port={port},"
         " show=lambda line: print(line, flush=True))"
     )
-    server = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    server = python("-c", code)
     try:
         assert server.stdout is not None
         line = server.stdout.readline()
@@ -581,12 +576,6 @@ def test_the_server_says_what_is_missing(storage: Path) -> None:
 
 def finished_points(finished: Finished) -> list[Point]:
     return [point for trial in finished.folder.trials() for point in trial.points]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:

@@ -102,9 +102,9 @@ def waiting_for(request: Any) -> str:
     """What a trial has to wait for where there is, or may be, room for it; empty if nothing."""
     import ray
 
-    bundles = request.bundles
-    need, have = _total(bundles), _total(cluster())
-    if not fits(bundles, cluster()):
+    bundles, nodes = request.bundles, cluster()
+    need, have = _total(bundles), _total(nodes)
+    if not fits(bundles, nodes):
         asked, has = (", ".join(_words(n, of[n]) for n in need if need[n]) for of in (need, have))
         return f"waiting for the cluster to grow: a trial needs {asked}, and it has {has}"
     free = ray.available_resources()

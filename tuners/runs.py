@@ -371,9 +371,8 @@ def _summary_note(found: StudyReport, experiment: Experiment) -> str:
             *_control(found),
         ]
     lines += _missing(found.points)
-    if found.front:
-        taken = recommended(found)
-        point = (taken.point if taken else found.front[0].point).name
+    if taken := recommended(found):
+        point = taken.point.name
         lines += [
             *_table([item.point for item in found.front], found.finals, found.bound),
             "",

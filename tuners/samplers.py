@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from prune_search.errors import UserError, one_line, unknown
+from prune_search.errors import UserError, check_known, one_line
 from prune_search.experiment import Experiment, Search
 from tuners.beginnings import grid
 from tuners.space import suggest
@@ -59,8 +59,7 @@ def check_sampler(experiment: Experiment) -> None:
     kind, _ = _SAMPLERS[search.sampler]
     known = [name for name in inspect.signature(kind.__init__).parameters if name not in _OURS]
     for name in search.sampler_options:
-        if name not in known:
-            raise unknown(f"search.sampler_options of {search.sampler}", name, known)
+        check_known(f"search.sampler_options of {search.sampler}", name, known)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(directions=["maximize"] * len(search.objectives))

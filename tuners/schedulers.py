@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from prune_search.errors import UserError, one_line, unknown
+from prune_search.errors import UserError, check_known, one_line
 from prune_search.experiment import MINIMISED, Experiment
 from prune_search.searchable import highest, lowest
 
@@ -37,8 +37,7 @@ def scheduler(experiment: Experiment) -> TrialScheduler | None:
     kind, options = kinds[search.scheduler.name], search.scheduler.options
     known = [name for name in inspect.signature(kind.__init__).parameters if name not in _OURS]
     for name in options:
-        if name not in known:
-            raise unknown(f"search.scheduler.options of {search.scheduler.name}", name, known)
+        check_known(f"search.scheduler.options of {search.scheduler.name}", name, known)
     first = lowest(pruning.env_steps) / highest(pruning.rounds)
     usual: dict[str, Any] = {"grace_period": max(1, round(first))}
     if "max_t" in known:

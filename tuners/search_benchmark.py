@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.errors import UserError, unknown
+from prune_search.errors import UserError, check_known
 from prune_search.experiment import Experiment
 from prune_search.pareto import Curve, hypervolume_curve
 from prune_search.record import StudyFolder
@@ -153,8 +153,7 @@ def benchmark(
     """
     known = [name for name in arms(experiment, 0, env_steps) if name != DEFAULT]
     for name in against or ():
-        if name not in known:
-            raise unknown("--against", name, known)
+        check_known("--against", name, known)
     chosen = {DEFAULT, *(known if against is None else against)}
     planned = [
         (name, seed, settings)

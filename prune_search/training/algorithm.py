@@ -94,8 +94,7 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
             are to be trusted.
     """
     algorithm, resources = experiment.algorithm, experiment.resources
-    if algorithm.name not in ALGORITHMS:
-        raise unknown("algorithm.name", algorithm.name, ALGORITHMS)
+    check_known("algorithm.name", algorithm.name, ALGORITHMS)
     checkpoint = experiment.baseline.checkpoint
     config = checkpoint_config(experiment) if checkpoint else ALGORITHMS[algorithm.name]()
     config.environment(_environment(experiment, config), env_config=experiment.environment.config)

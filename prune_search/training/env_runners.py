@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from prune_search.errors import UserError, one_line, unknown
+from prune_search.errors import UserError, check_known, one_line
 
 # Settings that are given elsewhere in the file, or decided here: name to where, or why.
 _OWNED = {
@@ -52,8 +52,7 @@ def set_env_runners(config: AlgorithmConfig, settings: Mapping[str, Any]) -> Non
     for name in settings:
         if name in _OWNED:
             raise UserError(f"algorithm.env_runners.{name}: can't be set here; {_OWNED[name]}")
-        if name not in known:
-            raise unknown("algorithm.env_runners", name, known)
+        check_known("algorithm.env_runners", name, known)
     mode = str(settings.get("gym_env_vectorize_mode", "")).lower()
     if "vector_entry_point" in mode and not isinstance(config.env, str):
         raise UserError(
