@@ -13,7 +13,6 @@ from pydantic import Field, PrivateAttr, model_validator
 from prune_search.credentials import fields_with_credentials
 from prune_search.errors import did_you_mean, shown
 from prune_search.pruning import AXES, Pruning, conflict
-from prune_search.record import Aggregate
 from prune_search.searchable import (
     FiniteFloat,
     Line,
@@ -45,6 +44,8 @@ Objective = Literal[
     "sparsity_95",
     "sparsity_99",
 ]
+Aggregate = Literal["mean", "iqm"]
+"""What a policy's return over episodes counts as."""
 MINIMISED = frozenset({"macs", "bytes", "latency_us"})
 """Objectives of which less is better; of the others more is."""
 RETURNS = frozenset({"return", "return_low", "retention"})

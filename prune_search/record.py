@@ -23,13 +23,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from prune_search.errors import UserError, one_line, shown
+from prune_search.experiment import Aggregate
 from prune_search.pruning import Plan
 from prune_search.reasons import BUDGET_USED, CUT_OFF
 
 BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last
 
-Aggregate = Literal["mean", "iqm"]
-"""What a policy's return over episodes counts as."""
 _TAIL = 0.1  # share of the episodes that are the worst ones
 
 R = TypeVar("R", bound="Record")
