@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import moocore
 import numpy as np
 
-from prune_search.experiment import Search
+from prune_search.experiment.schema import Search
 from prune_search.record import BaselineRecord, Point, TrialRecord
 
 Curve = list[tuple[int, float]]

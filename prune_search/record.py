@@ -23,8 +23,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from prune_search.errors import UserError, one_line, shown
-from prune_search.experiment import Aggregate
-from prune_search.pruning import Plan
+from prune_search.experiment.pruning import Plan
+from prune_search.experiment.schema import Aggregate
 from prune_search.reasons import BUDGET_USED, CUT_OFF
 
 BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last

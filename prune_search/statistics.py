@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from prune_search.experiment import Aggregate
+from prune_search.experiment.schema import Aggregate
 from prune_search.record import Return
 
 Verdict = Literal["better", "worse", "undecided"]

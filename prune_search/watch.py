@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from prune_search.experiment import Resources, Search
+from prune_search.experiment.schema import Resources, Search
 from prune_search.room import with_room
 
 _POLL_S = 0.5

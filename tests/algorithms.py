@@ -11,8 +11,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
-from prune_search.experiment import Experiment
-from prune_search.experiment_file import parse
+from prune_search.experiment.file import parse
+from prune_search.experiment.schema import Experiment
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.selection import GRANULARITIES, select
 from prune_search.training import learner

@@ -32,7 +32,7 @@ resources: {envs_per_env_runner: 8, concurrent_trials: 1}
 @pytest.fixture(scope="session")
 def tiny() -> Any:
     """Makes the small experiment, with overrides: tiny("pruning.rounds=3", storage=path)."""
-    from prune_search.experiment_file import parse
+    from prune_search.experiment.file import parse
 
     def make(*overrides: str, storage: Path | None = None) -> Any:
         place = [f"storage={storage}"] if storage else []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from prune_search.experiment import Environment, Experiment, Search, Tracking
+from prune_search.experiment.pruning import Plan, Pruning
+from prune_search.experiment.schema import Environment, Experiment, Search, Tracking
 from prune_search.pareto import front
-from prune_search.pruning import Plan, Pruning
 from prune_search.reasons import BUDGET_USED
 from prune_search.record import (
     BaselineRecord,

@@ -10,9 +10,9 @@ import optuna
 import pytest
 
 from prune_search.errors import UserError
-from prune_search.experiment_file import dump
+from prune_search.experiment.file import dump
+from prune_search.experiment.pruning import Pruning
 from prune_search.pareto import objectives
-from prune_search.pruning import Pruning
 from prune_search.reasons import SEARCH_TIME_USED
 from prune_search.record import StudyFolder, StudyRecord, TrialRecord
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord

@@ -14,7 +14,7 @@ import ray
 import tests.environments
 from prune_search import cli
 from prune_search.culprit import culprit
-from prune_search.experiment_file import dump
+from prune_search.experiment.file import dump
 from prune_search.record import StudyFolder
 from tuners.optuna_study import states
 

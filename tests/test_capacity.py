@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_search.errors import UserError
-from prune_search.experiment import Resources
+from prune_search.experiment.schema import Resources
 from tuners import capacity
 from tuners.capacity import check_room, fits, waiting_for
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from prune_search import experiment_file
 from prune_search.cli import main
+from prune_search.experiment import file as experiment_file
 from prune_search.record import Return, StudyFolder, StudyRecord
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from prune_search.training.sensitivity import sensitivity_of

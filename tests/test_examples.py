@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from prune_search.errors import UserError
-from prune_search.experiment import Environment
-from prune_search.experiment_file import load
-from prune_search.extras import EXAMPLE_EXTRAS, EXTRAS
+from prune_search.experiment.extras import EXAMPLE_EXTRAS, EXTRAS
+from prune_search.experiment.file import load
+from prune_search.experiment.schema import Environment
 from prune_search.training.algorithm import algorithm_config
 from prune_search.training.environments import environment_for, make_environment
 from prune_search.training.evaluation import Evaluator

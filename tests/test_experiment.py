@@ -9,10 +9,9 @@ from typing import get_args
 
 import pytest
 
-from prune_search import experiment_file
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
-from prune_search.pruning import (
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.pruning import (
     Allocation,
     CriterionName,
     Granularity,
@@ -21,6 +20,7 @@ from prune_search.pruning import (
     combinations,
     conflict,
 )
+from prune_search.experiment.schema import Experiment
 from prune_search.sparsity import check_strategy
 
 MINIMAL = "environment: {id: CartPole-v1}"

@@ -16,7 +16,7 @@ import optuna
 import psutil
 import pytest
 
-from prune_search import experiment_file
+from prune_search.experiment import file as experiment_file
 from prune_search.record import StudyFolder
 from tests.faults.world import wait_for
 from tuners.commands import command

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.experiment import Stopping
+from prune_search.experiment.schema import Stopping
 from prune_search.mirror import Mirror
 from prune_search.pareto import front, hypervolume
 from prune_search.record import Point, StudyFolder, TrialRecord

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from prune_search import experiment_file
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
-from prune_search.pruning import AXES, Plan, Pruning
-from prune_search.searchable import as_choices
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.fields import as_choices
+from prune_search.experiment.pruning import AXES, Plan, Pruning
+from prune_search.experiment.schema import Experiment
 from prune_search.training.validate import check
 from tuners.space import parameters, suggest
 

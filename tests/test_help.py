@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from prune_search import experiment_file
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
-from prune_search.problems import paths
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.problems import paths
+from prune_search.experiment.schema import Experiment
 from prune_search.record import StudyFolder
 from tests.commands import Command, refused
 from tests.studies import end_study, make_study

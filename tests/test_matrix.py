@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from prune_search.experiment.pruning import Pruning
 from prune_search.matrix.cells import run_strategy
 from prune_search.matrix.courses import run_courses
 from prune_search.matrix.methods import (
@@ -27,7 +28,6 @@ from prune_search.matrix.methods import (
 from prune_search.matrix.run import run
 from prune_search.matrix.setups import ACTIONS, SETUPS, Setup, small_config, small_experiment
 from prune_search.matrix.table import markdown
-from prune_search.pruning import Pruning
 from prune_search.record import Did
 from prune_search.sparsity import check_strategy
 from prune_search.training import learner

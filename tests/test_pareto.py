@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.experiment import Objective, Search
+from prune_search.experiment.schema import Objective, Search
 from prune_search.pareto import (
     best_returns,
     delivered,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prune_search.pruning import Plan, Pruning
+from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.reasons import SEARCH_TIME_USED
 from prune_search.record import StudyFolder, TrialRecord
 from tests.studies import BASELINE, make_plan, make_point

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from prune_search import pareto
-from prune_search.experiment import Search
-from prune_search.pruning import Pruning
+from prune_search.experiment.pruning import Pruning
+from prune_search.experiment.schema import Search
 from prune_search.reasons import SEARCH_TIME_USED
 from prune_search.record import StudyFolder, TrialRecord
 from tests.plans import plan

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from prune_search import cli
-from prune_search.experiment import Experiment
-from prune_search.experiment_file import dump, load, parse, presets
+from prune_search.experiment.file import dump, load, parse, presets
+from prune_search.experiment.schema import Experiment
 from prune_search.record import FinalRecord, Return, StudyFolder
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.validate import check

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from prune_search import experiment_file
 from prune_search.cli import main
 from prune_search.credentials import holds_credentials, redacted
 from prune_search.errors import UserError
+from prune_search.experiment import file as experiment_file
 from prune_search.record import BaselineRecord, StudyFolder, StudyRecord
 from prune_search.training.baseline import BaselineTrainer
 from prune_search.training.replay import REPLAY

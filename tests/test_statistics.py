@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.experiment import Aggregate, Evaluation
+from prune_search.experiment.schema import Aggregate, Evaluation
 from prune_search.record import Return, retention_of, return_at
 from prune_search.statistics import compare, holding, pooled, sides, summarised
 

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from prune_search import cli
 from prune_search.errors import UserError
-from prune_search.experiment import Evaluation, Experiment, Search
-from prune_search.experiment_file import dump
+from prune_search.experiment.file import dump
+from prune_search.experiment.schema import Evaluation, Experiment, Search
 from prune_search.mirror import Mirror
 from prune_search.pareto import front, objectives
 from prune_search.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by

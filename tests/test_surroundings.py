@@ -125,8 +125,8 @@ def test_a_path_too_long_for_rays_sockets(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_rays_processes_find_the_users_modules_after_pythons(folder: Path, tmp_path: Path) -> None:
     program = f"""
-from prune_search.experiment import Resources
-from prune_search.paths import import_from_here
+from prune_search.experiment.schema import Resources
+from prune_search.import_paths import import_from_here
 import_from_here()
 from tuners.connection import connection
 

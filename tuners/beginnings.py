@@ -12,9 +12,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState
 
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
+from prune_search.experiment.pruning import Plan, Pruning, combinations
+from prune_search.experiment.schema import Experiment
 from prune_search.pareto import objectives, violations
-from prune_search.pruning import Plan, Pruning, combinations
 from prune_search.record import BaselineRecord, StudyFolder
 from prune_search.sensitivity import SensitivityRecord
 from prune_search.training.determinants import determinants, differences

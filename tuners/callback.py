@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from prune_search.credentials import redacted
-from prune_search.experiment import Search
+from prune_search.experiment.schema import Search
 from prune_search.mirror import Mirror
 from prune_search.reasons import stopped_by
 from prune_search.record import StudyFolder, TrialRecord, trial_name

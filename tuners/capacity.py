@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment, Resources
+from prune_search.experiment.schema import Experiment, Resources
 
 Amounts = Mapping[str, float]
 """Resources by Ray's names: CPU, GPU."""

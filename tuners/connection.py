@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from prune_search.errors import UserError, one_line
-from prune_search.experiment import Resources
+from prune_search.experiment.schema import Resources
 from tuners.signals import sigterm_interrupts
 
 _PATIENCE_S = 20.0  # that Ray gets to end
@@ -94,7 +94,7 @@ def _of_ours() -> dict[str, Any]:
 
     # Ray would have its processes look for every module in the working folder first, but for a job
     # of a client; each begins by what the command itself begins with instead.
-    os.environ[WORKER_PROCESS_SETUP_HOOK_ENV_VAR] = "prune_search.paths.import_from_here"
+    os.environ[WORKER_PROCESS_SETUP_HOOK_ENV_VAR] = "prune_search.import_paths.import_from_here"
     return {"include_dashboard": False, "job_config": JobConfig(_client_job=True)}
 
 

@@ -8,13 +8,13 @@ import shutil
 import time
 from pathlib import Path
 
-from prune_search import experiment_file
 from prune_search.errors import UserError, one_line
-from prune_search.experiment import Experiment
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.schema import Experiment
+from prune_search.experiment.trust import pickles
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, StudyRecord, storage_path
 from prune_search.training.validate import check
-from prune_search.trust import pickles
 from tuners.beginnings import check_warm_start
 from tuners.capacity import check_room, here, trial_resources
 from tuners.commands import command

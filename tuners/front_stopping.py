@@ -36,8 +36,8 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
+from prune_search.experiment.pruning import Plan
 from prune_search.pareto import front, hypervolume
-from prune_search.pruning import Plan
 from prune_search.reasons import no_longer_improves
 from prune_search.record import Point, TrialRecord
 

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import DatabaseError
 
 from prune_search.errors import UserError
-from prune_search.experiment import RETURNS
+from prune_search.experiment.schema import RETURNS
 from prune_search.pareto import delivered
 from prune_search.record import StudyFolder, TrialRecord
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prune_search.experiment.pruning import Plan
 from prune_search.pareto import delivered
-from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, Point, Return, TrialRecord
 from prune_search.statistics import Verdict, compare, pooled, sides
 

@@ -10,9 +10,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from prune_search.experiment import Experiment
+from prune_search.experiment.pruning import Plan
+from prune_search.experiment.schema import Experiment
 from prune_search.pareto import front, hypervolume, hypervolume_curve
-from prune_search.pruning import Plan
 from prune_search.record import (
     BaselineRecord,
     ControlRecord,

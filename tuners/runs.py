@@ -15,12 +15,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from prune_search.experiment import Experiment
+from prune_search.experiment.fields import as_choices
+from prune_search.experiment.pruning import Plan, Pruning
+from prune_search.experiment.schema import Experiment
 from prune_search.pareto import delivered, front, summary
-from prune_search.pruning import Plan, Pruning
 from prune_search.reasons import INTERRUPTED
 from prune_search.record import Point, Return, StudyRecord, TrialRecord
-from prune_search.searchable import as_choices
 from prune_search.statistics import FEWEST_SEEDS, holding
 from tuners import sizes
 from tuners.commands import command

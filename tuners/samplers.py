@@ -11,7 +11,7 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from prune_search.errors import UserError, check_known, one_line
-from prune_search.experiment import Experiment, Search
+from prune_search.experiment.schema import Experiment, Search
 from tuners.beginnings import grid
 from tuners.space import suggest
 

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment, Stopping
+from prune_search.experiment.schema import Experiment, Stopping
 from prune_search.mirror import Mirror
 from prune_search.record import StudyRecord
 from tuners.capacity import concurrency, trial_resources

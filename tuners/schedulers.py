@@ -10,8 +10,8 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from prune_search.errors import UserError, check_known, one_line
-from prune_search.experiment import MINIMISED, Experiment
-from prune_search.searchable import highest, lowest
+from prune_search.experiment.fields import highest, lowest
+from prune_search.experiment.schema import MINIMISED, Experiment
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler

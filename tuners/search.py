@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from prune_search.experiment import MINIMISED, Experiment
+from prune_search.experiment.schema import MINIMISED, Experiment
 from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, TrialRecord
 from prune_search.room import with_room

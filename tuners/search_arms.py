@@ -6,9 +6,9 @@ import math
 from itertools import cycle, islice
 from typing import Any
 
-from prune_search.experiment import Experiment
-from prune_search.pruning import Pruning
-from prune_search.searchable import highest, lowest
+from prune_search.experiment.fields import highest, lowest
+from prune_search.experiment.pruning import Pruning
+from prune_search.experiment.schema import Experiment
 
 DEFAULT = "default"
 PROBES = "probes"

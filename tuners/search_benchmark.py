@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.errors import UserError, check_known
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.pareto import Curve, hypervolume_curve
 from prune_search.record import StudyFolder
 from tuners.front_history import final_curve

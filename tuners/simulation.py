@@ -10,7 +10,7 @@ import random
 import time
 from typing import Any
 
-from prune_search.pruning import Plan
+from prune_search.experiment.pruning import Plan
 from prune_search.reasons import BUDGET_USED
 from prune_search.record import (
     BaselineRecord,

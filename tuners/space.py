@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from prune_search.pruning import AXES, RATIOS, Plan, Pruning, conflict, options
-from prune_search.searchable import Range, as_choices
+from prune_search.experiment.fields import Range, as_choices
+from prune_search.experiment.pruning import AXES, RATIOS, Plan, Pruning, conflict, options
 
 _SMALLEST_DENSITY = 0.05  # of a layer, relative to the densest, where densities are searched
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune import Stopper
 
-from prune_search.experiment import Search, Stopping
+from prune_search.experiment.schema import Search, Stopping
 from prune_search.mirror import Mirror
 from prune_search.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
 from prune_search.record import StudyFolder, TrialRecord

@@ -17,7 +17,9 @@ from optuna.trial import TrialState
 
 from prune_search.culprit import of_code
 from prune_search.errors import UserError, lost
-from prune_search.experiment import Evaluation, Experiment
+from prune_search.experiment.fields import as_choices
+from prune_search.experiment.schema import Evaluation, Experiment
+from prune_search.experiment.trust import require_trust
 from prune_search.mirror import Mirror
 from prune_search.pareto import front
 from prune_search.reasons import FAILED, STOPPED_BY_SEARCH
@@ -33,13 +35,11 @@ from prune_search.record import (
     trial_name,
 )
 from prune_search.room import with_room
-from prune_search.searchable import as_choices
 from prune_search.training.baseline import BaselineTrainer, cached_baseline
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.determinants import determinants, differences
 from prune_search.training.trial import PruningTrial
 from prune_search.training.validate import check_baseline, prunable_layers
-from prune_search.trust import require_trust
 from tuners.beginnings import screened
 from tuners.callback import StudyCallback
 from tuners.capacity import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from prune_search.experiment.pruning import Plan
 from prune_search.pareto import delivered, sparsest
-from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, ControlRecord, FinalRecord
 from prune_search.statistics import FEWEST_SEEDS
 from tuners import sizes

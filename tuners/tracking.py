@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_search.errors import one_line
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.pareto import front
 from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
 from tuners.plots import front_figure, front_html, study_figure, study_html

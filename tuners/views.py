@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from prune_search.pruning import Plan
+from prune_search.experiment.pruning import Plan
 from prune_search.record import StudyRecord
 from tuners.runs import CHOICES, FRONT_RETURN, FRONT_SPARSITY, parameters, study_id
 

@@ -11,7 +11,7 @@ from prune_search.cli import benchmarks, files, points, sensitivity, studies  # 
 from prune_search.cli._app import app, err
 from prune_search.cli.characters import plain_output
 from prune_search.errors import UserError
-from prune_search.paths import import_from_here
+from prune_search.import_paths import import_from_here
 
 _WORDS = {
     "Input should be less than or equal to": "must be at most",

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from prune_search.errors import UserError
 
 if TYPE_CHECKING:
-    from prune_search.experiment import Experiment
+    from prune_search.experiment.schema import Experiment
     from prune_search.record import StudyFolder
 
 BEGAN = time.monotonic()
@@ -97,14 +97,14 @@ def _complete_point(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _complete_experiment(incomplete: str) -> list[str]:
-    from prune_search.experiment_file import presets
+    from prune_search.experiment.file import presets
 
     files = [path.name for path in Path().glob("*.y*ml")]
     return [name for name in [*presets(), *files] if name.startswith(incomplete)]
 
 
 def _settings(changes: list[str] | None) -> list[str] | None:
-    from prune_search.experiment_file import check_override
+    from prune_search.experiment.file import check_override
 
     for change in changes or []:
         check_override(change)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from prune_search import experiment_file
 from prune_search.cli._app import (
     Address,
     Name,
@@ -22,7 +21,8 @@ from prune_search.cli._app import (
     out,
 )
 from prune_search.errors import UserError, check_known
-from prune_search.pruning import Granularity
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.pruning import Granularity
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,7 +91,7 @@ def benchmark_methods(
         raise UserError(f"--out: no folder {str(out.parent)!r}")
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from prune_search.experiment import Resources
+    from prune_search.experiment.schema import Resources
     from prune_search.matrix.methods import jobs
     from prune_search.matrix.run import run
     from prune_search.matrix.table import markdown

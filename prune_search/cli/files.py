@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from prune_search import experiment_file
 from prune_search.cli._app import app
+from prune_search.experiment import file as experiment_file
 
 
 @app.command()
@@ -16,7 +16,7 @@ def schema(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON Schema.")] = False,
 ) -> None:
     """Print every field of an experiment file, with its default and help."""
-    from prune_search.experiment import Experiment
+    from prune_search.experiment.schema import Experiment
 
     if as_json:
         print(json.dumps(Experiment.model_json_schema(), indent=1))

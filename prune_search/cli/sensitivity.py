@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from prune_search import experiment_file
 from prune_search.cli._app import AsJson, Trust, app, check_picture, err, examples, out
 from prune_search.errors import TrialError, UserError, check_known, did_you_mean, one_line
-from prune_search.pruning import CriterionName, Granularity
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.pruning import CriterionName, Granularity
 
 if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from prune_search.experiment import Experiment
+    from prune_search.experiment.schema import Experiment
     from prune_search.record import BaselineRecord
     from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 
@@ -126,11 +126,11 @@ def _measured(
     criterion: str,
     episodes: int | None,
 ) -> SensitivityRecord:
+    from prune_search.experiment.trust import require_trust
     from prune_search.record import storage_path
     from prune_search.training.algorithm import process_settings
     from prune_search.training.baseline import baseline_path, cached_baseline
     from prune_search.training.sensitivity import sensitivity_of
-    from prune_search.trust import require_trust
     from tuners.capacity import check_room, cluster, trial_resources
     from tuners.connection import connection
 

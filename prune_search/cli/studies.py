@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prune_search import experiment_file
 from prune_search.cli._app import (
     BEGAN,
     Address,
@@ -33,12 +32,13 @@ from prune_search.cli._app import (
 )
 from prune_search.credentials import holds_credentials
 from prune_search.errors import NoBetterThanRandom, UserError
+from prune_search.experiment import file as experiment_file
 from prune_search.record import StudyFolder, storage_path
 from tuners.commands import command, storage_option
 from tuners.signals import sigterm_interrupts
 
 if TYPE_CHECKING:
-    from prune_search.experiment import Experiment
+    from prune_search.experiment.schema import Experiment
     from tuners.progress import Progress
     from tuners.report import StudyReport
     from tuners.tracking import TrackerReport

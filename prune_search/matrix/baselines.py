@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.record import BaselineRecord
 from prune_search.training import learner, saving
 from prune_search.training.algorithm import env_steps

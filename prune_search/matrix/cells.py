@@ -10,11 +10,11 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import one_line
-from prune_search.experiment import Experiment
+from prune_search.experiment.pruning import Plan
+from prune_search.experiment.schema import Experiment
 from prune_search.matrix.baselines import dense
 from prune_search.matrix.methods import RATIO, Cell, Strategy
 from prune_search.matrix.setups import Setup, small_config, small_experiment
-from prune_search.pruning import Plan
 from prune_search.sparsity.measure import size
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.training import learner

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import one_line
-from prune_search.experiment import Experiment
+from prune_search.experiment.pruning import Plan
+from prune_search.experiment.schema import Experiment
 from prune_search.matrix.baselines import dense
 from prune_search.matrix.methods import RATIO, Cell, Course
 from prune_search.matrix.setups import Setup, small_config, small_experiment
-from prune_search.pruning import Plan
 from prune_search.record import BaselineRecord, Did, Point, StudyFolder
 from prune_search.sparsity.measure import size
 from prune_search.training import learner, moments

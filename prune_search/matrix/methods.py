@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
-from prune_search.matrix.setups import ACTIONS, SETUPS, NetworkKind, Setup
-from prune_search.pruning import (
+from prune_search.experiment.pruning import (
     Allocation,
     CriterionName,
     Granularity,
@@ -17,6 +16,7 @@ from prune_search.pruning import (
     ScheduleName,
     conflict,
 )
+from prune_search.matrix.setups import ACTIONS, SETUPS, NetworkKind, Setup
 from prune_search.record import Did
 
 RATIO = 0.5

@@ -28,7 +28,7 @@ from ray.rllib.offline.offline_data import OfflineData
 from ray.rllib.offline.offline_prelearner import OfflinePreLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.training.algorithm import ALGORITHMS, algorithm_config
 from prune_search.training.shapes import shrinkable
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
-from prune_search.experiment import Evaluation, Experiment
+from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.mirror import Mirror
 from prune_search.pareto import well_posed
 from prune_search.policy_files import stored_bytes

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.experiment import Experiment
-from prune_search.pruning import Plan
+from prune_search.experiment.pruning import Plan
+from prune_search.experiment.schema import Experiment
 from prune_search.training.algorithm import algorithm_config, env_steps, process_settings
 from prune_search.training.pruner import Pruner
 

@@ -12,7 +12,7 @@ from ray.rllib.core import COMPONENT_ENV_RUNNER
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import UserError, one_line
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.mirror import Mirror
 from prune_search.record import Return
 from prune_search.sparsity.measure import Size, size

@@ -23,7 +23,7 @@ import gymnasium as gym
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from prune_search.errors import shortened
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.training.environments import environment_id
 
 _VERSIONS, _FILES = "version of ", "code of "

@@ -16,10 +16,10 @@ import gymnasium as gym
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from prune_search.dotted import imported
 from prune_search.errors import UserError, unknown
-from prune_search.experiment import Environment
-from prune_search.extras import reason
+from prune_search.experiment.dotted import imported
+from prune_search.experiment.extras import reason
+from prune_search.experiment.schema import Environment
 from prune_search.training.observations import CHANNELS_LAST, SHIFT_ACTIONS, Step, conversion
 
 

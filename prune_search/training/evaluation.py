@@ -30,7 +30,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from torch import Tensor
 
 from prune_search.errors import TrialError
-from prune_search.experiment import Evaluation
+from prune_search.experiment.schema import Evaluation
 from prune_search.record import Return
 from prune_search.statistics import summarised
 from prune_search.training.networks import full_name

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from prune_search.errors import UserError
-from prune_search.pruning import Pruning
-from prune_search.searchable import Range, as_choices, plain
+from prune_search.experiment.fields import Range, as_choices, plain
+from prune_search.experiment.pruning import Pruning
 from prune_search.sparsity.selection import emptied
 from prune_search.training.networks import ACTOR, CRITIC, Network
 from prune_search.training.pruner import chosen_layers

@@ -7,9 +7,9 @@ from ray.rllib.algorithms.cql import CQLConfig
 from ray.rllib.algorithms.marwil import MARWILConfig
 
 from prune_search.errors import UserError, one_line
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
+from prune_search.experiment.trust import require_trust
 from prune_search.training.environments import steps_of
-from prune_search.trust import require_trust
 
 # BC and IQL are kinds of MARWIL.
 _OFFLINE = (MARWILConfig, CQLConfig)

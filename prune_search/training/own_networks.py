@@ -12,8 +12,8 @@ from ray.rllib.core.rl_module.apis import QNetAPI, TargetNetworkAPI, ValueFuncti
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
-from prune_search.dotted import imported
 from prune_search.errors import UserError, one_line, shown
+from prune_search.experiment.dotted import imported
 from prune_search.training.networks import example_batch, outputs
 
 FIELD = "algorithm.module"

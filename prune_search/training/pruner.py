@@ -15,7 +15,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
-from prune_search.pruning import Plan
+from prune_search.experiment.pruning import Plan
 from prune_search.sparsity.allocation import Allocation, proportional
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.measure import Size, size

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.experiment import Experiment
-from prune_search.pruning import Plan
+from prune_search.experiment.pruning import Plan
+from prune_search.experiment.schema import Experiment
+from prune_search.experiment.trust import require_trust
 from prune_search.record import BaselineRecord
 from prune_search.training import distillation, learner, moments, rewinding
 from prune_search.training.algorithm import env_steps
@@ -17,7 +18,6 @@ from prune_search.training.pruner import Pruner, retrainings
 from prune_search.training.replay import empty_replay, load_replay, postpone_learning
 from prune_search.training.rllib_schedules import TrialSchedules
 from prune_search.training.validate import dense_modules, named_weights
-from prune_search.trust import require_trust
 
 
 class Recovery:

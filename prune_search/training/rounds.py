@@ -25,10 +25,10 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.errors import TrialError
-from prune_search.experiment import Evaluation, Experiment
+from prune_search.experiment.pruning import Plan
+from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.mirror import Mirror
 from prune_search.policy_files import stored_bytes
-from prune_search.pruning import Plan
 from prune_search.reasons import BUDGET_USED, below_floor
 from prune_search.record import (
     BASELINE_FILE,

@@ -17,7 +17,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.record import BaselineRecord, Return
 from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
 from prune_search.sparsity.criteria import criterion as find_criterion

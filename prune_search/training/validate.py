@@ -17,10 +17,11 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from torch import Tensor
 
 from prune_search.errors import UserError, one_line
-from prune_search.experiment import Experiment
+from prune_search.experiment.fields import as_choices, highest
+from prune_search.experiment.schema import Experiment
+from prune_search.experiment.trust import require_trust
 from prune_search.modules import shrunk_class
 from prune_search.record import BaselineRecord
-from prune_search.searchable import as_choices, highest
 from prune_search.sparsity.masks import check_maskable
 from prune_search.training import moments
 from prune_search.training.algorithm import (
@@ -39,7 +40,6 @@ from prune_search.training.networks import Network, full_name, networks
 from prune_search.training.own_networks import check_own_network
 from prune_search.training.policies import policy_mapping
 from prune_search.training.teacher import load_teacher
-from prune_search.trust import require_trust
 
 
 def check(experiment: Experiment) -> None:

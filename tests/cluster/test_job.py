@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from prune_search import experiment_file
+from prune_search.experiment import file as experiment_file
 from prune_search.pareto import front
 from prune_search.record import StudyFolder
 from tests.cluster.servers import PATH, ROOT, TrackingServer, free_port, running

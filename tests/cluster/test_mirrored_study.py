@@ -15,7 +15,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from prune_search import experiment_file
+from prune_search.experiment import file as experiment_file
 from prune_search.record import StudyFolder
 from tuners.optuna_study import states
 

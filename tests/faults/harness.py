@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
-from prune_search import experiment_file
-from prune_search.experiment import Experiment
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.schema import Experiment
 from prune_search.pareto import front
 from prune_search.record import StudyFolder
 from tests.faults.kinds import ROUNDS, Injection, Script, scripts

@@ -15,7 +15,7 @@ import pytest
 
 from prune_search import room
 from prune_search.errors import UserError, lost
-from prune_search.experiment import Resources, Search
+from prune_search.experiment.schema import Resources, Search
 from prune_search.record import StudyFolder
 from prune_search.room import FAILS, FULL, mark, waits, with_room
 from prune_search.watch import Watch, reason_file, why_ended
@@ -64,7 +64,7 @@ LONG = "a round took longer than search.round_s = 1.5 s"
 ENDED = """
 import sys, time
 from pathlib import Path
-from prune_search.experiment import Resources, Search
+from prune_search.experiment.schema import Resources, Search
 from prune_search.watch import Watch
 watch = Watch(Search(round_s={round_s}), Resources(memory_gb=1.5))
 with watch.round(Path(sys.argv[1])):

@@ -19,7 +19,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from prune_search.errors import NoBetterThanRandom
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.training import baseline as module
 from prune_search.training import learner
 from prune_search.training.algorithm import (

@@ -12,8 +12,8 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from prune_search.experiment import Experiment
-from prune_search.experiment_file import parse
+from prune_search.experiment.file import parse
+from prune_search.experiment.schema import Experiment
 from prune_search.training.baseline import baseline_key
 from prune_search.training.determinants import determinants, differences
 

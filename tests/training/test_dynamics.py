@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME as LIFETIME
 from torch import Tensor
 
 from prune_search.errors import TrialError, UserError
-from prune_search.pruning import Plan
+from prune_search.experiment.pruning import Plan
 from prune_search.record import Did, StudyFolder
 from prune_search.sparsity.gate import Gate
 from prune_search.training import learner, rewinding

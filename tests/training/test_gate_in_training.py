@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.experiment_file import parse
+from prune_search.experiment.file import parse
 from prune_search.record import Point, StudyFolder
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from prune_search.pruning import Plan
+from prune_search.experiment.pruning import Plan
 from prune_search.training import learner
 from prune_search.training.algorithm import (
     algorithm_config,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from prune_search import experiment_file
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
-from prune_search.experiment_file import parse
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.file import parse
+from prune_search.experiment.schema import Experiment
 from prune_search.sparsity.measure import size
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config, env_steps, sync_weights

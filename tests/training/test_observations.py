@@ -14,8 +14,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
-from prune_search.experiment_file import parse
+from prune_search.experiment.file import parse
+from prune_search.experiment.schema import Experiment
 from prune_search.training.algorithm import algorithm_config
 from prune_search.training.environments import environment_for, make_environment, steps_of
 from prune_search.training.evaluation import Evaluator

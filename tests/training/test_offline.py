@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from prune_search.experiment_file import parse
+from prune_search.experiment.file import parse
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config, env_steps, reseed, sync_weights
 from prune_search.training.evaluation import Evaluator

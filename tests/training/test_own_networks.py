@@ -10,8 +10,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
-from prune_search.experiment_file import parse
+from prune_search.experiment.file import parse
+from prune_search.experiment.schema import Experiment
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.baseline import BaselineTrainer

@@ -15,7 +15,7 @@ from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
 from prune_search.errors import UserError
-from prune_search.experiment_file import parse
+from prune_search.experiment.file import parse
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import algorithm_config
 from prune_search.training.baseline import BaselineTrainer

@@ -14,8 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from prune_search.problems import said
-from prune_search.searchable import (
+from prune_search.experiment.fields import (
     Choice,
     Line,
     NaturalFloat,
@@ -32,6 +31,7 @@ from prune_search.searchable import (
     lowest,
     plain,
 )
+from prune_search.experiment.problems import said
 
 Granularity = Literal["weight", "neuron", "filter", "2:4", "1:4"]
 CriterionName = Literal[

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from prune_search.errors import UserError, shown
-from prune_search.extras import reason
+from prune_search.experiment.extras import reason
 
 
 def imported(field: str, name: str) -> Any:

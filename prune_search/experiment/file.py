@@ -18,9 +18,9 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from prune_search.errors import UserError, did_you_mean, one_line, shortened, shown, unknown
-from prune_search.experiment import Experiment
-from prune_search.problems import FORMS, said, section_of, unknown_key
-from prune_search.searchable import Choice, Searchable
+from prune_search.experiment.fields import Choice, Searchable
+from prune_search.experiment.problems import FORMS, said, section_of, unknown_key
+from prune_search.experiment.schema import Experiment
 
 _NAMES_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)+: ")
 _MOST_BYTES, _DEEPEST = 100_000, 50  # of a file, and of what is nested in it

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from prune_search.errors import UserError
-from prune_search.experiment import Experiment
+from prune_search.experiment.schema import Experiment
 
 
 def pickles(experiment: Experiment) -> dict[str, str]:

@@ -12,8 +12,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from prune_search.credentials import fields_with_credentials
 from prune_search.errors import did_you_mean, shown
-from prune_search.pruning import AXES, Pruning, conflict
-from prune_search.searchable import (
+from prune_search.experiment.fields import (
     FiniteFloat,
     Line,
     NaturalFloat,
@@ -29,6 +28,7 @@ from prune_search.searchable import (
     as_choices,
     plain,
 )
+from prune_search.experiment.pruning import AXES, Pruning, conflict
 
 Objective = Literal[
     "return",
