@@ -7,9 +7,7 @@ from pathlib import Path
 
 from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.experiment.schema import Environment, Experiment, Search, Tracking
-from prune_search.pareto import front
-from prune_search.reasons import BUDGET_USED
-from prune_search.record import (
+from prune_search.records.folder import (
     BaselineRecord,
     FinalRecord,
     Point,
@@ -19,6 +17,8 @@ from prune_search.record import (
     TrialRecord,
     trial_name,
 )
+from prune_search.records.fronts import front
+from prune_search.records.reasons import BUDGET_USED
 
 PARAMETERS = 4_610
 STARTED = 1_760_000_000.0

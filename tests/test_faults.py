@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from prune_search.experiment import file as experiment_file
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from tests.faults.world import wait_for
 from tuners.commands import command
 from tuners.optuna_study import states

@@ -16,7 +16,7 @@ from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.problems import paths
 from prune_search.experiment.schema import Experiment
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from tests.commands import Command, refused
 from tests.studies import end_study, make_study
 from tuners.driving import driven, driving
@@ -95,7 +95,7 @@ def test_a_study_has_one_driver(tmp_path: Path) -> None:
     """One that is killed leaves nothing behind that would keep the next one out."""
     folder = make_study(tmp_path)
     script = (
-        "import sys, time\nfrom prune_search.record import StudyFolder\n"
+        "import sys, time\nfrom prune_search.records.folder import StudyFolder\n"
         "from tuners.driving import driving\n"
         "with driving(StudyFolder(sys.argv[1], 'cartpole')): print('drives', flush=True);"
         " time.sleep(100)"

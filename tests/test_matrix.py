@@ -28,7 +28,7 @@ from prune_search.matrix.methods import (
 from prune_search.matrix.run import run
 from prune_search.matrix.setups import ACTIONS, SETUPS, Setup, small_config, small_experiment
 from prune_search.matrix.table import markdown
-from prune_search.record import Did
+from prune_search.records.folder import Did
 from prune_search.sparsity import check_strategy
 from prune_search.training import learner
 from prune_search.training.invariants import alive

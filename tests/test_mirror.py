@@ -9,7 +9,7 @@ import pytest
 
 from prune_search.errors import UserError
 from prune_search.mirror import Mirror
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from tests.studies import make_study, make_trial
 from tuners.creation import fetch_study
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from prune_search.experiment.pruning import Plan, Pruning
-from prune_search.reasons import SEARCH_TIME_USED
-from prune_search.record import StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder, TrialRecord
+from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.studies import BASELINE, make_plan, make_point
 from tuners.probes import probe
 from tuners.search import StudySearch

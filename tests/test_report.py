@@ -13,14 +13,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-from prune_search.pareto import front, hypervolume, sparsest
-from prune_search.reasons import (
-    SEARCH_STEPS_USED,
-    SEARCH_TIME_USED,
-    below_floor,
-    no_longer_improves,
-)
-from prune_search.record import (
+from prune_search.records.folder import (
     ControlRecord,
     Did,
     FinalRecord,
@@ -29,7 +22,14 @@ from prune_search.record import (
     StudyFolder,
     StudyRecord,
 )
-from prune_search.statistics import summarised
+from prune_search.records.fronts import front, hypervolume, sparsest
+from prune_search.records.intervals import summarised
+from prune_search.records.reasons import (
+    SEARCH_STEPS_USED,
+    SEARCH_TIME_USED,
+    below_floor,
+    no_longer_improves,
+)
 from tests.studies import (
     BASELINE,
     STARTED,

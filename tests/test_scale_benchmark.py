@@ -12,7 +12,7 @@ import mlflow
 import pytest
 from optuna.trial import TrialState
 
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from tests.plans import plan
 from tuners.optuna_study import states
 from tuners.simulation import BASELINE, SimulatedRounds

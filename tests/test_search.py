@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from prune_search import pareto
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Search
-from prune_search.reasons import SEARCH_TIME_USED
-from prune_search.record import StudyFolder, TrialRecord
+from prune_search.records import fronts as pareto
+from prune_search.records.folder import StudyFolder, TrialRecord
+from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.plans import plan
 from tests.studies import BASELINE, make_point, make_trial
 from tuners.front_stopping import FrontStopping

@@ -14,7 +14,7 @@ import pytest
 from prune_search import cli
 from prune_search.experiment.file import dump, load, parse, presets
 from prune_search.experiment.schema import Experiment
-from prune_search.record import FinalRecord, Return, StudyFolder
+from prune_search.records.folder import FinalRecord, Return, StudyFolder
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.validate import check
 from tests.studies import make_trial

@@ -19,7 +19,7 @@ from prune_search.cli import main
 from prune_search.credentials import holds_credentials, redacted
 from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
-from prune_search.record import BaselineRecord, StudyFolder, StudyRecord
+from prune_search.records.folder import BaselineRecord, StudyFolder, StudyRecord
 from prune_search.training.baseline import BaselineTrainer
 from prune_search.training.replay import REPLAY
 from prune_search.training.rounds import TrialRounds

@@ -23,9 +23,9 @@ from prune_search.errors import UserError
 from prune_search.experiment.file import dump
 from prune_search.experiment.schema import Evaluation, Experiment, Search
 from prune_search.mirror import Mirror
-from prune_search.pareto import front, objectives
-from prune_search.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.fronts import front, objectives
+from prune_search.records.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.control import cached_control
 from prune_search.training.rounds import TrialRounds
@@ -81,7 +81,7 @@ def test_every_trial_is_complete_everywhere(study: StudyFolder) -> None:
 
 
 def test_optuna_was_told_what_the_trials_deliver(study: StudyFolder) -> None:
-    from prune_search.pareto import summary
+    from prune_search.records.fronts import summary
 
     told = optuna.load_study(study_name="whole", storage=study.optuna_url)
     for trial, record in zip(told.trials, study.trials(), strict=True):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prune_search.cli.characters import plain_output
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from tests.conftest import TINY
 from tests.studies import make_study
 from tuners.signals import sigterm_interrupts

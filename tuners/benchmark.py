@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prune_search.errors import UserError
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 
 
 def wall_overhead(folder: StudyFolder) -> str:

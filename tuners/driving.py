@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from prune_search.errors import UserError
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 
 _TRIES, _PAUSE_S = 5, 0.2  # those that ask hold the lock for a moment
 

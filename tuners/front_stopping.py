@@ -37,9 +37,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.experiment.pruning import Plan
-from prune_search.pareto import front, hypervolume
-from prune_search.reasons import no_longer_improves
-from prune_search.record import Point, TrialRecord
+from prune_search.records.folder import Point, TrialRecord
+from prune_search.records.fronts import front, hypervolume
+from prune_search.records.reasons import no_longer_improves
 
 EVERY = 4
 """Each so many trials one runs to its end, so that it is known how often stopping is wrong."""

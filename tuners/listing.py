@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prune_search.errors import UserError
-from prune_search.pareto import delivered
-from prune_search.record import storage_path
+from prune_search.records.folder import storage_path
+from prune_search.records.fronts import delivered
 from tuners.driving import driven
 from tuners.points import open_study, studies
 from tuners.report import point_json, report

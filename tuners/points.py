@@ -9,7 +9,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import pickles
 from prune_search.mirror import Mirror
-from prune_search.record import StudyFolder, StudyRecord, is_name, storage_path
+from prune_search.records.folder import StudyFolder, StudyRecord, is_name, storage_path
 
 _MANY = 20  # studies that a message lists
 

@@ -17,8 +17,8 @@ from rich.text import Text
 from prune_search.errors import UserError
 from prune_search.experiment.fields import highest
 from prune_search.experiment.schema import Experiment
-from prune_search.pareto import best_returns, front
-from prune_search.record import BaselineRecord, Point, StudyFolder, TrialRecord, trial_name
+from prune_search.records.folder import BaselineRecord, Point, StudyFolder, TrialRecord, trial_name
+from prune_search.records.fronts import best_returns, front
 from tuners.time_left import TimeLeft, about
 from tuners.words import count
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.pareto import front, hypervolume, hypervolume_curve
-from prune_search.record import (
+from prune_search.records.folder import (
     BaselineRecord,
     ControlRecord,
     FinalRecord,
@@ -23,7 +22,8 @@ from prune_search.record import (
     TrialRecord,
     trial_name,
 )
-from prune_search.statistics import Verdict, holding
+from prune_search.records.fronts import front, hypervolume, hypervolume_curve
+from prune_search.records.intervals import Verdict, holding
 from tuners.recommendation import recommended
 from tuners.repeats import Repeated, repeated, verdict
 from tuners.words import count

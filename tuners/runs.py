@@ -18,10 +18,10 @@ from typing import Any
 from prune_search.experiment.fields import as_choices
 from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.experiment.schema import Experiment
-from prune_search.pareto import delivered, front, summary
-from prune_search.reasons import INTERRUPTED
-from prune_search.record import Point, Return, StudyRecord, TrialRecord
-from prune_search.statistics import FEWEST_SEEDS, holding
+from prune_search.records.folder import Point, Return, StudyRecord, TrialRecord
+from prune_search.records.fronts import delivered, front, summary
+from prune_search.records.intervals import FEWEST_SEEDS, holding
+from prune_search.records.reasons import INTERRUPTED
 from tuners import sizes
 from tuners.commands import command
 from tuners.recommendation import recommended

@@ -22,7 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment.schema import MINIMISED, Experiment
 from prune_search.mirror import Mirror
-from prune_search.record import StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder, TrialRecord
 from prune_search.room import with_room
 from tuners.beginnings import FROM, grid, observed
 from tuners.optuna_study import LOCKED_S, annotate, introduce, result_of, storage

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from prune_search.errors import UserError, check_known
 from prune_search.experiment.schema import Experiment
-from prune_search.pareto import Curve, hypervolume_curve
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.fronts import Curve, hypervolume_curve
 from tuners.front_history import final_curve
 from tuners.progress import clock
 from tuners.search_arms import DEFAULT, PROBES, arms

@@ -9,8 +9,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from prune_search.record import Return, retention_of
-from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
+from prune_search.records.folder import Return, retention_of
+from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from tuners.plots import position
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ import time
 from typing import Any
 
 from prune_search.experiment.pruning import Plan
-from prune_search.reasons import BUDGET_USED
-from prune_search.record import (
+from prune_search.records.folder import (
     BaselineRecord,
     Point,
     Return,
@@ -20,6 +19,7 @@ from prune_search.record import (
     TrialRecord,
     trial_name,
 )
+from prune_search.records.reasons import BUDGET_USED
 from prune_search.training.trial import PruningTrial
 
 LAYERS = ("encoder.0.weight", "encoder.2.weight", "pi.weight")

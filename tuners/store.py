@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.record import Record, StudyFolder, StudyRecord
+from prune_search.records.folder import Record, StudyFolder, StudyRecord
 from tuners.runs import Metric, Run, study_id
 from tuners.views import view_tags
 

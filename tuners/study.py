@@ -21,9 +21,7 @@ from prune_search.experiment.fields import as_choices
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.mirror import Mirror
-from prune_search.pareto import front
-from prune_search.reasons import FAILED, STOPPED_BY_SEARCH
-from prune_search.record import (
+from prune_search.records.folder import (
     BASELINE_FILE,
     BaselineRecord,
     ControlRecord,
@@ -34,6 +32,8 @@ from prune_search.record import (
     StudyRecord,
     trial_name,
 )
+from prune_search.records.fronts import front
+from prune_search.records.reasons import FAILED, STOPPED_BY_SEARCH
 from prune_search.room import with_room
 from prune_search.training.baseline import BaselineTrainer, cached_baseline
 from prune_search.training.checkpoints import CheckpointMeter

@@ -6,9 +6,9 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from prune_search.experiment.pruning import Plan
-from prune_search.pareto import delivered, sparsest
-from prune_search.record import BaselineRecord, ControlRecord, FinalRecord
-from prune_search.statistics import FEWEST_SEEDS
+from prune_search.records.folder import BaselineRecord, ControlRecord, FinalRecord
+from prune_search.records.fronts import delivered, sparsest
+from prune_search.records.intervals import FEWEST_SEEDS
 from tuners import sizes
 from tuners.plots import position, ticks
 from tuners.report import StudyReport, did_words, interval, missing_costs, remark, tail

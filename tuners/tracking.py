@@ -15,8 +15,8 @@ from pathlib import Path
 
 from prune_search.errors import one_line
 from prune_search.experiment.schema import Experiment
-from prune_search.pareto import front
-from prune_search.record import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
+from prune_search.records.folder import Return, StudyFolder, StudyRecord, TrialRecord, trial_name
+from prune_search.records.fronts import front
 from tuners.plots import front_figure, front_html, study_figure, study_html
 from tuners.report import StudyReport, report
 from tuners.runs import (

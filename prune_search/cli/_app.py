@@ -17,7 +17,7 @@ from prune_search.errors import UserError
 
 if TYPE_CHECKING:
     from prune_search.experiment.schema import Experiment
-    from prune_search.record import StudyFolder
+    from prune_search.records.folder import StudyFolder
 
 BEGAN = time.monotonic()
 
@@ -89,7 +89,7 @@ def _complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _complete_point(ctx: typer.Context, incomplete: str) -> list[str]:
-    from prune_search.record import StudyFolder
+    from prune_search.records.folder import StudyFolder
 
     trials = StudyFolder(_storage(ctx), ctx.params["name"]).trials()
     names = ["baseline", *(point.name for trial in trials for point in trial.points)]

@@ -112,7 +112,7 @@ def restore(
     target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
     if dense and point == "baseline":
         raise UserError("--dense: the baseline is dense; give a point, such as t03/2")
-    from prune_search.policy_files import WEIGHTS, file_bytes, stored_bytes
+    from prune_search.records.policy_files import WEIGHTS, file_bytes, stored_bytes
 
     stored = stored_bytes(path)
     if not dense:
@@ -145,7 +145,7 @@ def compact(
 
     The network computes the same; it opens by RLModule.from_checkpoint.
     """
-    from prune_search.policy_files import WEIGHTS, file_bytes, stored_bytes
+    from prune_search.records.policy_files import WEIGHTS, file_bytes, stored_bytes
     from tuners.points import checkpoint
 
     folder, settings = opened(storage, name)

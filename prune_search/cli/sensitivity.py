@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from prune_search.experiment.schema import Experiment
-    from prune_search.record import BaselineRecord
-    from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
+    from prune_search.records.folder import BaselineRecord
+    from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 
 _OFF = 0.01  # a ratio that is further from the one asked for is told
 
@@ -127,7 +127,7 @@ def _measured(
     episodes: int | None,
 ) -> SensitivityRecord:
     from prune_search.experiment.trust import require_trust
-    from prune_search.record import storage_path
+    from prune_search.records.folder import storage_path
     from prune_search.training.algorithm import process_settings
     from prune_search.training.baseline import baseline_path, cached_baseline
     from prune_search.training.sensitivity import sensitivity_of

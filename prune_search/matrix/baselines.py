@@ -7,7 +7,7 @@ from pathlib import Path
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment.schema import Experiment
-from prune_search.record import BaselineRecord
+from prune_search.records.folder import BaselineRecord
 from prune_search.training import learner, saving
 from prune_search.training.algorithm import env_steps
 from prune_search.training.evaluation import Evaluator

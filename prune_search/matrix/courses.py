@@ -16,7 +16,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.matrix.baselines import dense
 from prune_search.matrix.methods import RATIO, Cell, Course
 from prune_search.matrix.setups import Setup, small_config, small_experiment
-from prune_search.record import BaselineRecord, Did, Point, StudyFolder
+from prune_search.records.folder import BaselineRecord, Did, Point, StudyFolder
 from prune_search.sparsity.measure import size
 from prune_search.training import learner, moments
 from prune_search.training.algorithm import MODULE_PATH, env_steps

@@ -17,7 +17,7 @@ from prune_search.experiment.pruning import (
     conflict,
 )
 from prune_search.matrix.setups import ACTIONS, SETUPS, NetworkKind, Setup
-from prune_search.record import Did
+from prune_search.records.folder import Did
 
 RATIO = 0.5
 """Share of the weights, or units, of every network that cells ask for."""

@@ -22,7 +22,7 @@ from prune_search.matrix.methods import (
     strategies,
 )
 from prune_search.matrix.setups import ACTIONS, SETUPS, Setup
-from prune_search.record import Did
+from prune_search.records.folder import Did
 
 _HEAD = f"""# Methods
 

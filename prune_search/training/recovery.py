@@ -11,7 +11,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
-from prune_search.record import BaselineRecord
+from prune_search.records.folder import BaselineRecord
 from prune_search.training import distillation, learner, moments, rewinding
 from prune_search.training.algorithm import env_steps
 from prune_search.training.pruner import Pruner, retrainings

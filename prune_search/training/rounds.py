@@ -28,9 +28,7 @@ from prune_search.errors import TrialError
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.mirror import Mirror
-from prune_search.policy_files import stored_bytes
-from prune_search.reasons import BUDGET_USED, below_floor
-from prune_search.record import (
+from prune_search.records.folder import (
     BASELINE_FILE,
     BaselineRecord,
     Point,
@@ -38,6 +36,8 @@ from prune_search.record import (
     StudyFolder,
     TrialRecord,
 )
+from prune_search.records.policy_files import stored_bytes
+from prune_search.records.reasons import BUDGET_USED, below_floor
 from prune_search.room import mark, with_room
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve

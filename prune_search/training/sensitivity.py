@@ -18,8 +18,8 @@ from torch import Tensor
 
 from prune_search.errors import TrialError
 from prune_search.experiment.schema import Experiment
-from prune_search.record import BaselineRecord, Return
-from prune_search.sensitivity import SensitivityPoint, SensitivityRecord
+from prune_search.records.folder import BaselineRecord, Return
+from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection import GRANULARITIES
 from prune_search.training import learner, saving

@@ -15,8 +15,8 @@ from prune_search.culprit import culprit, of_code
 from prune_search.errors import LostError, TrialError, lost
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.pareto import objectives, violations
-from prune_search.record import BaselineRecord, StudyFolder
+from prune_search.records.folder import BaselineRecord, StudyFolder
+from prune_search.records.fronts import objectives, violations
 from prune_search.training.algorithm import process_settings
 from prune_search.training.rounds import TrialRounds
 from prune_search.watch import Watch

@@ -21,8 +21,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from prune_search.experiment import file as experiment_file
-from prune_search.pareto import front
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.fronts import front
 from tests.cluster.servers import PATH, ROOT, TrackingServer, free_port, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from prune_search.experiment import file as experiment_file
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from tuners.optuna_study import states
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

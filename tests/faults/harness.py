@@ -18,8 +18,8 @@ from rich.console import Console
 
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
-from prune_search.pareto import front
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.fronts import front
 from tests.faults.kinds import ROUNDS, Injection, Script, scripts
 from tests.faults.world import World, wait_for
 from tuners import study

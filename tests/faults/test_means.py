@@ -16,7 +16,7 @@ import pytest
 from prune_search import room
 from prune_search.errors import UserError, lost
 from prune_search.experiment.schema import Resources, Search
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from prune_search.room import FAILS, FULL, mark, waits, with_room
 from prune_search.watch import Watch, reason_file, why_ended
 from tests.studies import make_trial

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from prune_search.errors import TrialError, UserError
 from prune_search.experiment.pruning import Plan
-from prune_search.record import Did, StudyFolder
+from prune_search.records.folder import Did, StudyFolder
 from prune_search.sparsity.gate import Gate
 from prune_search.training import learner, rewinding
 from prune_search.training.algorithm import algorithm_config, each_learner, env_steps, unwrapped

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prune_search.experiment.file import parse
-from prune_search.record import Point, StudyFolder
+from prune_search.records.folder import Point, StudyFolder
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config
 from prune_search.training.baseline import BaselineTrainer

@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.baseline import BaselineTrainer
 from prune_search.training.checkpoints import CheckpointMeter

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 
-from prune_search.record import BaselineRecord, StudyFolder
+from prune_search.records.folder import BaselineRecord, StudyFolder
 from prune_search.training import learner, moments, saving
 from prune_search.training.algorithm import algorithm_config, env_steps
 from prune_search.training.replay import REPLAY, load_replay, save_replay

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from prune_search.training import learner, moments
 from prune_search.training.algorithm import env_steps
 from prune_search.training.inside import optimizers

@@ -14,8 +14,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import TrialError
-from prune_search.reasons import BUDGET_USED, below_floor
-from prune_search.record import Point, StudyFolder
+from prune_search.records.folder import Point, StudyFolder
+from prune_search.records.reasons import BUDGET_USED, below_floor
 from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.checkpoints import CheckpointMeter

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from prune_search.record import Return
-from prune_search.sensitivity import SensitivityRecord
+from prune_search.records.folder import Return
+from prune_search.records.layer_curves import SensitivityRecord
 from prune_search.sparsity import sensitivity_ratios
 from prune_search.training import learner
 from prune_search.training.algorithm import algorithm_config

@@ -16,7 +16,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.experiment.pruning import Plan
-from prune_search.record import Did, Point, StudyFolder
+from prune_search.records.folder import Did, Point, StudyFolder
 from prune_search.training import learner
 from prune_search.training.algorithm import MODULE_PATH, algorithm_config
 from prune_search.training.checkpoints import CheckpointMeter

@@ -16,7 +16,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
-from prune_search.record import StudyFolder
+from prune_search.records.folder import StudyFolder
 from prune_search.training.algorithm import algorithm_config
 from prune_search.training.baseline import BaselineTrainer
 from prune_search.training.checkpoints import CheckpointMeter

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from prune_search.errors import UserError, one_line, shown
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Aggregate
-from prune_search.reasons import BUDGET_USED, CUT_OFF
+from prune_search.records.reasons import BUDGET_USED, CUT_OFF
 
 BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last
 
@@ -309,7 +309,7 @@ class TrialRecord(Record):
     state: Literal["running", "complete", "stopped", "failed"]
     """Stopped: by the search before its end, and not taken up again."""
     reason: str = ""
-    """Why it ended, in the words of `prune_search.reasons`, or what failed."""
+    """Why it ended, in the words of `prune_search.records.reasons`, or what failed."""
     started: float
     """Seconds since the epoch."""
     points: list[Point] = []

@@ -1,0 +1,1 @@
+"""What studies have measured: the records, and the fronts, intervals and sizes drawn from them."""
