@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from prune_search.credentials import redacted
-from prune_search.culprit import culprit, of_code
+from prune_search.user_code import culprit, of_code
 
 _MOST_OF_A_VALUE, _MOST_OF_A_MESSAGE = 120, 2_000
 _MANY, _NEAR = 20, 6  # names that a message lists

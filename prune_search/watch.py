@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from prune_search.experiment.schema import Resources, Search
-from prune_search.room import with_room
+from prune_search.storage.full_disk import with_room
 
 _POLL_S = 0.5
 

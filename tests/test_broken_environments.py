@@ -13,9 +13,9 @@ import ray
 
 import tests.environments
 from prune_search import cli
-from prune_search.culprit import culprit
 from prune_search.experiment.file import dump
 from prune_search.records.folder import StudyFolder
+from prune_search.user_code import culprit
 from tuners.optuna_study import states
 
 LINES = Path(tests.environments.__file__).read_text().splitlines()

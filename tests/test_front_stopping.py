@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_search.experiment.schema import Stopping
-from prune_search.mirror import Mirror
 from prune_search.records.folder import Point, StudyFolder, TrialRecord
 from prune_search.records.fronts import front, hypervolume
+from prune_search.storage.mirror import Mirror
 from tests.plans import plan
 from tests.studies import BASELINE, make_point
 from tuners.front_stopping import CONTINUE, FrontStopping, needed_retention, reach

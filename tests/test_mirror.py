@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from prune_search.errors import UserError
-from prune_search.mirror import Mirror
 from prune_search.records.folder import StudyFolder
+from prune_search.storage.mirror import Mirror
 from tests.studies import make_study, make_trial
 from tuners.creation import fetch_study
 

@@ -23,8 +23,8 @@ from rich.console import Console
 
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment, Stopping
-from prune_search.mirror import Mirror
 from prune_search.records.folder import StudyRecord
+from prune_search.storage.mirror import Mirror
 from tuners.capacity import concurrency, trial_resources
 from tuners.connection import connection
 from tuners.creation import create

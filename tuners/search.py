@@ -21,9 +21,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment.schema import MINIMISED, Experiment
-from prune_search.mirror import Mirror
 from prune_search.records.folder import StudyFolder, TrialRecord
-from prune_search.room import with_room
+from prune_search.storage.full_disk import with_room
+from prune_search.storage.mirror import Mirror
 from tuners.beginnings import FROM, grid, observed
 from tuners.optuna_study import LOCKED_S, annotate, introduce, result_of, storage
 from tuners.probes import probe

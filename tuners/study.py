@@ -15,12 +15,10 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from prune_search.culprit import of_code
 from prune_search.errors import UserError, lost
 from prune_search.experiment.fields import as_choices
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.experiment.trust import require_trust
-from prune_search.mirror import Mirror
 from prune_search.records.folder import (
     BASELINE_FILE,
     BaselineRecord,
@@ -34,12 +32,14 @@ from prune_search.records.folder import (
 )
 from prune_search.records.fronts import front
 from prune_search.records.reasons import FAILED, STOPPED_BY_SEARCH
-from prune_search.room import with_room
+from prune_search.storage.full_disk import with_room
+from prune_search.storage.mirror import Mirror
 from prune_search.training.baseline import BaselineTrainer, cached_baseline
 from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.determinants import determinants, differences
 from prune_search.training.trial import PruningTrial
 from prune_search.training.validate import check_baseline, prunable_layers
+from prune_search.user_code import of_code
 from tuners.beginnings import screened
 from tuners.callback import StudyCallback
 from tuners.capacity import (

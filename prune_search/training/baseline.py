@@ -12,11 +12,11 @@ import numpy as np
 
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment.schema import Evaluation, Experiment
-from prune_search.mirror import Mirror
 from prune_search.records.folder import BASELINE_FILE, BaselineRecord, Return
 from prune_search.records.fronts import well_posed
 from prune_search.records.policy_files import stored_bytes
 from prune_search.sparsity.measure import size
+from prune_search.storage.mirror import Mirror
 from prune_search.training import moments, saving
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,

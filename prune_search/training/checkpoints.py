@@ -13,9 +13,9 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
-from prune_search.mirror import Mirror
 from prune_search.records.folder import Return
 from prune_search.sparsity.measure import Size, size
+from prune_search.storage.mirror import Mirror
 from prune_search.training.algorithm import MODULES_PATH, algorithm_config, process_settings
 from prune_search.training.evaluation import CONNECTORS, Evaluator
 from prune_search.training.shapes import shrinkable

@@ -27,7 +27,6 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.errors import TrialError
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Evaluation, Experiment
-from prune_search.mirror import Mirror
 from prune_search.records.folder import (
     BASELINE_FILE,
     BaselineRecord,
@@ -38,9 +37,10 @@ from prune_search.records.folder import (
 )
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
-from prune_search.room import mark, with_room
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve
+from prune_search.storage.full_disk import mark, with_room
+from prune_search.storage.mirror import Mirror
 from prune_search.training import learner, saving
 from prune_search.training.algorithm import (
     TRAINING_SEEDS,

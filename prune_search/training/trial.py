@@ -11,7 +11,6 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.result import DONE
 
-from prune_search.culprit import culprit, of_code
 from prune_search.errors import LostError, TrialError, lost
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
@@ -19,6 +18,7 @@ from prune_search.records.folder import BaselineRecord, StudyFolder
 from prune_search.records.fronts import objectives, violations
 from prune_search.training.algorithm import process_settings
 from prune_search.training.rounds import TrialRounds
+from prune_search.user_code import culprit, of_code
 from prune_search.watch import Watch
 
 FAILED = "failed"

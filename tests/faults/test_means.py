@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from prune_search import room
 from prune_search.errors import UserError, lost
 from prune_search.experiment.schema import Resources, Search
 from prune_search.records.folder import StudyFolder
-from prune_search.room import FAILS, FULL, mark, waits, with_room
+from prune_search.storage import full_disk as room
+from prune_search.storage.full_disk import FAILS, FULL, mark, waits, with_room
 from prune_search.watch import Watch, reason_file, why_ended
 from tests.studies import make_trial
 from tuners.callback import failure
