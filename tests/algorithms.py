@@ -13,11 +13,11 @@ from torch import Tensor
 
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import algorithm_config, sync_weights
+from prune_search.rllib.invariants import alive
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.selection import GRANULARITIES, select
-from prune_search.training import learner
-from prune_search.training.algorithm import algorithm_config, sync_weights
-from prune_search.training.invariants import alive
 
 MLP = "model: {fcnet_hiddens: [16, 16], head_fcnet_hiddens: [12]"
 REPLAY = """

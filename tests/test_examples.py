@@ -13,9 +13,9 @@ from prune_search.errors import UserError
 from prune_search.experiment.extras import EXAMPLE_EXTRAS, EXTRAS
 from prune_search.experiment.file import load
 from prune_search.experiment.schema import Environment
-from prune_search.training.algorithm import algorithm_config
-from prune_search.training.environments import environment_for, make_environment
-from prune_search.training.evaluation import Evaluator
+from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.environments import environment_for, make_environment
+from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.training.validate import check
 from tests.algorithms import built, prune
 

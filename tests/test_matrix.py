@@ -29,9 +29,9 @@ from prune_search.matrix.run import run
 from prune_search.matrix.setups import ACTIONS, SETUPS, Setup, small_config, small_experiment
 from prune_search.matrix.table import markdown
 from prune_search.records.folder import Did
+from prune_search.rllib import masks as learner
+from prune_search.rllib.invariants import alive
 from prune_search.sparsity import check_strategy
-from prune_search.training import learner
-from prune_search.training.invariants import alive
 
 REFUSED = [strategy for strategy in strategies() if strategy.refusal is not None]
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"

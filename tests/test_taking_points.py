@@ -19,7 +19,7 @@ from prune_search import cli
 from prune_search.experiment.file import dump
 from prune_search.records.folder import FinalRecord, Point, StudyFolder, StudyRecord
 from prune_search.records.policy_files import WEIGHTS
-from prune_search.training.algorithm import MODULE_PATH, MODULES_PATH
+from prune_search.rllib.algorithms import MODULE_PATH, MODULES_PATH
 from prune_search.training.export import compacted
 from prune_search.training.rounds import TrialRounds
 from tests.plans import plan

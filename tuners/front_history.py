@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import FinalRecord, Point, StudyFolder, TrialRecord
 from prune_search.records.fronts import Curve, area, front_history
-from prune_search.training.checkpoints import CheckpointMeter
+from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 
 
 def final_curve(

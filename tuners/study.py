@@ -32,10 +32,10 @@ from prune_search.records.folder import (
 )
 from prune_search.records.fronts import front
 from prune_search.records.reasons import FAILED, STOPPED_BY_SEARCH
+from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.storage.full_disk import with_room
 from prune_search.storage.mirror import Mirror
 from prune_search.training.baseline import BaselineTrainer, cached_baseline
-from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.determinants import determinants, differences
 from prune_search.training.trial import PruningTrial
 from prune_search.training.validate import check_baseline, prunable_layers

@@ -95,7 +95,7 @@ def benchmark_methods(
     from prune_search.matrix.methods import jobs
     from prune_search.matrix.run import run
     from prune_search.matrix.table import markdown
-    from prune_search.training.algorithm import ALGORITHMS
+    from prune_search.rllib.algorithms import ALGORITHMS
     from tuners.connection import connection
 
     names, granularities = algorithm or list(ALGORITHMS), granularity or get_args(Granularity)

@@ -49,7 +49,7 @@ def evaluate(
     path = checkpoint(folder, settings, point)
     from rich.markup import escape
 
-    from prune_search.training.checkpoints import CheckpointMeter
+    from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
     from tuners.report import returned_json, tail
 
     episodes = episodes or settings.evaluation.episodes

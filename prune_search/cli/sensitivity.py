@@ -128,7 +128,7 @@ def _measured(
 ) -> SensitivityRecord:
     from prune_search.experiment.trust import require_trust
     from prune_search.records.folder import storage_path
-    from prune_search.training.algorithm import process_settings
+    from prune_search.rllib.algorithms import process_settings
     from prune_search.training.baseline import baseline_path, cached_baseline
     from prune_search.training.sensitivity import sensitivity_of
     from tuners.capacity import check_room, cluster, trial_resources

@@ -8,9 +8,10 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import BaselineRecord
-from prune_search.training import learner, saving
-from prune_search.training.algorithm import env_steps
-from prune_search.training.evaluation import Evaluator
+from prune_search.rllib import checkpoint_files as saving
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import env_steps
+from prune_search.rllib.evaluation.evaluator import Evaluator
 
 
 def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> BaselineRecord:

@@ -15,13 +15,13 @@ from prune_search.experiment.schema import Experiment
 from prune_search.matrix.baselines import dense
 from prune_search.matrix.methods import RATIO, Cell, Strategy
 from prune_search.matrix.setups import Setup, small_config, small_experiment
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import MODULE_PATH, sync_weights
+from prune_search.rllib.evaluation.cost import policy_cost
+from prune_search.rllib.invariants import alive
+from prune_search.rllib.networks import CRITIC
 from prune_search.sparsity.measure import size
 from prune_search.sparsity.sensitivity import Curve
-from prune_search.training import learner
-from prune_search.training.algorithm import MODULE_PATH, sync_weights
-from prune_search.training.cost import policy_cost
-from prune_search.training.invariants import alive
-from prune_search.training.networks import CRITIC
 from prune_search.training.pruner import Pruner
 from prune_search.training.sensitivity import sensitivity_of
 

@@ -17,10 +17,11 @@ from prune_search.matrix.baselines import dense
 from prune_search.matrix.methods import RATIO, Cell, Course
 from prune_search.matrix.setups import Setup, small_config, small_experiment
 from prune_search.records.folder import BaselineRecord, Did, Point, StudyFolder
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import MODULE_PATH, env_steps
+from prune_search.rllib.networks import CRITIC
+from prune_search.rllib.recovery import moments
 from prune_search.sparsity.measure import size
-from prune_search.training import learner, moments
-from prune_search.training.algorithm import MODULE_PATH, env_steps
-from prune_search.training.networks import CRITIC
 from prune_search.training.rounds import TrialRounds
 
 _ROUNDS = 3

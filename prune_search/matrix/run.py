@@ -11,7 +11,7 @@ from prune_search.matrix.cells import run_strategy
 from prune_search.matrix.courses import run_courses
 from prune_search.matrix.methods import Cell, Course, Job, Strategy
 from prune_search.matrix.setups import Setup
-from prune_search.training.algorithm import process_settings
+from prune_search.rllib.algorithms import process_settings
 
 _PART = 8
 """Cells of one task: a few at a time, so that processes are used again and none takes long."""

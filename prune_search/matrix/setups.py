@@ -29,8 +29,8 @@ from ray.rllib.offline.offline_prelearner import OfflinePreLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from prune_search.experiment.schema import Experiment
-from prune_search.training.algorithm import ALGORITHMS, algorithm_config
-from prune_search.training.shapes import shrinkable
+from prune_search.rllib.algorithms import ALGORITHMS, algorithm_config
+from prune_search.rllib.shapes import shrinkable
 
 NetworkKind = Literal["vector", "image"]
 ActionKind = Literal["discrete", "continuous"]

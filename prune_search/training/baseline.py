@@ -15,10 +15,8 @@ from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.records.folder import BASELINE_FILE, BaselineRecord, Return
 from prune_search.records.fronts import well_posed
 from prune_search.records.policy_files import stored_bytes
-from prune_search.sparsity.measure import size
-from prune_search.storage.mirror import Mirror
-from prune_search.training import moments, saving
-from prune_search.training.algorithm import (
+from prune_search.rllib import checkpoint_files as saving
+from prune_search.rllib.algorithms import (
     TRAINING_SEEDS,
     algorithm_config,
     env_steps,
@@ -27,11 +25,14 @@ from prune_search.training.algorithm import (
     settle,
     sync_weights,
 )
-from prune_search.training.cost import policy_cost
+from prune_search.rllib.environments import steps_of
+from prune_search.rllib.evaluation.cost import policy_cost
+from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator
+from prune_search.rllib.recovery import moments
+from prune_search.rllib.schedules import follow
+from prune_search.sparsity.measure import size
+from prune_search.storage.mirror import Mirror
 from prune_search.training.determinants import determinants, key
-from prune_search.training.environments import steps_of
-from prune_search.training.evaluation import LOOK, Evaluator
-from prune_search.training.rllib_schedules import follow
 from prune_search.training.rounds import measure
 
 _SAVE_EVERY_S = 30.0

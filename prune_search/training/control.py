@@ -13,8 +13,8 @@ from prune_search.experiment.fields import highest
 from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import BaselineRecord, ControlRecord, StudyFolder
+from prune_search.rllib.algorithms import process_settings
 from prune_search.storage.mirror import Mirror
-from prune_search.training.algorithm import process_settings
 from prune_search.training.rounds import TrialRounds
 from prune_search.watch import Watch
 

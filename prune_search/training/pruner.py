@@ -16,6 +16,10 @@ from torch import Tensor
 
 from prune_search.errors import TrialError
 from prune_search.experiment.pruning import Plan
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import sync_weights
+from prune_search.rllib.evidence import ACTIVATION
+from prune_search.rllib.networks import ACTOR, CRITIC, Network
 from prune_search.sparsity.allocation import Allocation, proportional
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.measure import Size, size
@@ -23,10 +27,6 @@ from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
 from prune_search.sparsity.schedules import Geometric, OneShot, Schedule, schedule
 from prune_search.sparsity.selection import GRANULARITIES, select, select_threshold
 from prune_search.sparsity.sensitivity import Curve, by_sensitivity
-from prune_search.training import learner
-from prune_search.training.algorithm import sync_weights
-from prune_search.training.evidence import ACTIVATION
-from prune_search.training.networks import ACTOR, CRITIC, Network
 from prune_search.training.removal import Removal
 
 Tensors = dict[str, Tensor]
@@ -212,7 +212,7 @@ class Pruner:
         return True
 
     def _resize(self, steps: dict[str, Any]) -> None:
-        from prune_search.training.surgery import shrink
+        from prune_search.rllib.surgery import shrink
 
         shrink(self._algorithm, steps)
         learner.attach(self._algorithm, self._needs)

@@ -12,11 +12,12 @@ from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.records.folder import BaselineRecord
-from prune_search.training import distillation, learner, moments, rewinding
-from prune_search.training.algorithm import env_steps
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import env_steps
+from prune_search.rllib.recovery import distillation, moments, rewinding
+from prune_search.rllib.replay import empty_replay, load_replay, postpone_learning
+from prune_search.rllib.schedules import TrialSchedules
 from prune_search.training.pruner import Pruner, retrainings
-from prune_search.training.replay import empty_replay, load_replay, postpone_learning
-from prune_search.training.rllib_schedules import TrialSchedules
 from prune_search.training.validate import dense_modules, named_weights
 
 

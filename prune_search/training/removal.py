@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prune_search.rllib.networks import split_name
 from prune_search.sparsity.coupling import Coupling
 from prune_search.sparsity.structured import Layout, layout
-from prune_search.training.networks import split_name
 
 Tensors = Mapping[str, Tensor]
 

@@ -37,12 +37,9 @@ from prune_search.records.folder import (
 )
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
-from prune_search.sparsity.gate import Gate
-from prune_search.sparsity.sensitivity import Curve
-from prune_search.storage.full_disk import mark, with_room
-from prune_search.storage.mirror import Mirror
-from prune_search.training import learner, saving
-from prune_search.training.algorithm import (
+from prune_search.rllib import checkpoint_files as saving
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import (
     TRAINING_SEEDS,
     algorithm_config,
     env_steps,
@@ -50,21 +47,25 @@ from prune_search.training.algorithm import (
     settle,
     sync_weights,
 )
-from prune_search.training.cost import policy_cost
-from prune_search.training.dynamics import Dynamics
-from prune_search.training.evaluation import Evaluator, runner_state
-from prune_search.training.pruner import Pruner
-from prune_search.training.recovery import Recovery
-from prune_search.training.replay import (
+from prune_search.rllib.evaluation.cost import policy_cost
+from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
+from prune_search.rllib.replay import (
     REPLAY,
     load_replay,
     postpone_learning,
     postponed,
     save_replay,
 )
-from prune_search.training.rllib_schedules import TrialSchedules
+from prune_search.rllib.schedules import TrialSchedules
+from prune_search.rllib.shapes import shrinkable
+from prune_search.sparsity.gate import Gate
+from prune_search.sparsity.sensitivity import Curve
+from prune_search.storage.full_disk import mark, with_room
+from prune_search.storage.mirror import Mirror
+from prune_search.training.dynamics import Dynamics
+from prune_search.training.pruner import Pruner
+from prune_search.training.recovery import Recovery
 from prune_search.training.sensitivity import sensitivity_of
-from prune_search.training.shapes import shrinkable
 
 
 class TrialRounds:

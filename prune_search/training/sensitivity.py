@@ -20,14 +20,15 @@ from prune_search.errors import TrialError
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import BaselineRecord, Return
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
+from prune_search.rllib import checkpoint_files as saving
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import TRAINING_SEEDS, algorithm_config, reseed
+from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
+from prune_search.rllib.networks import ACTOR, Network
+from prune_search.rllib.schedules import follow
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection import GRANULARITIES
-from prune_search.training import learner, saving
-from prune_search.training.algorithm import TRAINING_SEEDS, algorithm_config, reseed
-from prune_search.training.evaluation import Evaluator, runner_state
-from prune_search.training.networks import ACTOR, Network
 from prune_search.training.pruner import check_finite, chosen_layers
-from prune_search.training.rllib_schedules import follow
 from prune_search.training.single_layers import Cut, check_measurable, cuts
 
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)

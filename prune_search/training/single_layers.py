@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prune_search.rllib.networks import Network
 from prune_search.sparsity.criteria import Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection import GRANULARITIES, check_strategy, select
-from prune_search.training.networks import Network
 
 Tensors = Mapping[str, Tensor]
 

@@ -16,7 +16,7 @@ from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import BaselineRecord, StudyFolder
 from prune_search.records.fronts import objectives, violations
-from prune_search.training.algorithm import process_settings
+from prune_search.rllib.algorithms import process_settings
 from prune_search.training.rounds import TrialRounds
 from prune_search.user_code import culprit, of_code
 from prune_search.watch import Watch

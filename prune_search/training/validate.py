@@ -22,24 +22,24 @@ from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.modules import shrunk_class
 from prune_search.records.folder import BaselineRecord
-from prune_search.sparsity.masks import check_maskable
-from prune_search.training import moments
-from prune_search.training.algorithm import (
+from prune_search.rllib.algorithms import (
     MODULES_PATH,
     algorithm_config,
     checkpoint_config,
 )
-from prune_search.training.cost import policy_cost
-from prune_search.training.environments import make_environment, name_of, steps_of
+from prune_search.rllib.environments import make_environment, name_of, steps_of
+from prune_search.rllib.evaluation.cost import policy_cost
+from prune_search.rllib.networks import Network, full_name, networks
+from prune_search.rllib.own_networks import check_own_network
+from prune_search.rllib.policies import policy_mapping
+from prune_search.rllib.recovery import moments
+from prune_search.rllib.recovery.teacher import load_teacher
+from prune_search.sparsity.masks import check_maskable
 from prune_search.training.fitting import (
     check_granularities,
     check_thresholds,
     layers_in_scope,
 )
-from prune_search.training.networks import Network, full_name, networks
-from prune_search.training.own_networks import check_own_network
-from prune_search.training.policies import policy_mapping
-from prune_search.training.teacher import load_teacher
 
 
 def check(experiment: Experiment) -> None:

@@ -20,9 +20,9 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
+from prune_search.rllib.algorithms import unwrapped
 from prune_search.sparsity.structured import Layout, layout
 from prune_search.sparsity.tracing import couplings
-from prune_search.training.algorithm import unwrapped
 
 MID = DEFAULT_MODULE_ID
 Outputs = Callable[[RLModule, dict[str, Any]], list[Tensor]]

@@ -20,17 +20,17 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from prune_search.errors import NoBetterThanRandom
 from prune_search.experiment.schema import Experiment
-from prune_search.training import baseline as module
-from prune_search.training import learner
-from prune_search.training.algorithm import (
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import (
     MODULE_PATH,
     TRAINING_SEEDS,
     env_steps,
     first_env_seed,
     reseed,
 )
+from prune_search.rllib.pausing import use_up_batches
+from prune_search.training import baseline as module
 from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.pausing import use_up_batches
 from tests.algorithms import built, experiment, small
 
 SHORT = ("baseline.env_steps=1200", "evaluation.episodes=4", "evaluation.envs=4")

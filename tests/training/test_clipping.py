@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from prune_search.matrix.setups import ACTIONS, Setup, small_config, small_experiment
-from prune_search.training import learner
-from prune_search.training.inside import optimizers, trained_parameters
+from prune_search.rllib import masks as learner
+from prune_search.rllib.parameters import optimizers, trained_parameters
 from tests.algorithms import built, prune
 
 CLIP = 1e-3

@@ -11,7 +11,7 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.records.folder import BaselineRecord
-from prune_search.training.algorithm import MODULE_PATH
+from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.training.baseline import baseline_key
 from prune_search.training.control import (
     cached_control,

@@ -18,9 +18,9 @@ from prune_search.errors import UserError
 from prune_search.matrix.setups import ACTIONS, Setup, small_config, small_experiment
 from prune_search.records.folder import StudyFolder, StudyRecord
 from prune_search.records.policy_files import stored_bytes
-from prune_search.training.algorithm import ALGORITHMS, algorithm_config
-from prune_search.training.cost import acting, compact_policy, policy_cost
-from prune_search.training.networks import example_batch
+from prune_search.rllib.algorithms import ALGORITHMS, algorithm_config
+from prune_search.rllib.evaluation.cost import acting, compact_policy, policy_cost
+from prune_search.rllib.networks import example_batch
 from prune_search.training.rounds import TrialRounds
 from prune_search.training.validate import check
 from tests.plans import plan

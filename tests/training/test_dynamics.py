@@ -17,15 +17,16 @@ from torch import Tensor
 from prune_search.errors import TrialError, UserError
 from prune_search.experiment.pruning import Plan
 from prune_search.records.folder import Did, StudyFolder
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import algorithm_config, each_learner, env_steps, unwrapped
+from prune_search.rllib.parameters import optimizers
+from prune_search.rllib.recovery import rewinding
+from prune_search.rllib.schedules import TrialSchedules
 from prune_search.sparsity.gate import Gate
-from prune_search.training import learner, rewinding
-from prune_search.training.algorithm import algorithm_config, each_learner, env_steps, unwrapped
 from prune_search.training.baseline import BaselineTrainer
 from prune_search.training.dynamics import Dynamics, missing
-from prune_search.training.inside import optimizers
 from prune_search.training.pruner import Pruner, retrainings
 from prune_search.training.recovery import Recovery
-from prune_search.training.rllib_schedules import TrialSchedules
 from prune_search.training.rounds import TrialRounds
 from prune_search.training.validate import check_baseline
 from tests.plans import plan

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import each_learner, unwrapped
+from prune_search.rllib.evidence import STATISTICS, Collector, average
+from prune_search.rllib.parameters import optimizers
 from prune_search.sparsity.tracing import couplings
-from prune_search.training import learner
-from prune_search.training.algorithm import each_learner, unwrapped
-from prune_search.training.evidence import STATISTICS, Collector, average
-from prune_search.training.inside import optimizers
 from tests.algorithms import built, check_zeros, prune, small
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from prune_search.experiment.file import parse
 from prune_search.records.folder import Point, StudyFolder
-from prune_search.training import learner
-from prune_search.training.algorithm import algorithm_config
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import algorithm_config
 from prune_search.training.baseline import BaselineTrainer
 from prune_search.training.pruner import Pruner
 from prune_search.training.rounds import TrialRounds

@@ -9,8 +9,8 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from prune_search.experiment.pruning import Plan
-from prune_search.training import learner
-from prune_search.training.algorithm import (
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import (
     algorithm_config,
     each_learner,
     sync_weights,

@@ -16,9 +16,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
-from prune_search.training.algorithm import algorithm_config
-from prune_search.training.environments import environment_for, make_environment, steps_of
-from prune_search.training.evaluation import Evaluator
+from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.environments import environment_for, make_environment, steps_of
+from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.training.validate import check
 from tests.algorithms import REPLAY
 

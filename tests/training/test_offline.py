@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from prune_search.experiment.file import parse
-from prune_search.training import learner
-from prune_search.training.algorithm import algorithm_config, env_steps, reseed, sync_weights
-from prune_search.training.evaluation import Evaluator
-from prune_search.training.evidence import STATISTICS
-from prune_search.training.inside import optimizers
-from prune_search.training.networks import CRITIC
-from prune_search.training.rllib_schedules import follow
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import algorithm_config, env_steps, reseed, sync_weights
+from prune_search.rllib.evaluation.evaluator import Evaluator
+from prune_search.rllib.evidence import STATISTICS
+from prune_search.rllib.networks import CRITIC
+from prune_search.rllib.parameters import optimizers
+from prune_search.rllib.schedules import follow
 from tests.algorithms import built, check_zeros, prune
 from tests.recorded import record
 

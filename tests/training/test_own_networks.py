@@ -13,9 +13,9 @@ from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
-from prune_search.training.algorithm import MODULE_PATH
+from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.checkpoints import CheckpointMeter
 from prune_search.training.export import compacted
 from prune_search.training.rounds import TrialRounds
 from prune_search.training.validate import check

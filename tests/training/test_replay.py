@@ -9,9 +9,11 @@ import pytest
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 
 from prune_search.records.folder import BaselineRecord, StudyFolder
-from prune_search.training import learner, moments, saving
-from prune_search.training.algorithm import algorithm_config, env_steps
-from prune_search.training.replay import REPLAY, load_replay, save_replay
+from prune_search.rllib import checkpoint_files as saving
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import algorithm_config, env_steps
+from prune_search.rllib.recovery import moments
+from prune_search.rllib.replay import REPLAY, load_replay, save_replay
 from prune_search.training.rounds import TrialRounds
 from tests.plans import plan
 from tests.training.test_strategies import figures, resumed, run

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_search.records.folder import StudyFolder
-from prune_search.training import learner, moments
-from prune_search.training.algorithm import env_steps
-from prune_search.training.inside import optimizers
-from prune_search.training.rllib_schedules import Clock, TrialSchedules, follow
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import env_steps
+from prune_search.rllib.parameters import optimizers
+from prune_search.rllib.recovery import moments
+from prune_search.rllib.schedules import Clock, TrialSchedules, follow
 from prune_search.training.rounds import TrialRounds
 from tests.algorithms import built, small
 from tests.plans import SHORT, plan

@@ -16,9 +16,9 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import TrialError
 from prune_search.records.folder import Point, StudyFolder
 from prune_search.records.reasons import BUDGET_USED, below_floor
-from prune_search.training import learner
-from prune_search.training.algorithm import MODULE_PATH
-from prune_search.training.checkpoints import CheckpointMeter
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.training.rounds import TrialRounds
 from tests.plans import SHORT, plan
 

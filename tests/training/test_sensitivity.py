@@ -11,10 +11,10 @@ import torch
 
 from prune_search.records.folder import Return
 from prune_search.records.layer_curves import SensitivityRecord
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.sparsity import sensitivity_ratios
-from prune_search.training import learner
-from prune_search.training.algorithm import algorithm_config
-from prune_search.training.evaluation import Evaluator, runner_state
 from prune_search.training.sensitivity import RATIOS, measure_curves, sensitivity_of
 from prune_search.training.single_layers import check_measurable, cuts
 

@@ -17,13 +17,13 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.experiment.pruning import Plan
 from prune_search.records.folder import Did, Point, StudyFolder
-from prune_search.training import learner
-from prune_search.training.algorithm import MODULE_PATH, algorithm_config
-from prune_search.training.checkpoints import CheckpointMeter
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import MODULE_PATH, algorithm_config
+from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
+from prune_search.rllib.shapes import shrinkable
 from prune_search.training.export import laid_back
 from prune_search.training.pruner import Pruner
 from prune_search.training.rounds import TrialRounds
-from prune_search.training.shapes import shrinkable
 from tests.plans import SHORT, plan
 
 

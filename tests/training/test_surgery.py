@@ -17,10 +17,10 @@ from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPP
 from ray.rllib.core.columns import Columns
 
 from prune_search.modules import ShrunkPPOTorchRLModule
+from prune_search.rllib.algorithms import MODULE_PATH, env_steps
+from prune_search.rllib.surgery import shaped, shrink
 from prune_search.sparsity.masks import MaskSet
 from prune_search.sparsity.structured import Layout
-from prune_search.training.algorithm import MODULE_PATH, env_steps
-from prune_search.training.surgery import shaped, shrink
 from tests.training.shrinking import (
     CASES,
     MID,

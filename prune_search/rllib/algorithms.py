@@ -42,14 +42,14 @@ from ray.rllib.utils.metrics import (
 from prune_search.errors import UserError, check_known, one_line, shown, unknown
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
-from prune_search.training.env_runners import set_env_runners
-from prune_search.training.environments import environment_for, steps_of
-from prune_search.training.foreign import told
-from prune_search.training.offline import set_offline_data
-from prune_search.training.own_networks import set_own_network
-from prune_search.training.pausing import paused, use_up_batches
-from prune_search.training.policies import set_policies
-from prune_search.training.randomness import seed_process
+from prune_search.rllib.env_runners import set_env_runners
+from prune_search.rllib.environments import environment_for, steps_of
+from prune_search.rllib.foreign_checkpoints import told
+from prune_search.rllib.offline import set_offline_data
+from prune_search.rllib.own_networks import set_own_network
+from prune_search.rllib.pausing import paused, use_up_batches
+from prune_search.rllib.policies import set_policies
+from prune_search.rllib.randomness import seed_process
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from prune_search.training import networks
-from prune_search.training.algorithm import trained_modules, unwrapped
-from prune_search.training.networks import Network, full_name
+from prune_search.rllib import networks
+from prune_search.rllib.algorithms import trained_modules, unwrapped
+from prune_search.rllib.networks import Network, full_name
 
 # What learners adapt and RLlib's checkpoints leave out, by ModuleID.
 _ADAPTIVE = (

@@ -10,9 +10,9 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
-from prune_search.training import learner
-from prune_search.training.algorithm import env_steps
-from prune_search.training.replay import save_replay
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import env_steps
+from prune_search.rllib.replay import save_replay
 
 WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
 """Files of the weights that each rewinding returns to; those of `random` are made anew."""

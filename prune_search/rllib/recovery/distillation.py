@@ -31,8 +31,8 @@ from ray.rllib.core.learner.learner import POLICY_LOSS_KEY
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
-from prune_search.training.algorithm import each_learner, trained_modules, unwrapped
-from prune_search.training.teacher import (
+from prune_search.rllib.algorithms import each_learner, trained_modules, unwrapped
+from prune_search.rllib.recovery.teacher import (
     acts_by_values,
     check_pair,
     forward_inputs,

@@ -21,10 +21,10 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
-from prune_search.sparsity.masks import MaskSet
-from prune_search.training.algorithm import each_learner, unwrapped
-from prune_search.training.evidence import ACTIVATION, Collector, Statistics, average
-from prune_search.training.inside import (
+from prune_search.rllib.algorithms import each_learner, unwrapped
+from prune_search.rllib.evidence import ACTIVATION, Collector, Statistics, average
+from prune_search.rllib.networks import split_name
+from prune_search.rllib.parameters import (
     Held,
     adaptive,
     layers,
@@ -34,7 +34,7 @@ from prune_search.training.inside import (
     target_parameters,
     trained_parameters,
 )
-from prune_search.training.networks import split_name
+from prune_search.sparsity.masks import MaskSet
 
 __all__ = ["networks_of", "split_name"]
 

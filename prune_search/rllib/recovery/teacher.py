@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from prune_search.errors import one_line
-from prune_search.training.algorithm import MODULE_PATH
+from prune_search.rllib.algorithms import MODULE_PATH
 
 
 def load_teacher(

@@ -17,9 +17,9 @@ from torch.utils.benchmark import Timer
 from prune_search.errors import one_line
 from prune_search.modules import shrunk_class
 from prune_search.records.policy_files import bytes_to_write
+from prune_search.rllib.networks import example_batch
 from prune_search.sparsity.compaction import Compaction, compact
 from prune_search.sparsity.measure import cost
-from prune_search.training.networks import example_batch
 
 _Q_VALUES = "qf_preds"
 

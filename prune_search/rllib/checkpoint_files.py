@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.training import learner
-from prune_search.training.algorithm import env_steps
-from prune_search.training.replay import (
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import env_steps
+from prune_search.rllib.replay import (
     REPLAY,
     load_replay,
     postpone_learning,

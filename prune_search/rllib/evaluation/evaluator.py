@@ -33,8 +33,8 @@ from prune_search.errors import TrialError
 from prune_search.experiment.schema import Evaluation
 from prune_search.records.folder import Return
 from prune_search.records.intervals import summarised
-from prune_search.training.networks import full_name
-from prune_search.training.randomness import random_state_kept, seed_process
+from prune_search.rllib.networks import full_name
+from prune_search.rllib.randomness import random_state_kept, seed_process
 
 _FIRST_SEED = 2**30
 _BLOCK = 100_000  # env seeds of one evaluation seed

@@ -1,0 +1,1 @@
+"""Recovery inside RLlib: distillation from a teacher, and what rewinding goes back to."""
