@@ -14,7 +14,7 @@ from prune_search.cli import main
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import Return, StudyFolder, StudyRecord
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
-from prune_search.training.sensitivity import sensitivity_of
+from prune_search.trial.sensitivity_scan import sensitivity_of
 from tests.conftest import TINY
 from tuners.sensitivity_plot import sensitivity_figure, sensitivity_html
 

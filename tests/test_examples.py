@@ -16,7 +16,7 @@ from prune_search.experiment.schema import Environment
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.environments import environment_for, make_environment
 from prune_search.rllib.evaluation.evaluator import Evaluator
-from prune_search.training.validate import check
+from prune_search.trial.preflight import check
 from tests.algorithms import built, prune
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -27,7 +27,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.experiment.fields import as_choices
 from prune_search.experiment.pruning import AXES, Plan, Pruning
 from prune_search.experiment.schema import Experiment
-from prune_search.training.validate import check
+from prune_search.trial.preflight import check
 from tuners.space import parameters, suggest
 
 LAYERS = ("encoder.actor_encoder.net.mlp.0.weight", "pi.net.mlp.0.weight")

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from prune_search.training.baseline import BaselineProgress
+from prune_search.trial.baseline import BaselineProgress
 from tests.recording import Screen
 from tests.studies import BASELINE, make_experiment, make_trial
 from tuners.progress import Progress

@@ -16,7 +16,7 @@ from prune_search.experiment.file import dump, load, parse, presets
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import FinalRecord, Return, StudyFolder
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.training.validate import check
+from prune_search.trial.preflight import check
 from tests.studies import make_trial
 from tuners.front_history import final_curve
 from tuners.search_arms import GRID, arms

@@ -21,8 +21,8 @@ from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import BaselineRecord, StudyFolder, StudyRecord
 from prune_search.rllib.replay import REPLAY
-from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.rounds import TrialRounds
 from tests.cluster.servers import free_port
 from tests.commands import Command, refused
 from tests.conftest import TINY

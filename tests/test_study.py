@@ -27,8 +27,8 @@ from prune_search.records.fronts import front, objectives
 from prune_search.records.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.storage.mirror import Mirror
-from prune_search.training.control import cached_control
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.dense_control import cached_control
+from prune_search.trial.rounds import TrialRounds
 from tests.studies import BASELINE, make_trial
 from tuners.benchmark import wall_overhead
 from tuners.callback import StudyCallback

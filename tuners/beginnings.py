@@ -17,9 +17,9 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import BaselineRecord, StudyFolder
 from prune_search.records.fronts import objectives, violations
 from prune_search.records.layer_curves import SensitivityRecord
-from prune_search.training.determinants import determinants, differences
-from prune_search.training.sensitivity import sensitivity_of
-from prune_search.training.single_layers import check_measurable
+from prune_search.trial.determinants import determinants, differences
+from prune_search.trial.sensitivity_scan import sensitivity_of
+from prune_search.trial.single_layers import check_measurable
 from tuners.optuna_study import result_of
 from tuners.points import open_study
 from tuners.space import suggest

@@ -16,8 +16,8 @@ from prune_search.records.folder import StudyFolder, TrialRecord, trial_name
 from prune_search.records.reasons import stopped_by
 from prune_search.storage.full_disk import waits, with_room
 from prune_search.storage.mirror import Mirror
-from prune_search.training.trial import FAILED
-from prune_search.watch import why_ended
+from prune_search.trial.trainable import FAILED
+from prune_search.trial.watchdog import why_ended
 from tuners.progress import Progress
 from tuners.search import snapshot
 from tuners.tracking import Tracker

@@ -14,7 +14,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import pickles
 from prune_search.records.folder import StudyFolder, StudyRecord, storage_path
 from prune_search.storage.mirror import Mirror
-from prune_search.training.validate import check
+from prune_search.trial.preflight import check
 from tuners.beginnings import check_warm_start
 from tuners.capacity import check_room, here, trial_resources
 from tuners.commands import command

@@ -20,7 +20,7 @@ from prune_search.records.folder import (
     trial_name,
 )
 from prune_search.records.reasons import BUDGET_USED
-from prune_search.training.trial import PruningTrial
+from prune_search.trial.trainable import PruningTrial
 
 LAYERS = ("encoder.0.weight", "encoder.2.weight", "pi.weight")
 BASELINE = BaselineRecord(

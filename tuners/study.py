@@ -35,10 +35,10 @@ from prune_search.records.reasons import FAILED, STOPPED_BY_SEARCH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.storage.full_disk import with_room
 from prune_search.storage.mirror import Mirror
-from prune_search.training.baseline import BaselineTrainer, cached_baseline
-from prune_search.training.determinants import determinants, differences
-from prune_search.training.trial import PruningTrial
-from prune_search.training.validate import check_baseline, prunable_layers
+from prune_search.trial.baseline import BaselineTrainer, cached_baseline
+from prune_search.trial.determinants import determinants, differences
+from prune_search.trial.preflight import check_baseline, prunable_layers
+from prune_search.trial.trainable import PruningTrial
 from prune_search.user_code import of_code
 from tuners.beginnings import screened
 from tuners.callback import StudyCallback

@@ -44,7 +44,7 @@ def benchmark_masks(
     trust: Trust = False,
 ) -> None:
     """Time of an RLlib iteration with masks enforced, against one without, in one process."""
-    from prune_search.training.benchmark import masks_overhead
+    from tuners.benchmarks.masks import masks_overhead
 
     check_known("--granularity", granularity, get_args(Granularity))
     settings = experiment_file.load(preset, trust=trust)
@@ -60,7 +60,7 @@ def benchmark_removal(
     trust: Trust = False,
 ) -> None:
     """Time of a learner update with 90 % of the parameters removed, against the dense one's."""
-    from prune_search.training.benchmark import removal_speed
+    from tuners.benchmarks.masks import removal_speed
 
     layers = f"algorithm.model.fcnet_hiddens=[{hidden}, {hidden}]"
     settings = experiment_file.load(preset, [layers], trust)

@@ -125,7 +125,7 @@ def restore(
         before = f"{whole:,} bytes of the dense baseline -> " if whole else ""
         _say(f"{WEIGHTS}: {before}{stored:,} bytes, zeros and any critic among them")
         return
-    from prune_search.training.export import laid_back, save
+    from prune_search.export.rllib import laid_back, save
 
     modules = laid_back(path, checkpoint(folder, settings, "baseline"))
     with _writing(target):
@@ -151,7 +151,7 @@ def compact(
     folder, settings = opened(storage, name)
     path = checkpoint(folder, settings, point)
     target = _target(to, f"{name}-{point}-compact")
-    from prune_search.training.export import compacted, save
+    from prune_search.export.rllib import compacted, save
 
     found = compacted(path)
     with _writing(target):

@@ -70,7 +70,7 @@ def sensitivity(
     check_known("--criterion", criterion, get_args(CriterionName))
     check_known("--granularity", granularity, get_args(Granularity))
     settings, folder, baseline = _opened(source, storage, trust)
-    from prune_search.training.single_layers import check_measurable
+    from prune_search.trial.single_layers import check_measurable
 
     try:
         check_measurable(granularity, criterion)
@@ -129,8 +129,8 @@ def _measured(
     from prune_search.experiment.trust import require_trust
     from prune_search.records.folder import storage_path
     from prune_search.rllib.algorithms import process_settings
-    from prune_search.training.baseline import baseline_path, cached_baseline
-    from prune_search.training.sensitivity import sensitivity_of
+    from prune_search.trial.baseline import baseline_path, cached_baseline
+    from prune_search.trial.sensitivity_scan import sensitivity_of
     from tuners.capacity import check_room, cluster, trial_resources
     from tuners.connection import connection
 
@@ -139,7 +139,7 @@ def _measured(
     require_trust(settings)
     dense = baseline or cached_baseline(storage, settings)
     if dense is None:
-        from prune_search.training.validate import check
+        from prune_search.trial.preflight import check
 
         check(settings)
     with connection(settings.resources), _progress() as progress:
@@ -167,7 +167,7 @@ def _measured(
 
 def _trained(settings: Experiment, storage: Path, progress: Progress) -> BaselineRecord:
     """The dense policy of an experiment that no study has run yet; kept for all that will."""
-    from prune_search.training.baseline import BaselineTrainer
+    from prune_search.trial.baseline import BaselineTrainer
 
     given = settings.baseline.checkpoint is not None
     text = "measuring your policy" if given else "training the dense policy"

@@ -22,8 +22,8 @@ from prune_search.rllib.invariants import alive
 from prune_search.rllib.networks import CRITIC
 from prune_search.sparsity.measure import size
 from prune_search.sparsity.sensitivity import Curve
-from prune_search.training.pruner import Pruner
-from prune_search.training.sensitivity import sensitivity_of
+from prune_search.trial.pruner import Pruner
+from prune_search.trial.sensitivity_scan import sensitivity_of
 
 # Standard deviations: of a layer's weights, and of units' RMS weights, which lie near 1.
 _THRESHOLDS = {"weight": 0.5, "neuron": 1.0, "filter": 1.0}

@@ -22,7 +22,7 @@ from prune_search.rllib.algorithms import MODULE_PATH, env_steps
 from prune_search.rllib.networks import CRITIC
 from prune_search.rllib.recovery import moments
 from prune_search.sparsity.measure import size
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.rounds import TrialRounds
 
 _ROUNDS = 3
 _ITERATIONS = 4  # of training, a round

@@ -18,7 +18,7 @@ from prune_search.experiment.schema import Resources, Search
 from prune_search.records.folder import StudyFolder
 from prune_search.storage import full_disk as room
 from prune_search.storage.full_disk import FAILS, FULL, mark, waits, with_room
-from prune_search.watch import Watch, reason_file, why_ended
+from prune_search.trial.watchdog import Watch, reason_file, why_ended
 from tests.studies import make_trial
 from tuners.callback import failure
 
@@ -65,7 +65,7 @@ ENDED = """
 import sys, time
 from pathlib import Path
 from prune_search.experiment.schema import Resources, Search
-from prune_search.watch import Watch
+from prune_search.trial.watchdog import Watch
 watch = Watch(Search(round_s={round_s}), Resources(memory_gb=1.5))
 with watch.round(Path(sys.argv[1])):
     pass

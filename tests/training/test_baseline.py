@@ -29,8 +29,8 @@ from prune_search.rllib.algorithms import (
     reseed,
 )
 from prune_search.rllib.pausing import use_up_batches
-from prune_search.training import baseline as module
-from prune_search.training.baseline import BaselineTrainer
+from prune_search.trial import baseline as module
+from prune_search.trial.baseline import BaselineTrainer
 from tests.algorithms import built, experiment, small
 
 SHORT = ("baseline.env_steps=1200", "evaluation.episodes=4", "evaluation.envs=4")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prune_search.training.benchmark import masks_overhead, removal_speed
+from tuners.benchmarks.masks import masks_overhead, removal_speed
 
 
 def test_masks_overhead_compares_a_pruned_with_an_unmasked_network(

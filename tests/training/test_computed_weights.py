@@ -7,7 +7,7 @@ from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPP
 from torch.nn.utils import parametrizations
 
 from prune_search.errors import UserError
-from prune_search.training.validate import check
+from prune_search.trial.preflight import check
 
 
 class Normalized(DefaultPPOTorchRLModule):

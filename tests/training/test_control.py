@@ -12,14 +12,14 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.records.folder import BaselineRecord
 from prune_search.rllib.algorithms import MODULE_PATH
-from prune_search.training.baseline import baseline_key
-from prune_search.training.control import (
+from prune_search.trial.baseline import baseline_key
+from prune_search.trial.dense_control import (
     cached_control,
     control_folder,
     control_plan,
     train_control,
 )
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.rounds import TrialRounds
 
 
 def moved(baseline: BaselineRecord, storage: Path) -> BaselineRecord:

@@ -21,8 +21,8 @@ from prune_search.records.policy_files import stored_bytes
 from prune_search.rllib.algorithms import ALGORITHMS, algorithm_config
 from prune_search.rllib.evaluation.cost import acting, compact_policy, policy_cost
 from prune_search.rllib.networks import example_batch
-from prune_search.training.rounds import TrialRounds
-from prune_search.training.validate import check
+from prune_search.trial.preflight import check
+from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 from tuners.report import report, to_json
 from tuners.runs import trial_run

@@ -23,12 +23,12 @@ from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.recovery import rewinding
 from prune_search.rllib.schedules import TrialSchedules
 from prune_search.sparsity.gate import Gate
-from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.dynamics import Dynamics, missing
-from prune_search.training.pruner import Pruner, retrainings
-from prune_search.training.recovery import Recovery
-from prune_search.training.rounds import TrialRounds
-from prune_search.training.validate import check_baseline
+from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.dynamics import Dynamics, missing
+from prune_search.trial.preflight import check_baseline
+from prune_search.trial.pruner import Pruner, retrainings
+from prune_search.trial.recovery import Recovery
+from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 
 STEPS, EACH, ROUNDS = 3000, 100, 3

@@ -14,9 +14,9 @@ from prune_search.experiment.file import parse
 from prune_search.records.folder import Point, StudyFolder
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
-from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.pruner import Pruner
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.pruner import Pruner
+from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 from tests.shifting import NORMAL, REVERSED, set_physics
 

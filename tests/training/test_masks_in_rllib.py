@@ -16,7 +16,7 @@ from prune_search.rllib.algorithms import (
     sync_weights,
     unwrapped,
 )
-from prune_search.training.pruner import Pruner
+from prune_search.trial.pruner import Pruner
 
 
 def plan(**changes: Any) -> Plan:

@@ -19,7 +19,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.environments import environment_for, make_environment, steps_of
 from prune_search.rllib.evaluation.evaluator import Evaluator
-from prune_search.training.validate import check
+from prune_search.trial.preflight import check
 from tests.algorithms import REPLAY
 
 SMALL = """

@@ -12,13 +12,13 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
+from prune_search.export.rllib import compacted
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.export import compacted
-from prune_search.training.rounds import TrialRounds
-from prune_search.training.validate import check
+from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.preflight import check
+from prune_search.trial.rounds import TrialRounds
 from tests.own_networks import Residual, Shrinkable
 from tests.plans import plan
 

@@ -16,7 +16,7 @@ from prune_search.rllib.algorithms import env_steps
 from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.schedules import Clock, TrialSchedules, follow
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.rounds import TrialRounds
 from tests.algorithms import built, small
 from tests.plans import SHORT, plan
 from tests.training.test_strategies import figures, resumed

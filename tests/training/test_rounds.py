@@ -19,7 +19,7 @@ from prune_search.records.reasons import BUDGET_USED, below_floor
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan
 
 

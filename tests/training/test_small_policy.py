@@ -12,8 +12,8 @@ import pytest
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.algorithms import MODULE_PATH
-from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 
 # RLlib and the one module of ours; plays an episode and says what was imported and how large it is.
@@ -31,7 +31,7 @@ while not done:
         action = int(policy.forward_inference(batch)["action_dist_inputs"].argmax())
     seen, _, over, cut, _ = environment.step(action)
     steps, done = steps + 1, over or cut
-ours = sorted(name for name in sys.modules if name.startswith("prune_search.training"))
+ours = sorted(name for name in sys.modules if name.startswith(("prune_search.rllib", "prune_search.trial")))
 acting = policy.get_state(inference_only=True)
 size = sum(value.numel() for name, value in policy.named_parameters() if name in acting)
 print(json.dumps({"steps": steps, "imported": ours, "parameters": size}))

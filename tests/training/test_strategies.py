@@ -16,14 +16,14 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.experiment.pruning import Plan
+from prune_search.export.rllib import laid_back
 from prune_search.records.folder import Did, Point, StudyFolder
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH, algorithm_config
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.shapes import shrinkable
-from prune_search.training.export import laid_back
-from prune_search.training.pruner import Pruner
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.pruner import Pruner
+from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan
 
 

@@ -20,9 +20,9 @@ from prune_search.records.folder import StudyFolder
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.environments import environment_for
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.training.baseline import BaselineTrainer
-from prune_search.training.rounds import TrialRounds
-from prune_search.training.validate import check
+from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.preflight import check
+from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 
 USERS = """

@@ -17,8 +17,8 @@ from prune_search.rllib.algorithms import env_steps
 from prune_search.rllib.recovery import distillation, moments, rewinding
 from prune_search.rllib.replay import empty_replay, load_replay, postpone_learning
 from prune_search.rllib.schedules import TrialSchedules
-from prune_search.training.pruner import Pruner, retrainings
-from prune_search.training.validate import dense_modules, named_weights
+from prune_search.trial.preflight import dense_modules, named_weights
+from prune_search.trial.pruner import Pruner, retrainings
 
 
 class Recovery:

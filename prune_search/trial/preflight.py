@@ -35,7 +35,7 @@ from prune_search.rllib.policies import policy_mapping
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.recovery.teacher import load_teacher
 from prune_search.sparsity.masks import check_maskable
-from prune_search.training.fitting import (
+from prune_search.trial.network_preflight import (
     check_granularities,
     check_thresholds,
     layers_in_scope,

@@ -17,9 +17,9 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import BaselineRecord, StudyFolder
 from prune_search.records.fronts import objectives, violations
 from prune_search.rllib.algorithms import process_settings
-from prune_search.training.rounds import TrialRounds
+from prune_search.trial.rounds import TrialRounds
+from prune_search.trial.watchdog import Watch
 from prune_search.user_code import culprit, of_code
-from prune_search.watch import Watch
 
 FAILED = "failed"
 """Of a trial's last result: why it ends without another try; absent where it hasn't failed."""

@@ -211,8 +211,9 @@ def _version(package: str) -> str:
 @cache
 def _own() -> str:
     """This package's code for training and measuring: versions don't tell while it is changed."""
-    folder = Path(__file__).parent
-    return _digest([*folder.glob("*.py"), folder.with_name("statistics.py")])
+    package = Path(__file__).parents[1]
+    rooms = (file for room in ("rllib", "trial") for file in (package / room).rglob("*.py"))
+    return _digest([*rooms, package / "records" / "intervals.py"], package)
 
 
 def _digest(files: Iterable[Path], folder: Path | None = None) -> str:

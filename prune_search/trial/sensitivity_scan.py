@@ -28,8 +28,8 @@ from prune_search.rllib.networks import ACTOR, Network
 from prune_search.rllib.schedules import follow
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection import GRANULARITIES
-from prune_search.training.pruner import check_finite, chosen_layers
-from prune_search.training.single_layers import Cut, check_measurable, cuts
+from prune_search.trial.pruner import check_finite, chosen_layers
+from prune_search.trial.single_layers import Cut, check_measurable, cuts
 
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Shares of a layer's weights that are asked for."""

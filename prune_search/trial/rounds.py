@@ -62,10 +62,10 @@ from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.storage.full_disk import mark, with_room
 from prune_search.storage.mirror import Mirror
-from prune_search.training.dynamics import Dynamics
-from prune_search.training.pruner import Pruner
-from prune_search.training.recovery import Recovery
-from prune_search.training.sensitivity import sensitivity_of
+from prune_search.trial.dynamics import Dynamics
+from prune_search.trial.pruner import Pruner
+from prune_search.trial.recovery import Recovery
+from prune_search.trial.sensitivity_scan import sensitivity_of
 
 
 class TrialRounds:

@@ -15,8 +15,8 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import BaselineRecord, ControlRecord, StudyFolder
 from prune_search.rllib.algorithms import process_settings
 from prune_search.storage.mirror import Mirror
-from prune_search.training.rounds import TrialRounds
-from prune_search.watch import Watch
+from prune_search.trial.rounds import TrialRounds
+from prune_search.trial.watchdog import Watch
 
 CONTROL_FILE = "control.json"  # in the control's folder, written last
 _SEED = 2**31  # added to the baseline's: far from the seeds that searches have

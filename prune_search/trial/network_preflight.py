@@ -11,7 +11,7 @@ from prune_search.experiment.fields import Range, as_choices, plain
 from prune_search.experiment.pruning import Pruning
 from prune_search.rllib.networks import ACTOR, CRITIC, Network
 from prune_search.sparsity.selection import emptied
-from prune_search.training.pruner import chosen_layers
+from prune_search.trial.pruner import chosen_layers
 
 
 def layers_in_scope(networks: Mapping[str, Network], pruning: Pruning) -> tuple[str, ...]:

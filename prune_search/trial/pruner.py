@@ -27,7 +27,7 @@ from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
 from prune_search.sparsity.schedules import Geometric, OneShot, Schedule, schedule
 from prune_search.sparsity.selection import GRANULARITIES, select, select_threshold
 from prune_search.sparsity.sensitivity import Curve, by_sensitivity
-from prune_search.training.removal import Removal
+from prune_search.trial.dense_view import Removal
 
 Tensors = dict[str, Tensor]
 

@@ -1,0 +1,1 @@
+"""A point's policy in another form."""

@@ -1,0 +1,1 @@
+"""What `prune-search benchmark` runs: ratios against a baseline run side by side."""
