@@ -9,9 +9,13 @@ import pytest
 import torch
 
 from prune_search.experiment.pruning import Pruning
-from prune_search.matrix.cells import run_strategy
-from prune_search.matrix.courses import run_courses
-from prune_search.matrix.methods import (
+from prune_search.records.folder import Did
+from prune_search.rllib import masks as learner
+from prune_search.rllib.invariants import alive
+from prune_search.sparsity import check_strategy
+from tuners.benchmarks.methods.cells import run_strategy
+from tuners.benchmarks.methods.courses import run_courses
+from tuners.benchmarks.methods.methods import (
     COURSES,
     EVERYWHERE,
     POSSIBLE,
@@ -25,13 +29,9 @@ from prune_search.matrix.methods import (
     sample,
     strategies,
 )
-from prune_search.matrix.run import run
-from prune_search.matrix.setups import ACTIONS, SETUPS, Setup, small_config, small_experiment
-from prune_search.matrix.table import markdown
-from prune_search.records.folder import Did
-from prune_search.rllib import masks as learner
-from prune_search.rllib.invariants import alive
-from prune_search.sparsity import check_strategy
+from tuners.benchmarks.methods.run import run
+from tuners.benchmarks.methods.setups import ACTIONS, SETUPS, Setup, small_config, small_experiment
+from tuners.benchmarks.methods.table import markdown
 
 REFUSED = [strategy for strategy in strategies() if strategy.refusal is not None]
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"

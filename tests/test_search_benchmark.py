@@ -18,9 +18,9 @@ from prune_search.records.folder import FinalRecord, Return, StudyFolder
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.trial.preflight import check
 from tests.studies import make_trial
-from tuners.front_history import final_curve
-from tuners.search_arms import GRID, arms
-from tuners.search_benchmark import speed
+from tuners.benchmarks.front_history import final_curve
+from tuners.benchmarks.search import speed
+from tuners.benchmarks.search_arms import GRID, arms
 
 ARMS = ["default", "probes", "grid"]
 

@@ -30,7 +30,7 @@ from prune_search.storage.mirror import Mirror
 from prune_search.trial.dense_control import cached_control
 from prune_search.trial.rounds import TrialRounds
 from tests.studies import BASELINE, make_trial
-from tuners.benchmark import wall_overhead
+from tuners.benchmarks.wall import wall_overhead
 from tuners.callback import StudyCallback
 from tuners.creation import create
 from tuners.optuna_study import states

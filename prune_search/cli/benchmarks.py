@@ -27,8 +27,8 @@ from prune_search.experiment.pruning import Granularity
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tuners.scale_benchmark import Cost, Scale
-    from tuners.search_benchmark import Result
+    from tuners.benchmarks.scale import Cost, Scale
+    from tuners.benchmarks.search import Result
 
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
 Preset = Annotated[str, typer.Option(help="Preset or experiment file.")]
@@ -92,10 +92,10 @@ def benchmark_methods(
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from prune_search.experiment.schema import Resources
-    from prune_search.matrix.methods import jobs
-    from prune_search.matrix.run import run
-    from prune_search.matrix.table import markdown
     from prune_search.rllib.algorithms import ALGORITHMS
+    from tuners.benchmarks.methods.methods import jobs
+    from tuners.benchmarks.methods.run import run
+    from tuners.benchmarks.methods.table import markdown
     from tuners.connection import connection
 
     names, granularities = algorithm or list(ALGORITHMS), granularity or get_args(Granularity)
@@ -136,7 +136,7 @@ def benchmark_methods(
 @benchmarks.command("wall")
 def benchmark_wall(name: Name, storage: Storage = "studies") -> None:
     """A finished study's wall time, against the RLlib time that was in it."""
-    from tuners.benchmark import wall_overhead
+    from tuners.benchmarks.wall import wall_overhead
 
     folder, _ = opened(storage, name)
     print(wall_overhead(folder))
@@ -166,8 +166,8 @@ def benchmark_search(
     picture = to.with_suffix(".png")
     if to == picture or not to.parent.is_dir():  # known before hours of searching
         raise UserError(f"--out: must be a JSON file in a folder that exists, got {str(to)!r}")
-    from tuners.search_arms import DEFAULT
-    from tuners.search_benchmark import benchmark
+    from tuners.benchmarks.search import benchmark
+    from tuners.benchmarks.search_arms import DEFAULT
     from tuners.search_plots import benchmark_figure
 
     changes = [*(overrides or []), f"storage={json.dumps(storage)}"]
@@ -199,7 +199,7 @@ def _searches(found: Result) -> Table:
     import numpy as np
     from rich.table import Table
 
-    from tuners.search_arms import DEFAULT
+    from tuners.benchmarks.search_arms import DEFAULT
 
     table = Table("search", box=None, pad_edge=False)
     for column in ("hypervolume", "quartiles", "on its own seeds", "env steps", "saved", "trials"):
@@ -247,7 +247,7 @@ def benchmark_scale(
     """
     from tempfile import TemporaryDirectory
 
-    from tuners.scale_benchmark import benchmark, to_json
+    from tuners.benchmarks.scale import benchmark, to_json
 
     if to is not None and not to.parent.is_dir():
         raise UserError(f"--out: no folder {str(to.parent)!r}")

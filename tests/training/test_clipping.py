@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.matrix.setups import ACTIONS, Setup, small_config, small_experiment
 from prune_search.rllib import masks as learner
 from prune_search.rllib.parameters import optimizers, trained_parameters
 from tests.algorithms import built, prune
+from tuners.benchmarks.methods.setups import ACTIONS, Setup, small_config, small_experiment
 
 CLIP = 1e-3
 

@@ -15,7 +15,6 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from rich.console import Console
 
 from prune_search.errors import UserError
-from prune_search.matrix.setups import ACTIONS, Setup, small_config, small_experiment
 from prune_search.records.folder import StudyFolder, StudyRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.rllib.algorithms import ALGORITHMS, algorithm_config
@@ -24,6 +23,7 @@ from prune_search.rllib.networks import example_batch
 from prune_search.trial.preflight import check
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
+from tuners.benchmarks.methods.setups import ACTIONS, Setup, small_config, small_experiment
 from tuners.report import report, to_json
 from tuners.runs import trial_run
 from tuners.terminal import show

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from prune_search.matrix.cells import run_strategy
-from prune_search.matrix.courses import run_courses
-from prune_search.matrix.methods import Cell, Course, Job, Strategy
-from prune_search.matrix.setups import Setup
 from prune_search.rllib.algorithms import process_settings
+from tuners.benchmarks.methods.cells import run_strategy
+from tuners.benchmarks.methods.courses import run_courses
+from tuners.benchmarks.methods.methods import Cell, Course, Job, Strategy
+from tuners.benchmarks.methods.setups import Setup
 
 _PART = 8
 """Cells of one task: a few at a time, so that processes are used again and none takes long."""

@@ -13,9 +13,6 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import one_line
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.matrix.baselines import dense
-from prune_search.matrix.methods import RATIO, Cell, Course
-from prune_search.matrix.setups import Setup, small_config, small_experiment
 from prune_search.records.folder import BaselineRecord, Did, Point, StudyFolder
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH, env_steps
@@ -23,6 +20,9 @@ from prune_search.rllib.networks import CRITIC
 from prune_search.rllib.recovery import moments
 from prune_search.sparsity.measure import size
 from prune_search.trial.rounds import TrialRounds
+from tuners.benchmarks.methods.baselines import dense
+from tuners.benchmarks.methods.methods import RATIO, Cell, Course
+from tuners.benchmarks.methods.setups import Setup, small_config, small_experiment
 
 _ROUNDS = 3
 _ITERATIONS = 4  # of training, a round

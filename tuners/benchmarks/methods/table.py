@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from prune_search.matrix.methods import (
+from prune_search.records.folder import Did
+from tuners.benchmarks.methods.methods import (
     COURSES,
     EVERYWHERE,
     POSSIBLE,
@@ -21,8 +22,7 @@ from prune_search.matrix.methods import (
     sample,
     strategies,
 )
-from prune_search.matrix.setups import ACTIONS, SETUPS, Setup
-from prune_search.records.folder import Did
+from tuners.benchmarks.methods.setups import ACTIONS, SETUPS, Setup
 
 _HEAD = f"""# Methods
 

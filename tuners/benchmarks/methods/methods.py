@@ -16,8 +16,8 @@ from prune_search.experiment.pruning import (
     ScheduleName,
     conflict,
 )
-from prune_search.matrix.setups import ACTIONS, SETUPS, NetworkKind, Setup
 from prune_search.records.folder import Did
+from tuners.benchmarks.methods.setups import ACTIONS, SETUPS, NetworkKind, Setup
 
 RATIO = 0.5
 """Share of the weights, or units, of every network that cells ask for."""

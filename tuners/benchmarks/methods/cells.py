@@ -12,9 +12,6 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import one_line
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.matrix.baselines import dense
-from prune_search.matrix.methods import RATIO, Cell, Strategy
-from prune_search.matrix.setups import Setup, small_config, small_experiment
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH, sync_weights
 from prune_search.rllib.evaluation.cost import policy_cost
@@ -24,6 +21,9 @@ from prune_search.sparsity.measure import size
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.trial.pruner import Pruner
 from prune_search.trial.sensitivity_scan import sensitivity_of
+from tuners.benchmarks.methods.baselines import dense
+from tuners.benchmarks.methods.methods import RATIO, Cell, Strategy
+from tuners.benchmarks.methods.setups import Setup, small_config, small_experiment
 
 # Standard deviations: of a layer's weights, and of units' RMS weights, which lie near 1.
 _THRESHOLDS = {"weight": 0.5, "neuron": 1.0, "filter": 1.0}

@@ -19,9 +19,9 @@ from prune_search.errors import UserError, check_known
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
-from tuners.front_history import final_curve
+from tuners.benchmarks.front_history import final_curve
+from tuners.benchmarks.search_arms import DEFAULT, PROBES, arms
 from tuners.progress import clock
-from tuners.search_arms import DEFAULT, PROBES, arms
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment, Stopping
 from prune_search.records.folder import StudyRecord
 from prune_search.storage.mirror import Mirror
+from tuners.benchmarks.simulation import BASELINE, SimulatedTrial
 from tuners.capacity import concurrency, trial_resources
 from tuners.connection import connection
 from tuners.creation import create
 from tuners.progress import Progress
 from tuners.search import StudySearch
-from tuners.simulation import BASELINE, SimulatedTrial
 from tuners.stopping import Budget, EarlyStopping
 from tuners.study import search
 from tuners.tracking import Tracker, default_uri
