@@ -18,8 +18,8 @@ from typing import Any
 from tests.cluster.servers import free_port
 from tests.commands import python
 from tests.studies import end_study, make_experiment, make_study, make_trial
-from tuners.tracking import Tracker, default_uri
-from tuners.views import compare_url
+from tuners.tracking.mlflow.views import compare_url
+from tuners.tracking.projector import Tracker, default_uri
 
 CHROMIUM = Path("/usr/bin/chromium")
 TRIALS = 12

@@ -45,9 +45,9 @@ from tuners.optuna_study import storage
 from tuners.plots import front_figure, front_html, position, study_figure, ticks
 from tuners.points import open_study
 from tuners.report import report, to_json
-from tuners.runs import summary_run, trial_run
 from tuners.search_plots import curve_figure, importances_figure
 from tuners.terminal import show
+from tuners.tracking.mlflow.runs import summary_run, trial_run
 
 RETURN_KEYS = (
     "return",

@@ -32,7 +32,7 @@ from tests.training.test_replay import CHOSEN, DQN, SHORT, stand_in
 from tuners.creation import create
 from tuners.optuna_study import storage as optuna_storage
 from tuners.points import checkpoint, open_study
-from tuners.tracking import Tracker
+from tuners.tracking.projector import Tracker
 
 Refusal = Callable[..., str]
 

@@ -34,7 +34,7 @@ from tests.studies import (
 )
 from tuners.recommendation import lines, recommended
 from tuners.report import report, to_json
-from tuners.runs import summary_run
+from tuners.tracking.mlflow.runs import summary_run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "using.md").read_text(encoding="utf-8")
 PLANS = {

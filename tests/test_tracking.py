@@ -33,11 +33,11 @@ from tests.studies import (
     make_trial,
     returned,
 )
-from tuners.runs import study_id
-from tuners.server import ui
-from tuners.store import tracked_experiment
-from tuners.tracking import Tracker, TrackerReport, default_uri
-from tuners.views import choices, compare_url, runs_url
+from tuners.tracking.mlflow.runs import study_id
+from tuners.tracking.mlflow.server import ui
+from tuners.tracking.mlflow.store import tracked_experiment
+from tuners.tracking.mlflow.views import choices, compare_url, runs_url
+from tuners.tracking.projector import Tracker, TrackerReport, default_uri
 
 ROOT = Path(__file__).parents[1]
 ARTIFACTS = ["best_at_sparsity.json", "front.html", "front.json", "front.png"]
@@ -128,7 +128,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Fin
 
 
 def test_the_import_is_quick() -> None:
-    code = "import sys, tuners.tracking, tuners.server, tuners.terminal; print(*sys.modules)"
+    code = "import sys, tuners.tracking.projector, tuners.tracking.mlflow.server, tuners.terminal; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -378,7 +378,7 @@ def test_a_process_that_is_killed_loses_and_doubles_nothing(storage: Path) -> No
     code = f"""
 import os, signal
 from tests.studies import *
-from tuners.tracking import Tracker, default_uri
+from tuners.tracking.projector import Tracker, default_uri
 tracker = Tracker(StudyFolder({str(storage)!r}, "cartpole"), make_experiment(),
                   default_uri(Path({str(storage)!r})))
 tracker.catch_up()
@@ -541,7 +541,7 @@ def test_the_server_shows_a_store_and_takes_what_was_pending(storage: Path) -> N
     wait_for(lambda: tracker.problem != "")
 
     code = (
-        "from tuners.server import ui\n"
+        "from tuners.tracking.mlflow.server import ui\n"
         f"ui({default_uri(storage)!r}, 'prune-search', port={port},"
         " show=lambda line: print(line, flush=True))"
     )

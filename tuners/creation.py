@@ -22,7 +22,7 @@ from tuners.connection import reachable
 from tuners.samplers import check_sampler
 from tuners.schedulers import scheduler
 from tuners.search import SNAPSHOT
-from tuners.store import check_user
+from tuners.tracking.mlflow.store import check_user
 
 
 def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:

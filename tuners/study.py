@@ -61,7 +61,7 @@ from tuners.schedulers import scheduler
 from tuners.search import StudySearch
 from tuners.signals import sigterm_interrupts
 from tuners.stopping import Budget, EarlyStopping
-from tuners.tracking import Tracker, TrackerReport, default_uri
+from tuners.tracking.projector import Tracker, TrackerReport, default_uri
 
 _START_S = 5.0
 """What a process takes, about, until it has imported RLlib."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from prune_search.experiment.schema import Experiment
     from tuners.progress import Progress
     from tuners.report import StudyReport
-    from tuners.tracking import TrackerReport
+    from tuners.tracking.projector import TrackerReport
 
 
 @app.command(
@@ -260,8 +260,8 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
     """Serve MLflow's UI on the studies, and say where."""
-    from tuners.server import ui as serve
-    from tuners.tracking import default_uri
+    from tuners.tracking.mlflow.server import ui as serve
+    from tuners.tracking.projector import default_uri
 
     if uri and holds_credentials(uri):
         raise UserError(

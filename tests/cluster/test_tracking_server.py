@@ -18,8 +18,8 @@ import pytest
 from prune_search.errors import UserError
 from tests.cluster.servers import TrackingServer
 from tests.studies import end_study, make_experiment, make_study
-from tuners.store import check_user, tracked_experiment
-from tuners.tracking import Tracker
+from tuners.tracking.mlflow.store import check_user, tracked_experiment
+from tuners.tracking.projector import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -33,7 +33,7 @@ from tuners.progress import Progress
 from tuners.search import StudySearch
 from tuners.stopping import Budget, EarlyStopping
 from tuners.study import search
-from tuners.tracking import Tracker, default_uri
+from tuners.tracking.projector import Tracker, default_uri
 
 STRETCH = 100
 """Trials of each item of the curve, more or less."""

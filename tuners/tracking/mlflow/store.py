@@ -17,8 +17,8 @@ from prune_search.errors import UserError, one_line
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import Record, StudyFolder, StudyRecord
-from tuners.runs import Metric, Run, study_id
-from tuners.views import view_tags
+from tuners.tracking.mlflow.runs import Metric, Run, study_id
+from tuners.tracking.mlflow.views import view_tags
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

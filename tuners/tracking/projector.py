@@ -19,7 +19,8 @@ from prune_search.records.folder import Return, StudyFolder, StudyRecord, TrialR
 from prune_search.records.fronts import front
 from tuners.plots import front_figure, front_html, study_figure, study_html
 from tuners.report import StudyReport, report
-from tuners.runs import (
+from tuners.search_plots import curve_figure, importances_figure
+from tuners.tracking.mlflow.runs import (
     SUMMARY,
     importances_json,
     levels_json,
@@ -28,9 +29,8 @@ from tuners.runs import (
     table_json,
     trial_run,
 )
-from tuners.search_plots import curve_figure, importances_figure
-from tuners.store import IMPORTANCES, LEVELS, TABLE, Artifacts, Store, described
-from tuners.views import compare_url, runs_url
+from tuners.tracking.mlflow.store import IMPORTANCES, LEVELS, TABLE, Artifacts, Store, described
+from tuners.tracking.mlflow.views import compare_url, runs_url
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 # The summary is of all trials, and takes the longer the more there are.

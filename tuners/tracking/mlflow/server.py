@@ -17,8 +17,8 @@ from urllib.request import urlopen
 
 from prune_search.errors import UserError
 from tuners.signals import sigterm_interrupts
-from tuners.store import artifact_location, tracked_experiment
-from tuners.views import ALL, BEGINNING, beginning, newest, runs_url
+from tuners.tracking.mlflow.store import artifact_location, tracked_experiment
+from tuners.tracking.mlflow.views import ALL, BEGINNING, beginning, newest, runs_url
 
 _START_S = 120  # an idle machine needs 8 s
 _STOP_S = 10

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request, Response
 from mlflow.server.fastapi_app import app
 
-from tuners.views import BEGINNING
+from tuners.tracking.mlflow.views import BEGINNING
 
 
 async def begin(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from prune_search.experiment.pruning import Plan
 from prune_search.records.folder import StudyRecord
-from tuners.runs import CHOICES, FRONT_RETURN, FRONT_SPARSITY, parameters, study_id
+from tuners.tracking.mlflow.runs import CHOICES, FRONT_RETURN, FRONT_SPARSITY, parameters, study_id
 
 ALL = "prune-search"
 """Key of the view of all studies of an experiment; one study's is its id."""

@@ -1,0 +1,1 @@
+"""MLflow: runs, the charts its pages open with, and its server."""
