@@ -16,7 +16,7 @@ from prune_search.records.folder import Return, StudyFolder, StudyRecord
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from tests.conftest import TINY
-from tuners.sensitivity_plot import sensitivity_figure, sensitivity_html
+from tuners.plots.sensitivity import sensitivity_figure, sensitivity_html
 
 ENCODER, PI = "encoder.actor_encoder.net.mlp", "pi.net.mlp.0.weight"
 Command = Callable[..., tuple[int, str, str]]

@@ -19,7 +19,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from tests.commands import Command, refused
 from tests.studies import end_study, make_study
-from tuners.driving import driven, driving
+from tuners.catalog.lock import driven, driving
 
 
 def test_help_begins_with_run_and_ends_with_schema(command: Command, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_study_has_one_driver(tmp_path: Path) -> None:
     folder = make_study(tmp_path)
     script = (
         "import sys, time\nfrom prune_search.records.folder import StudyFolder\n"
-        "from tuners.driving import driving\n"
+        "from tuners.catalog.lock import driving\n"
         "with driving(StudyFolder(sys.argv[1], 'cartpole')): print('drives', flush=True);"
         " time.sleep(100)"
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 from prune_search.trial.baseline import BaselineProgress
 from tests.recording import Screen
 from tests.studies import BASELINE, make_experiment, make_trial
-from tuners.progress import Progress
+from tuners.display.live import Progress
 
 
 def shown(terminal: bool, quiet: bool = False) -> str:

@@ -33,9 +33,9 @@ from tests.studies import BASELINE, make_trial
 from tuners.benchmarks.wall import wall_overhead
 from tuners.callback import StudyCallback
 from tuners.creation import create
+from tuners.display.live import Progress
 from tuners.optuna_study import states
-from tuners.progress import Progress
-from tuners.report import report
+from tuners.report.study_report import report
 from tuners.search import StudySearch
 from tuners.stopping import Budget
 from tuners.study import _close, meters, run
@@ -174,7 +174,7 @@ def _weights(algorithm: Path) -> dict[str, Any]:
 
 
 def test_a_finished_study_can_be_resumed_and_nothing_changes(study: StudyFolder) -> None:
-    from tuners.points import open_study
+    from tuners.catalog.finding import open_study
 
     before = study.trials(), study.final()
     folder, experiment = open_study(str(study.path.parent), "whole")

@@ -32,8 +32,8 @@ from tests.studies import (
     make_trial,
     returned,
 )
-from tuners.recommendation import lines, recommended
-from tuners.report import report, to_json
+from tuners.report.recommendation import lines, recommended
+from tuners.report.study_report import report, to_json
 from tuners.tracking.mlflow.runs import summary_run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "using.md").read_text(encoding="utf-8")

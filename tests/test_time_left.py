@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tuners.time_left import TimeLeft, about
+from tuners.report.time_left import TimeLeft, about
 
 SLACK_S = 12.0
 """Below this, factors say little: `a few seconds`."""

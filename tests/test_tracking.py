@@ -128,7 +128,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Fin
 
 
 def test_the_import_is_quick() -> None:
-    code = "import sys, tuners.tracking.projector, tuners.tracking.mlflow.server, tuners.terminal; print(*sys.modules)"
+    code = "import sys, tuners.tracking.projector, tuners.tracking.mlflow.server, tuners.display.tables; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -20,8 +20,8 @@ from prune_search.records.layer_curves import SensitivityRecord
 from prune_search.trial.determinants import determinants, differences
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from prune_search.trial.single_layers import check_measurable
+from tuners.catalog.finding import open_study
 from tuners.optuna_study import result_of
-from tuners.points import open_study
 from tuners.space import suggest
 
 FROM = "from"

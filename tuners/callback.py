@@ -18,7 +18,7 @@ from prune_search.storage.full_disk import waits, with_room
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.trainable import FAILED
 from prune_search.trial.watchdog import why_ended
-from tuners.progress import Progress
+from tuners.display.live import Progress
 from tuners.search import snapshot
 from tuners.tracking.projector import Tracker
 

@@ -51,12 +51,12 @@ from tuners.capacity import (
     trial_resources,
     waiting_for,
 )
+from tuners.catalog.lock import driving
 from tuners.commands import command
 from tuners.connection import connection
 from tuners.control import Control
-from tuners.driving import driving
+from tuners.display.live import Progress
 from tuners.optuna_study import states
-from tuners.progress import Progress
 from tuners.schedulers import scheduler
 from tuners.search import StudySearch
 from tuners.signals import sigterm_interrupts

@@ -83,7 +83,7 @@ def _storage(ctx: typer.Context) -> str:
 
 
 def _complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
-    from tuners.points import studies
+    from tuners.catalog.finding import studies
 
     return [name for name in studies(_storage(ctx)) if name.startswith(incomplete)]
 
@@ -173,6 +173,6 @@ def check_picture(path: Path) -> None:
 
 def opened(storage: str, name: str, trust: bool = False) -> tuple[StudyFolder, Experiment]:
     """The study of that name, or a UserError that lists those there are."""
-    from tuners.points import open_study
+    from tuners.catalog.finding import open_study
 
     return open_study(storage, name, trust)

@@ -168,7 +168,7 @@ def benchmark_search(
         raise UserError(f"--out: must be a JSON file in a folder that exists, got {str(to)!r}")
     from tuners.benchmarks.search import benchmark
     from tuners.benchmarks.search_arms import DEFAULT
-    from tuners.search_plots import benchmark_figure
+    from tuners.plots.search import benchmark_figure
 
     changes = [*(overrides or []), f"storage={json.dumps(storage)}"]
     settings = experiment_file.load(preset, changes, trust)

@@ -43,14 +43,14 @@ def evaluate(
     storage: Storage = "studies",
 ) -> None:
     """Load a point's checkpoint, count its sparsity and measure its return anew."""
-    from tuners.points import checkpoint
+    from tuners.catalog.finding import checkpoint
 
     folder, settings = opened(storage, name, trust)
     path = checkpoint(folder, settings, point)
     from rich.markup import escape
 
     from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-    from tuners.report import returned_json, tail
+    from tuners.report.study_report import returned_json, tail
 
     episodes = episodes or settings.evaluation.episodes
     seed = settings.evaluation.seed if seed is None else seed
@@ -105,7 +105,7 @@ def restore(
     storage: Storage = "studies",
 ) -> None:
     """Write the dense baseline, or a point, as an RLlib checkpoint of its own."""
-    from tuners.points import checkpoint
+    from tuners.catalog.finding import checkpoint
 
     folder, settings = opened(storage, name)
     path = checkpoint(folder, settings, point)
@@ -146,7 +146,7 @@ def compact(
     The network computes the same; it opens by RLModule.from_checkpoint.
     """
     from prune_search.records.policy_files import WEIGHTS, file_bytes, stored_bytes
-    from tuners.points import checkpoint
+    from tuners.catalog.finding import checkpoint
 
     folder, settings = opened(storage, name)
     path = checkpoint(folder, settings, point)

@@ -96,7 +96,7 @@ def _opened(
     source: str, storage: str | None, trust: bool
 ) -> tuple[Experiment, Path | None, BaselineRecord | None]:
     """Experiment, the study's folder if it is one's, and the dense policy if there is one."""
-    from tuners.points import open_study, studies
+    from tuners.catalog.finding import open_study, studies
 
     root = storage or "studies"
     if source in studies(root):
@@ -240,7 +240,7 @@ def _cell(point: SensitivityPoint) -> str:
 
 
 def _draw(record: SensitivityRecord, path: Path) -> None:
-    from tuners.sensitivity_plot import sensitivity_figure, sensitivity_html
+    from tuners.plots.sensitivity import sensitivity_figure, sensitivity_html
 
     try:
         if path.suffix == ".html":

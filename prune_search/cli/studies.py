@@ -39,8 +39,8 @@ from tuners.signals import sigterm_interrupts
 
 if TYPE_CHECKING:
     from prune_search.experiment.schema import Experiment
-    from tuners.progress import Progress
-    from tuners.report import StudyReport
+    from tuners.display.live import Progress
+    from tuners.report.study_report import StudyReport
     from tuners.tracking.projector import TrackerReport
 
 
@@ -123,7 +123,7 @@ def resume(
 @contextmanager
 def _shown(settings: Experiment, name: str, quiet: bool) -> Iterator[Progress]:
     """Shows from the first second on what goes on; where it is stopped, it ends by a line."""
-    from tuners.progress import Progress
+    from tuners.display.live import Progress
 
     try:
         with sigterm_interrupts(), Progress(settings, name, [], out, quiet) as progress:
@@ -154,8 +154,8 @@ def _run(folder: StudyFolder, settings: Experiment, progress: Progress, quiet: b
 
 def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> None:
     """The study's tables, where to see more of it, and what to take of it."""
-    from tuners.report import report
-    from tuners.terminal import show as show_report
+    from tuners.display.tables import show as show_report
+    from tuners.report.study_report import report
 
     found = report(folder, settings)
     show_report(found, out)
@@ -179,7 +179,7 @@ def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> 
 
 def _lead_on(found: StudyReport) -> None:
     """The point to take, and the commands that take it."""
-    from tuners.recommendation import lines
+    from tuners.report.recommendation import lines
 
     for line in lines(found):
         # A command stays whole, to be pasted; on a terminal, words don't leave it.
@@ -190,7 +190,7 @@ def _lead_on(found: StudyReport) -> None:
 @app.command("list")
 def list_studies(as_json: AsJson = False, storage: Storage = "studies") -> None:
     """List the studies: what each is doing, how far it is, and its best point."""
-    from tuners.listing import listed, table
+    from tuners.catalog.listing import listed, table
 
     found, wrong = listed(storage)
     for line in wrong:  # the others are there all the same
@@ -224,8 +224,8 @@ def show(
     if plot is not None:
         check_picture(plot)
     folder, settings = opened(storage, name)
-    from tuners.report import report, to_json
-    from tuners.terminal import show as show_report
+    from tuners.display.tables import show as show_report
+    from tuners.report.study_report import report, to_json
 
     found = report(folder, settings)
     if plot is not None:
@@ -238,7 +238,7 @@ def show(
 
 
 def _draw(found: StudyReport, path: Path) -> None:
-    from tuners.plots import study_figure, study_html
+    from tuners.plots.front import study_figure, study_html
 
     if found.baseline is None:
         raise UserError(f"--plot: study {found.name!r} has no baseline yet")

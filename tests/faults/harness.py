@@ -24,8 +24,8 @@ from tests.faults.kinds import ROUNDS, Injection, Script, scripts
 from tests.faults.world import World, wait_for
 from tuners import study
 from tuners.creation import create
+from tuners.display.live import Progress
 from tuners.optuna_study import states
-from tuners.progress import Progress
 
 TIMING = {"time", "train_s", "eval_s"}
 LONGEST_S = 900.0  # that a study may stand still

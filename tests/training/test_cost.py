@@ -24,8 +24,8 @@ from prune_search.trial.preflight import check
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 from tuners.benchmarks.methods.setups import ACTIONS, Setup, small_config, small_experiment
-from tuners.report import report, to_json
-from tuners.terminal import show
+from tuners.display.tables import show
+from tuners.report.study_report import report, to_json
 from tuners.tracking.mlflow.runs import trial_run
 
 BOX = spaces.Box(-1.0, 1.0, (4,))

@@ -29,7 +29,7 @@ from tuners.benchmarks.simulation import BASELINE, SimulatedTrial
 from tuners.capacity import concurrency, trial_resources
 from tuners.connection import connection
 from tuners.creation import create
-from tuners.progress import Progress
+from tuners.display.live import Progress
 from tuners.search import StudySearch
 from tuners.stopping import Budget, EarlyStopping
 from tuners.study import search

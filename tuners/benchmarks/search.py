@@ -21,7 +21,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
 from tuners.benchmarks.front_history import final_curve
 from tuners.benchmarks.search_arms import DEFAULT, PROBES, arms
-from tuners.progress import clock
+from tuners.display.live import clock
 
 
 @dataclass(frozen=True)
@@ -226,9 +226,9 @@ def _finished(experiment: Experiment, name: str) -> StudyFolder:
     """The study of this name, run to its end if it isn't there yet."""
     from rich.console import Console
 
+    from tuners.catalog.finding import open_study, studies
     from tuners.creation import create
-    from tuners.points import open_study, studies
-    from tuners.progress import Progress
+    from tuners.display.live import Progress
     from tuners.study import run
 
     if name in studies(experiment.storage):

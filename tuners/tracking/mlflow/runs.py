@@ -22,10 +22,10 @@ from prune_search.records.folder import Point, Return, StudyRecord, TrialRecord
 from prune_search.records.fronts import delivered, front, summary
 from prune_search.records.intervals import FEWEST_SEEDS, holding
 from prune_search.records.reasons import INTERRUPTED
-from tuners import sizes
 from tuners.commands import command
-from tuners.recommendation import recommended
-from tuners.report import (
+from tuners.report import sizes
+from tuners.report.recommendation import recommended
+from tuners.report.study_report import (
     StudyReport,
     did,
     did_words,

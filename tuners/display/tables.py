@@ -9,10 +9,10 @@ from prune_search.experiment.pruning import Plan
 from prune_search.records.folder import BaselineRecord, ControlRecord, FinalRecord
 from prune_search.records.fronts import delivered, sparsest
 from prune_search.records.intervals import FEWEST_SEEDS
-from tuners import sizes
-from tuners.plots import position, ticks
-from tuners.report import StudyReport, did_words, interval, missing_costs, remark, tail
-from tuners.words import count, outcome, wrapped
+from tuners.plots.front import position, ticks
+from tuners.report import sizes
+from tuners.report.study_report import StudyReport, did_words, interval, missing_costs, remark, tail
+from tuners.report.words import count, outcome, wrapped
 
 _RATIO = "a plan's % is the share of weights that it asks for, sparsity counts biases as well"
 _VERDICTS = {
@@ -248,7 +248,7 @@ def _table(title: str, key: str) -> Table:
 
 
 def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> RenderableType:
-    """A plot in characters: return over sparsity, spaced as in `tuners.plots`."""
+    """A plot in characters: return over sparsity, spaced as in `tuners.plots.front`."""
     import plotext
     from rich.text import Text
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.records.folder import BaselineRecord, ControlRecord, Point, Return
 from prune_search.records.fronts import front
-from tuners.report import counted
+from tuners.report.study_report import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tuners.report import StudyReport
+    from tuners.report.study_report import StudyReport
 
 _FRONT, _DENSE, _FLOOR, _FAINT = "#c2410c", "#1f2937", "#6b7280", "#94a3b8"
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)

@@ -10,7 +10,7 @@ from prune_search.records.fronts import delivered
 from tuners.commands import command
 
 if TYPE_CHECKING:
-    from tuners.report import StudyReport
+    from tuners.report.study_report import StudyReport
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from prune_search.errors import UserError
 from prune_search.records.folder import storage_path
 from prune_search.records.fronts import delivered
-from tuners.driving import driven
-from tuners.points import open_study, studies
-from tuners.report import point_json, report
+from tuners.catalog.finding import open_study, studies
+from tuners.catalog.lock import driven
+from tuners.report.study_report import point_json, report
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,6 +1,6 @@
 """Pictures of a sensitivity scan: retention over the share of one layer that was removed.
 
-The horizontal axis is that of `tuners.plots`, the logarithm of what is left, so that 95 % and 99 %
+The horizontal axis is that of `tuners.plots.front`, the logarithm of what is left, so that 95 % and 99 %
 are as far apart as 0 % and 80 %. Matplotlib and Plotly are imported when a picture is drawn.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from prune_search.records.folder import Return, retention_of
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
-from tuners.plots import position
+from tuners.plots.front import position
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,8 +19,8 @@ from prune_search.experiment.fields import highest
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import BaselineRecord, Point, StudyFolder, TrialRecord, trial_name
 from prune_search.records.fronts import best_returns, front
-from tuners.time_left import TimeLeft, about
-from tuners.words import count
+from tuners.report.time_left import TimeLeft, about
+from tuners.report.words import count
 
 
 class _Notes(logging.Handler):

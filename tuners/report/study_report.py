@@ -24,9 +24,9 @@ from prune_search.records.folder import (
 )
 from prune_search.records.fronts import front, hypervolume, hypervolume_curve
 from prune_search.records.intervals import Verdict, holding
-from tuners.recommendation import recommended
-from tuners.repeats import Repeated, repeated, verdict
-from tuners.words import count
+from tuners.report.recommendation import recommended
+from tuners.report.repeats import Repeated, repeated, verdict
+from tuners.report.words import count
 
 
 @dataclass(frozen=True)

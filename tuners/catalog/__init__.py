@@ -1,0 +1,1 @@
+"""Which studies there are: found by name, listed, and whether one runs."""

@@ -1,0 +1,1 @@
+"""What a person sees in a terminal: a study while it runs, and its tables."""

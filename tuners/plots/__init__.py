@@ -1,0 +1,1 @@
+"""Pictures: of fronts, of searches, of sensitivity scans."""
