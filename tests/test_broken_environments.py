@@ -16,7 +16,7 @@ from prune_search import cli
 from prune_search.experiment.file import dump
 from prune_search.records.folder import StudyFolder
 from prune_search.user_code import culprit
-from tuners.optuna_study import states
+from tuners.search.database import states
 
 LINES = Path(tests.environments.__file__).read_text().splitlines()
 LINE = next(i for i, line in enumerate(LINES, 1) if "the gripper is stuck" in line)

@@ -20,7 +20,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import StudyFolder
 from tests.faults.world import wait_for
 from tuners.commands import command
-from tuners.optuna_study import states
+from tuners.search.database import states
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -16,7 +16,7 @@ from prune_search.records.fronts import front, hypervolume
 from prune_search.storage.mirror import Mirror
 from tests.plans import plan
 from tests.studies import BASELINE, make_point
-from tuners.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
+from tuners.search.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
 from tuners.stopping import EarlyStopping
 
 

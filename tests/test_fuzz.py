@@ -28,7 +28,7 @@ from prune_search.experiment.fields import as_choices
 from prune_search.experiment.pruning import AXES, Plan, Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.trial.preflight import check
-from tuners.space import parameters, suggest
+from tuners.search.space import parameters, suggest
 
 LAYERS = ("encoder.actor_encoder.net.mlp.0.weight", "pi.net.mlp.0.weight")
 LONGEST = 2_100

@@ -11,8 +11,8 @@ from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.records.folder import StudyFolder, TrialRecord
 from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.studies import BASELINE, make_plan, make_point
-from tuners.probes import probe
-from tuners.search import StudySearch
+from tuners.search.probes import probe
+from tuners.search.searcher import StudySearch
 
 
 def space(**fields: Any) -> Pruning:

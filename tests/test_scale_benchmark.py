@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from prune_search.records.folder import StudyFolder
 from tests.plans import plan
 from tuners.benchmarks.simulation import BASELINE, SimulatedRounds
-from tuners.optuna_study import states
+from tuners.search.database import states
 from tuners.tracking.projector import default_uri
 
 TRIALS, ROUNDS = 20, 3

@@ -20,11 +20,11 @@ from prune_search.records.folder import StudyFolder, TrialRecord
 from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.plans import plan
 from tests.studies import BASELINE, make_point, make_trial
-from tuners.front_stopping import FrontStopping
-from tuners.optuna_study import result_of, states, storage
-from tuners.samplers import sampler
-from tuners.search import StudySearch
-from tuners.space import suggest
+from tuners.search.database import result_of, states, storage
+from tuners.search.front_stopping import FrontStopping
+from tuners.search.samplers import sampler
+from tuners.search.searcher import StudySearch
+from tuners.search.space import suggest
 
 EVERYTHING = Pruning(
     granularity=["weight", "neuron"],

@@ -34,9 +34,9 @@ from tuners.benchmarks.wall import wall_overhead
 from tuners.callback import StudyCallback
 from tuners.creation import create
 from tuners.display.live import Progress
-from tuners.optuna_study import states
 from tuners.report.study_report import report
-from tuners.search import StudySearch
+from tuners.search.database import states
+from tuners.search.searcher import StudySearch
 from tuners.stopping import Budget
 from tuners.study import _close, meters, run
 

@@ -19,7 +19,7 @@ from prune_search.storage.mirror import Mirror
 from prune_search.trial.trainable import FAILED
 from prune_search.trial.watchdog import why_ended
 from tuners.display.live import Progress
-from tuners.search import snapshot
+from tuners.search.searcher import snapshot
 from tuners.tracking.projector import Tracker
 
 _LOOK_S = 1.0  # between two looks for trials that wait for room

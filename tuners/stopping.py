@@ -11,7 +11,7 @@ from prune_search.experiment.schema import Search, Stopping
 from prune_search.records.folder import StudyFolder, TrialRecord
 from prune_search.records.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
 from prune_search.storage.mirror import Mirror
-from tuners.front_stopping import FrontStopping
+from tuners.search.front_stopping import FrontStopping
 
 
 class Budget(Stopper):

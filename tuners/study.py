@@ -40,7 +40,6 @@ from prune_search.trial.determinants import determinants, differences
 from prune_search.trial.preflight import check_baseline, prunable_layers
 from prune_search.trial.trainable import PruningTrial
 from prune_search.user_code import of_code
-from tuners.beginnings import screened
 from tuners.callback import StudyCallback
 from tuners.capacity import (
     check_room,
@@ -56,9 +55,10 @@ from tuners.commands import command
 from tuners.connection import connection
 from tuners.control import Control
 from tuners.display.live import Progress
-from tuners.optuna_study import states
-from tuners.schedulers import scheduler
-from tuners.search import StudySearch
+from tuners.search.beginnings import screened
+from tuners.search.database import states
+from tuners.search.schedulers import scheduler
+from tuners.search.searcher import StudySearch
 from tuners.signals import sigterm_interrupts
 from tuners.stopping import Budget, EarlyStopping
 from tuners.tracking.projector import Tracker, TrackerReport, default_uri

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import StudyFolder
-from tuners.optuna_study import states
+from tuners.search.database import states
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -25,7 +25,7 @@ from tests.faults.world import World, wait_for
 from tuners import study
 from tuners.creation import create
 from tuners.display.live import Progress
-from tuners.optuna_study import states
+from tuners.search.database import states
 
 TIMING = {"time", "train_s", "eval_s"}
 LONGEST_S = 900.0  # that a study may stand still

@@ -30,7 +30,7 @@ from tuners.capacity import concurrency, trial_resources
 from tuners.connection import connection
 from tuners.creation import create
 from tuners.display.live import Progress
-from tuners.search import StudySearch
+from tuners.search.searcher import StudySearch
 from tuners.stopping import Budget, EarlyStopping
 from tuners.study import search
 from tuners.tracking.projector import Tracker, default_uri

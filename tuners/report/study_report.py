@@ -82,7 +82,7 @@ class StudyReport:
     @cached_property
     def importances(self) -> dict[str, float]:
         """How much each searched field mattered, the most first; empty for few trials."""
-        from tuners.optuna_study import importances
+        from tuners.search.database import importances
 
         return importances(StudyFolder(self.folder.parent, self.name))
 

@@ -12,8 +12,8 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from prune_search.errors import UserError, check_known, one_line
 from prune_search.experiment.schema import Experiment, Search
-from tuners.beginnings import grid
-from tuners.space import suggest
+from tuners.search.beginnings import grid
+from tuners.search.space import suggest
 
 _SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
     "tpe": (

@@ -28,7 +28,7 @@ PARAMETERS = {
     "density LAYER": "allocation searched: how densely this layer is kept, relative to the densest",
     "NAME of A, B": "the field NAME where only A and B go with what was chosen before",
 }
-"""What parameters mean that are no fields of `pruning`; see `tuners.space`."""
+"""What parameters mean that are no fields of `pruning`; see `tuners.search.space`."""
 _FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
 
 
@@ -132,7 +132,7 @@ def importances(folder: StudyFolder) -> dict[str, float]:
 
 
 def _by_field(found: Mapping[str, float]) -> dict[str, float]:
-    """Adds up what stands for one field: see `tuners.space` for the parameters' names."""
+    """Adds up what stands for one field: see `tuners.search.space` for the parameters' names."""
     fields: dict[str, float] = {}
     for parameter, share in found.items():
         field = parameter.partition(" ")[0].removesuffix("_density")

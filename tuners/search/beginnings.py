@@ -21,8 +21,8 @@ from prune_search.trial.determinants import determinants, differences
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from prune_search.trial.single_layers import check_measurable
 from tuners.catalog.finding import open_study
-from tuners.optuna_study import result_of
-from tuners.space import suggest
+from tuners.search.database import result_of
+from tuners.search.space import suggest
 
 FROM = "from"
 """Optuna's user attribute of a trial that another study has measured: `study/t03`."""

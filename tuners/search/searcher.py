@@ -24,11 +24,11 @@ from prune_search.experiment.schema import MINIMISED, Experiment
 from prune_search.records.folder import StudyFolder, TrialRecord
 from prune_search.storage.full_disk import with_room
 from prune_search.storage.mirror import Mirror
-from tuners.beginnings import FROM, grid, observed
-from tuners.optuna_study import LOCKED_S, annotate, introduce, result_of, storage
-from tuners.probes import probe
-from tuners.samplers import sampler
-from tuners.space import parameters, suggest
+from tuners.search.beginnings import FROM, grid, observed
+from tuners.search.database import LOCKED_S, annotate, introduce, result_of, storage
+from tuners.search.probes import probe
+from tuners.search.samplers import sampler
+from tuners.search.space import parameters, suggest
 
 T = TypeVar("T")
 
