@@ -17,11 +17,11 @@ from prune_search.records.fronts import objectives
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.studies import BASELINE, STARTED, make_point, returned
-from tuners.creation import create
 from tuners.search.beginnings import FROM, check_warm_start, grid, ranked, screened
 from tuners.search.samplers import check_sampler, sampler
 from tuners.search.schedulers import scheduler
 from tuners.search.searcher import StudySearch
+from tuners.study.creation import create
 
 LISTS = [
     "pruning.criterion=[magnitude, threshold]",

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Resources
-from tuners import capacity
-from tuners.capacity import check_room, fits, waiting_for
+from tuners.study import capacity
+from tuners.study.capacity import check_room, fits, waiting_for
 
 TWO_CPUS = [{"CPU": 2.0, "memory": 1e9}]
 GPU_NODES = [{"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}]

@@ -17,7 +17,7 @@ from prune_search.storage.mirror import Mirror
 from tests.plans import plan
 from tests.studies import BASELINE, make_point
 from tuners.search.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
-from tuners.stopping import EarlyStopping
+from tuners.study.stoppers import EarlyStopping
 
 
 def trial(

@@ -11,7 +11,7 @@ from prune_search.errors import UserError
 from prune_search.records.folder import StudyFolder
 from prune_search.storage.mirror import Mirror
 from tests.studies import make_study, make_trial
-from tuners.creation import fetch_study
+from tuners.study.creation import fetch_study
 
 
 @pytest.fixture

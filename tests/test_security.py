@@ -30,8 +30,8 @@ from tests.studies import make_experiment, make_study
 from tests.test_tracking import wait_for
 from tests.training.test_replay import CHOSEN, DQN, SHORT, stand_in
 from tuners.catalog.finding import checkpoint, open_study
-from tuners.creation import create
 from tuners.search.database import storage as optuna_storage
+from tuners.study.creation import create
 from tuners.tracking.projector import Tracker
 
 Refusal = Callable[..., str]

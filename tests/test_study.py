@@ -31,14 +31,14 @@ from prune_search.trial.dense_control import cached_control
 from prune_search.trial.rounds import TrialRounds
 from tests.studies import BASELINE, make_trial
 from tuners.benchmarks.wall import wall_overhead
-from tuners.callback import StudyCallback
-from tuners.creation import create
 from tuners.display.live import Progress
 from tuners.report.study_report import report
 from tuners.search.database import states
 from tuners.search.searcher import StudySearch
-from tuners.stopping import Budget
-from tuners.study import _close, meters, run
+from tuners.study.callback import StudyCallback
+from tuners.study.creation import create
+from tuners.study.driver import _close, meters, run
+from tuners.study.stoppers import Budget
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -128,7 +128,7 @@ def test_rays_processes_find_the_users_modules_after_pythons(folder: Path, tmp_p
 from prune_search.experiment.schema import Resources
 from prune_search.import_paths import import_from_here
 import_from_here()
-from tuners.connection import connection
+from tuners.study.cluster import connection
 
 with connection(Resources()):
     import ray

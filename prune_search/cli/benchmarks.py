@@ -96,7 +96,7 @@ def benchmark_methods(
     from tuners.benchmarks.methods.methods import jobs
     from tuners.benchmarks.methods.run import run
     from tuners.benchmarks.methods.table import markdown
-    from tuners.connection import connection
+    from tuners.study.cluster import connection
 
     names, granularities = algorithm or list(ALGORITHMS), granularity or get_args(Granularity)
     for field, given, known in (

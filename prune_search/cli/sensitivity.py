@@ -131,8 +131,8 @@ def _measured(
     from prune_search.rllib.algorithms import process_settings
     from prune_search.trial.baseline import baseline_path, cached_baseline
     from prune_search.trial.sensitivity_scan import sensitivity_of
-    from tuners.capacity import check_room, cluster, trial_resources
-    from tuners.connection import connection
+    from tuners.study.capacity import check_room, cluster, trial_resources
+    from tuners.study.cluster import connection
 
     process_settings(settings.resources.threads)
     storage = storage_path(settings.storage)

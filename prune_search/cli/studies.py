@@ -69,13 +69,13 @@ def run(
     changes += [f"resources.address={json.dumps(address)}"] if address else []
     changes += [f"storage={json.dumps(storage)}"] if storage else []
     settings = experiment_file.load(experiment, changes, trust)
-    from tuners.capacity import check_gpus
+    from tuners.study.capacity import check_gpus
 
     stem = Path(experiment).stem
     StudyFolder(settings.storage, name or stem)  # refuses what is no name, before it is shown
     with _shown(settings, name or stem, quiet) as progress:
         check_gpus(settings.resources)
-        from tuners.creation import create  # takes seconds, with something to be seen
+        from tuners.study.creation import create  # takes seconds, with something to be seen
 
         folder = create(settings, name, stem)
         progress.found(folder)
@@ -106,7 +106,7 @@ def resume(
                 "--mirror: the checkpoints there are pickles, which run code of whoever made them;"
                 " if you trust them, say so by --trust-checkpoint"
             )
-        from tuners.creation import fetch_study
+        from tuners.study.creation import fetch_study
 
         fetch_study(storage, name, mirror)
     folder, settings = opened(storage, name, trust)
@@ -135,7 +135,7 @@ def _shown(settings: Experiment, name: str, quiet: bool) -> Iterator[Progress]:
 
 def _run(folder: StudyFolder, settings: Experiment, progress: Progress, quiet: bool) -> None:
     try:
-        from tuners.study import run as run_study
+        from tuners.study.driver import run as run_study
 
         tracked = run_study(folder, settings, progress, BEGAN)
     except KeyboardInterrupt:

@@ -22,10 +22,10 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front
 from tests.faults.kinds import ROUNDS, Injection, Script, scripts
 from tests.faults.world import World, wait_for
-from tuners import study
-from tuners.creation import create
 from tuners.display.live import Progress
 from tuners.search.database import states
+from tuners.study import driver as study
+from tuners.study.creation import create
 
 TIMING = {"time", "train_s", "eval_s"}
 LONGEST_S = 900.0  # that a study may stand still

@@ -20,7 +20,7 @@ from prune_search.storage import full_disk as room
 from prune_search.storage.full_disk import FAILS, FULL, mark, waits, with_room
 from prune_search.trial.watchdog import Watch, reason_file, why_ended
 from tests.studies import make_trial
-from tuners.callback import failure
+from tuners.study.callback import failure
 
 
 def test_a_full_disk_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """What the driver costs a trial, and whether that grows with the trials before it.
 
 Studies of trials whose rounds take no time run on a cluster of several nodes on this machine, by
-`tuners.study`'s own search: with Tune, Optuna's database, the trials' records, the display, early
+`tuners.study.driver`'s own search: with Tune, Optuna's database, the trials' records, the display, early
 stopping and MLflow's database. What remains is what a trial costs beside its training.
 """
 
@@ -26,13 +26,13 @@ from prune_search.experiment.schema import Experiment, Stopping
 from prune_search.records.folder import StudyRecord
 from prune_search.storage.mirror import Mirror
 from tuners.benchmarks.simulation import BASELINE, SimulatedTrial
-from tuners.capacity import concurrency, trial_resources
-from tuners.connection import connection
-from tuners.creation import create
 from tuners.display.live import Progress
 from tuners.search.searcher import StudySearch
-from tuners.stopping import Budget, EarlyStopping
-from tuners.study import search
+from tuners.study.capacity import concurrency, trial_resources
+from tuners.study.cluster import connection
+from tuners.study.creation import create
+from tuners.study.driver import search
+from tuners.study.stoppers import Budget, EarlyStopping
 from tuners.tracking.projector import Tracker, default_uri
 
 STRETCH = 100
@@ -88,7 +88,7 @@ def benchmark(
         report: told of each study, in a line.
 
     Raises:
-        UserError: as `tuners.creation.create`; a trial has failed; MLflow has not got all within
+        UserError: as `tuners.study.creation.create`; a trial has failed; MLflow has not got all within
             ten minutes of the search's end.
     """
     with _cluster(nodes) as address:
@@ -176,7 +176,7 @@ class _Watch:
         self._replaced: list[tuple[type, str, Any]] = []
 
     def __enter__(self) -> _Watch:
-        from tuners.callback import StudyCallback
+        from tuners.study.callback import StudyCallback
 
         told = [name for name in vars(StudyCallback) if name.startswith("on_trial_")]
         for part, owner, methods in (

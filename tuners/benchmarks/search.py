@@ -149,7 +149,7 @@ def benchmark(
         against: the arms to compare the default with; all if None.
 
     Raises:
-        UserError: as `tuners.study.run`, no such arm, or a study of such a name has other settings.
+        UserError: as `tuners.study.driver.run`, no such arm, or a study of such a name has other settings.
     """
     known = [name for name in arms(experiment, 0, env_steps) if name != DEFAULT]
     for name in against or ():
@@ -227,9 +227,9 @@ def _finished(experiment: Experiment, name: str) -> StudyFolder:
     from rich.console import Console
 
     from tuners.catalog.finding import open_study, studies
-    from tuners.creation import create
     from tuners.display.live import Progress
-    from tuners.study import run
+    from tuners.study.creation import create
+    from tuners.study.driver import run
 
     if name in studies(experiment.storage):
         folder, known = open_study(experiment.storage, name)

@@ -15,13 +15,13 @@ from prune_search.experiment.trust import pickles
 from prune_search.records.folder import StudyFolder, StudyRecord, storage_path
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.preflight import check
-from tuners.capacity import check_room, here, trial_resources
 from tuners.commands import command
-from tuners.connection import reachable
 from tuners.search.beginnings import check_warm_start
 from tuners.search.samplers import check_sampler
 from tuners.search.schedulers import scheduler
 from tuners.search.searcher import SNAPSHOT
+from tuners.study.capacity import check_room, here, trial_resources
+from tuners.study.cluster import reachable
 from tuners.tracking.mlflow.store import check_user
 
 

@@ -40,8 +40,16 @@ from prune_search.trial.determinants import determinants, differences
 from prune_search.trial.preflight import check_baseline, prunable_layers
 from prune_search.trial.trainable import PruningTrial
 from prune_search.user_code import of_code
-from tuners.callback import StudyCallback
-from tuners.capacity import (
+from tuners.catalog.lock import driving
+from tuners.commands import command
+from tuners.display.live import Progress
+from tuners.search.beginnings import screened
+from tuners.search.database import states
+from tuners.search.schedulers import scheduler
+from tuners.search.searcher import StudySearch
+from tuners.signals import sigterm_interrupts
+from tuners.study.callback import StudyCallback
+from tuners.study.capacity import (
     check_room,
     cluster,
     concurrency,
@@ -50,17 +58,9 @@ from tuners.capacity import (
     trial_resources,
     waiting_for,
 )
-from tuners.catalog.lock import driving
-from tuners.commands import command
-from tuners.connection import connection
-from tuners.control import Control
-from tuners.display.live import Progress
-from tuners.search.beginnings import screened
-from tuners.search.database import states
-from tuners.search.schedulers import scheduler
-from tuners.search.searcher import StudySearch
-from tuners.signals import sigterm_interrupts
-from tuners.stopping import Budget, EarlyStopping
+from tuners.study.cluster import connection
+from tuners.study.dense_control import Control
+from tuners.study.stoppers import Budget, EarlyStopping
 from tuners.tracking.projector import Tracker, TrackerReport, default_uri
 
 _START_S = 5.0
