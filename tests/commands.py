@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from prune_search.cli import main
+from tuners.cli import main
 
 
 class Result(NamedTuple):

@@ -64,7 +64,7 @@ def _falling(number: int) -> Any:
 def served(storage: Path) -> Iterator[str]:
     """`prune-search ui` on the storage; gives the address that it prints first."""
     where = ("--storage", str(storage), "--port", str(free_port()))
-    server = python("-m", "prune_search.cli", "ui", *where)
+    server = python("-m", "tuners.cli", "ui", *where)
     try:
         assert server.stdout is not None
         line = server.stdout.readline().strip()

@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="Markdown file to write.")
     parser.add_argument("--preset", default="noisy-cartpole")
     given = parser.parse_args()
-    tool = [sys.executable, "-m", "prune_search.cli"]
+    tool = [sys.executable, "-m", "tuners.cli"]
     changes = [part for change in SMALL for part in ("--set", change)]
     narrow, wide = WIDTHS
     with tempfile.TemporaryDirectory() as folder:

@@ -12,10 +12,10 @@ import pytest
 import ray
 
 import tests.environments
-from prune_search import cli
 from prune_search.experiment.file import dump
 from prune_search.records.folder import StudyFolder
 from prune_search.user_code import culprit
+from tuners import cli
 from tuners.search.database import states
 
 LINES = Path(tests.environments.__file__).read_text().splitlines()

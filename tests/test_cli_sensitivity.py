@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from prune_search.cli import main
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import Return, StudyFolder, StudyRecord
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from tests.conftest import TINY
+from tuners.cli import main
 from tuners.plots.sensitivity import sensitivity_figure, sensitivity_html
 
 ENCODER, PI = "encoder.actor_encoder.net.mlp", "pi.net.mlp.0.weight"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from prune_search import cli
+from tuners import cli
 
 PENDULUM = """
 environment:

@@ -25,7 +25,7 @@ from tuners.search.database import states
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TIMING = {"time", "train_s", "eval_s"}
-COMMAND = [sys.executable, "-m", "prune_search.cli"]
+COMMAND = [sys.executable, "-m", "tuners.cli"]
 
 
 @pytest.fixture(scope="module")

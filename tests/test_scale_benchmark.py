@@ -46,7 +46,7 @@ def test_made_up_rounds_follow_from_the_plan_alone(tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_a_study_of_made_up_trials_is_whole(tmp_path: Path) -> None:
     options = ["--trials", str(TRIALS), "--rounds", str(ROUNDS), "--storage", str(tmp_path)]
-    command = [sys.executable, "-m", "prune_search.cli", "benchmark", "scale", *options]
+    command = [sys.executable, "-m", "tuners.cli", "benchmark", "scale", *options]
     ended = subprocess.run(  # in a process of its own: the tests' own Ray is another cluster
         [*command, "--out", "scale.json"],
         cwd=tmp_path,

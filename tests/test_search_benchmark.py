@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from prune_search import cli
 from prune_search.experiment.file import dump, load, parse, presets
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import FinalRecord, Return, StudyFolder
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.trial.preflight import check
 from tests.studies import make_trial
+from tuners import cli
 from tuners.benchmarks.front_history import final_curve
 from tuners.benchmarks.search import speed
 from tuners.benchmarks.search_arms import GRID, arms

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from prune_search.cli import main
 from prune_search.credentials import holds_credentials, redacted
 from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
@@ -30,6 +29,7 @@ from tests.studies import make_experiment, make_study
 from tests.test_tracking import wait_for
 from tests.training.test_replay import CHOSEN, DQN, SHORT, stand_in
 from tuners.catalog.finding import checkpoint, open_study
+from tuners.cli import main
 from tuners.search.database import storage as optuna_storage
 from tuners.study.creation import create
 from tuners.tracking.projector import Tracker
@@ -394,7 +394,7 @@ def test_a_password_is_nowhere_in_what_a_study_writes(
 
         wait_for(answers, 120)
         done = subprocess.run(
-            [sys.executable, "-m", "prune_search.cli", "run", "mine.yaml", "--name", "mine"],
+            [sys.executable, "-m", "tuners.cli", "run", "mine.yaml", "--name", "mine"],
             cwd=tmp_path,
             env={**os.environ, **secrets, "RAY_TMPDIR": str(temporary)},
             capture_output=True,

@@ -18,7 +18,6 @@ from optuna.trial import TrialState
 from ray.rllib.core.rl_module.rl_module import RLModule
 from rich.console import Console
 
-from prune_search import cli
 from prune_search.errors import UserError
 from prune_search.experiment.file import dump
 from prune_search.experiment.schema import Evaluation, Experiment, Search
@@ -30,6 +29,7 @@ from prune_search.storage.mirror import Mirror
 from prune_search.trial.dense_control import cached_control
 from prune_search.trial.rounds import TrialRounds
 from tests.studies import BASELINE, make_trial
+from tuners import cli
 from tuners.benchmarks.wall import wall_overhead
 from tuners.display.live import Progress
 from tuners.report.study_report import report

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from prune_search.cli.characters import plain_output
 from prune_search.records.folder import StudyFolder
 from tests.conftest import TINY
 from tests.studies import make_study
+from tuners.cli.characters import plain_output
 from tuners.signals import sigterm_interrupts
 
 COMMAND = str(Path(sys.executable).with_name("prune-search"))

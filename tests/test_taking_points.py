@@ -15,7 +15,6 @@ import pytest
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from prune_search import cli
 from prune_search.experiment.file import dump
 from prune_search.export.rllib import compacted
 from prune_search.records.folder import FinalRecord, Point, StudyFolder, StudyRecord
@@ -32,6 +31,7 @@ from tests.studies import (
     make_trial,
     returned,
 )
+from tuners import cli
 from tuners.report.recommendation import lines, recommended
 from tuners.report.study_report import report, to_json
 from tuners.tracking.mlflow.runs import summary_run

@@ -128,7 +128,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Fin
 
 
 def test_the_import_is_quick() -> None:
-    code = "import sys, tuners.tracking.projector, tuners.tracking.mlflow.server, tuners.display.tables; print(*sys.modules)"
+    rooms = "tuners.tracking.projector, tuners.tracking.mlflow.server, tuners.display.tables"
+    code = f"import sys, {rooms}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -21,7 +21,7 @@ from tuners.search.database import states
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-COMMAND = [sys.executable, "-m", "prune_search.cli"]
+COMMAND = [sys.executable, "-m", "tuners.cli"]
 
 
 def test_a_machine_that_is_lost_with_its_disk(tiny: Any, objects: str, tmp_path: Path) -> None:

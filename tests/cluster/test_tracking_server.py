@@ -56,7 +56,7 @@ def test_a_wrong_password_is_one_line_before_any_training(
 ) -> None:
     ended = subprocess.run(
         [
-            *(sys.executable, "-m", "prune_search.cli", "run", "cartpole"),
+            *(sys.executable, "-m", "tuners.cli", "run", "cartpole"),
             *("--set", f"tracking.uri={tracking.uri}", "--storage", str(tmp_path)),
         ],
         env={**os.environ, USER: "admin", PASSWORD: "a guess that is wrong"},

@@ -187,7 +187,7 @@ class _Study:
             storage = str(self._world.storage)
             driver = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "prune_search.cli", "resume", self._folder.name),
+                    *(sys.executable, "-m", "tuners.cli", "resume", self._folder.name),
                     *("--storage", storage, "--address", self._world.cluster.address),
                 ],
                 stdout=subprocess.DEVNULL,

@@ -31,7 +31,8 @@ while not done:
         action = int(policy.forward_inference(batch)["action_dist_inputs"].argmax())
     seen, _, over, cut, _ = environment.step(action)
     steps, done = steps + 1, over or cut
-ours = sorted(name for name in sys.modules if name.startswith(("prune_search.rllib", "prune_search.trial")))
+rooms = ("prune_search.rllib", "prune_search.trial")
+ours = sorted(name for name in sys.modules if name.startswith(rooms))
 acting = policy.get_state(inference_only=True)
 size = sum(value.numel() for name, value in policy.named_parameters() if name in acting)
 print(json.dumps({"steps": steps, "imported": ours, "parameters": size}))

@@ -1,8 +1,8 @@
 """What the driver costs a trial, and whether that grows with the trials before it.
 
 Studies of trials whose rounds take no time run on a cluster of several nodes on this machine, by
-`tuners.study.driver`'s own search: with Tune, Optuna's database, the trials' records, the display, early
-stopping and MLflow's database. What remains is what a trial costs beside its training.
+`tuners.study.driver`'s own search: with Tune, Optuna's database, the trials' records, the display,
+early stopping and MLflow's database. What remains is what a trial costs beside its training.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def benchmark(
         report: told of each study, in a line.
 
     Raises:
-        UserError: as `tuners.study.creation.create`; a trial has failed; MLflow has not got all within
-            ten minutes of the search's end.
+        UserError: as `tuners.study.creation.create`; a trial has failed; MLflow lacks something ten
+            minutes after the search's end.
     """
     with _cluster(nodes) as address:
         resources = experiment.resources.model_copy(

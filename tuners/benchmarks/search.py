@@ -149,7 +149,8 @@ def benchmark(
         against: the arms to compare the default with; all if None.
 
     Raises:
-        UserError: as `tuners.study.driver.run`, no such arm, or a study of such a name has other settings.
+        UserError: as `tuners.study.driver.run`, no such arm, or a study of such a name has other
+            settings.
     """
     known = [name for name in arms(experiment, 0, env_steps) if name != DEFAULT]
     for name in against or ():

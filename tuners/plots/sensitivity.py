@@ -1,7 +1,8 @@
 """Pictures of a sensitivity scan: retention over the share of one layer that was removed.
 
-The horizontal axis is that of `tuners.plots.front`, the logarithm of what is left, so that 95 % and 99 %
-are as far apart as 0 % and 80 %. Matplotlib and Plotly are imported when a picture is drawn.
+The horizontal axis is that of `tuners.plots.front`, the logarithm of what is left, so that 95 %
+and 99 % are as far apart as 0 % and 80 %. Matplotlib and Plotly are imported when a picture is
+drawn.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from prune_search.cli._app import (
+from prune_search.errors import UserError, check_known
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.pruning import Granularity
+from tuners.cli._app import (
     Address,
     Name,
     Overrides,
@@ -20,9 +23,6 @@ from prune_search.cli._app import (
     opened,
     out,
 )
-from prune_search.errors import UserError, check_known
-from prune_search.experiment import file as experiment_file
-from prune_search.experiment.pruning import Granularity
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prune_search.cli._app import (
+from prune_search.credentials import holds_credentials
+from prune_search.errors import NoBetterThanRandom, UserError
+from prune_search.experiment import file as experiment_file
+from prune_search.records.folder import StudyFolder, storage_path
+from tuners.cli._app import (
     BEGAN,
     Address,
     AsJson,
@@ -30,10 +34,6 @@ from prune_search.cli._app import (
     opened,
     out,
 )
-from prune_search.credentials import holds_credentials
-from prune_search.errors import NoBetterThanRandom, UserError
-from prune_search.experiment import file as experiment_file
-from prune_search.records.folder import StudyFolder, storage_path
 from tuners.commands import command, storage_option
 from tuners.signals import sigterm_interrupts
 

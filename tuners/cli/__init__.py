@@ -7,11 +7,11 @@ from typing import NoReturn
 
 import typer
 
-from prune_search.cli import benchmarks, files, points, sensitivity, studies  # noqa: F401 - they are registered
-from prune_search.cli._app import app, err
-from prune_search.cli.characters import plain_output
 from prune_search.errors import UserError
 from prune_search.import_paths import import_from_here
+from tuners.cli import benchmarks, files, points, sensitivity, studies  # noqa: F401 - they are registered
+from tuners.cli._app import app, err
+from tuners.cli.characters import plain_output
 
 _WORDS = {
     "Input should be less than or equal to": "must be at most",

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from prune_search.cli._app import app
 from prune_search.experiment import file as experiment_file
+from tuners.cli._app import app
 
 
 @app.command()

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_search.cli._app import (
+from prune_search.errors import UserError, one_line
+from tuners.cli._app import (
     AsJson,
     Name,
     PointName,
@@ -22,7 +23,6 @@ from prune_search.cli._app import (
     opened,
     out,
 )
-from prune_search.errors import UserError, one_line
 
 To = Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")]
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from prune_search.cli._app import AsJson, Trust, app, check_picture, err, examples, out
 from prune_search.errors import TrialError, UserError, check_known, did_you_mean, one_line
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.pruning import CriterionName, Granularity
+from tuners.cli._app import AsJson, Trust, app, check_picture, err, examples, out
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -1,3 +1,0 @@
-from prune_search.cli import main
-
-main()

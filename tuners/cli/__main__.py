@@ -1,0 +1,3 @@
+from tuners.cli import main
+
+main()
