@@ -33,11 +33,11 @@ from prune_search.sparsity.allocation import (
     proportional,
 )
 from prune_search.sparsity.compaction import Compaction, compact
+from prune_search.sparsity.cost import Cost, cost
 from prune_search.sparsity.coupling import Coupling, Slice
 from prune_search.sparsity.criteria import CRITERIA, Criterion, Evidence, criterion
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.masks import Handle, MaskSet
-from prune_search.sparsity.measure import Cost, Size, cost, size
 from prune_search.sparsity.regrowth import REGROWTHS, Regrowth, drop_fraction, regrow
 from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule
 from prune_search.sparsity.selection import (
@@ -48,6 +48,7 @@ from prune_search.sparsity.selection import (
     select_threshold,
 )
 from prune_search.sparsity.sensitivity import FITTED_ALLOCATIONS, by_sensitivity, sensitivity_ratios
+from prune_search.sparsity.sizes import Size, size
 from prune_search.sparsity.structured import Layout, carry_, layout, resize_, shrink_
 from prune_search.sparsity.tracing import couplings
 

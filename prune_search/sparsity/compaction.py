@@ -20,7 +20,7 @@ from torch.nn.modules.conv import _ConvNd
 from prune_search.sparsity._layout import Layout
 from prune_search.sparsity._probe import Forward, difference, feature_dim, outputs, randomized
 from prune_search.sparsity.coupling import Coupling, Slice
-from prune_search.sparsity.measure import Size, size
+from prune_search.sparsity.sizes import Size, size
 from prune_search.sparsity.structured import kept_without, remove_units, shrink_
 from prune_search.sparsity.tracing import couplings
 

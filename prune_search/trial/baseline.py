@@ -30,7 +30,7 @@ from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.schedules import follow
-from prune_search.sparsity.measure import size
+from prune_search.sparsity.sizes import size
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.determinants import determinants, key
 from prune_search.trial.rounds import measure

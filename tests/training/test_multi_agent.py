@@ -21,7 +21,7 @@ from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds
 from prune_search.rllib.networks import split_name
 from prune_search.rllib.policies import policy_mapping
-from prune_search.sparsity.measure import size
+from prune_search.sparsity.sizes import size
 from prune_search.trial.preflight import check
 from tests.algorithms import built, check_zeros, prune
 from tests.environments import Pursuit

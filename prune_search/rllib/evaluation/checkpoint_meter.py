@@ -17,7 +17,7 @@ from prune_search.records.folder import Return
 from prune_search.rllib.algorithms import MODULES_PATH, algorithm_config, process_settings
 from prune_search.rllib.evaluation.evaluator import CONNECTORS, Evaluator
 from prune_search.rllib.shapes import shrinkable
-from prune_search.sparsity.measure import Size, size
+from prune_search.sparsity.sizes import Size, size
 from prune_search.storage.mirror import Mirror
 
 

@@ -19,7 +19,7 @@ from prune_search.modules import shrunk_class
 from prune_search.records.policy_files import bytes_to_write
 from prune_search.rllib.networks import example_batch
 from prune_search.sparsity.compaction import Compaction, compact
-from prune_search.sparsity.measure import cost
+from prune_search.sparsity.cost import cost
 
 _Q_VALUES = "qf_preds"
 

@@ -17,8 +17,8 @@ from prune_search.rllib.algorithms import MODULE_PATH, sync_weights
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.invariants import alive
 from prune_search.rllib.networks import CRITIC
-from prune_search.sparsity.measure import size
 from prune_search.sparsity.sensitivity import Curve
+from prune_search.sparsity.sizes import size
 from prune_search.trial.pruner import Pruner
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from tuners.benchmarks.methods.baselines import dense

@@ -18,7 +18,7 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH, env_steps
 from prune_search.rllib.networks import CRITIC
 from prune_search.rllib.recovery import moments
-from prune_search.sparsity.measure import size
+from prune_search.sparsity.sizes import size
 from prune_search.trial.rounds import TrialRounds
 from tuners.benchmarks.methods.baselines import dense
 from tuners.benchmarks.methods.methods import RATIO, Cell, Course
