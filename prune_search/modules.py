@@ -35,7 +35,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
 from prune_search.required import Required
-from prune_search.sparsity.structured import resize_
+from prune_search.sparsity.structure.resizing import resize_
 
 SHAPES = "shapes"
 """Key of ``model_config``: the shape of each parameter, by its name in the RLModule.

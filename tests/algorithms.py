@@ -17,7 +17,7 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config, sync_weights
 from prune_search.rllib.invariants import alive
 from prune_search.sparsity.criteria import Evidence, criterion
-from prune_search.sparsity.selection import GRANULARITIES, select
+from prune_search.sparsity.selection.granularities import GRANULARITIES, select
 
 MLP = "model: {fcnet_hiddens: [16, 16], head_fcnet_hiddens: [12]"
 REPLAY = """

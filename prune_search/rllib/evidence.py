@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import LongTensor, Tensor, nn
 
-from prune_search.sparsity.coupling import Coupling
+from prune_search.sparsity.structure.coupling import Coupling
 
 GRADIENT, SQUARE, MOVEMENT, ACTIVATION = "gradient", "square", "movement", "activation"
 STATISTICS = (GRADIENT, SQUARE, MOVEMENT, ACTIVATION)

@@ -20,8 +20,8 @@ from ray.rllib.core.rl_module.apis import QNetAPI, TargetNetworkAPI, ValueFuncti
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor, nn
 
-from prune_search.sparsity.coupling import Coupling
-from prune_search.sparsity.tracing import couplings
+from prune_search.sparsity.structure.coupling import Coupling
+from prune_search.sparsity.structure.tracing import couplings
 
 ACTOR, CRITIC = "actor", "critic"
 _SEPARATOR = "/"  # ModuleIDs and networks' names; parameters' names have dots

@@ -38,7 +38,7 @@ from prune_search.rllib.algorithms import each_learner, unwrapped
 from prune_search.rllib.pausing import paused
 from prune_search.rllib.shapes import Shapes, reshape, respecify, respecify_all, shaped
 from prune_search.sparsity.masks import Handle
-from prune_search.sparsity.structured import Layout, carry_, shrink_
+from prune_search.sparsity.structure.resizing import Layout, carry_, shrink_
 
 __all__ = ["shaped", "shrink"]
 

@@ -24,7 +24,6 @@ Scores (``criterion``), their division over layers (``layer_ratios``), the ratio
 functions, to be combined at will; ``check_strategy`` knows what does not go together.
 """
 
-from prune_search.sparsity._prune import prune
 from prune_search.sparsity.allocation import (
     ALLOCATIONS,
     Allocate,
@@ -32,15 +31,13 @@ from prune_search.sparsity.allocation import (
     layer_ratios,
     proportional,
 )
-from prune_search.sparsity.compaction import Compaction, compact
-from prune_search.sparsity.cost import Cost, cost
-from prune_search.sparsity.coupling import Coupling, Slice
 from prune_search.sparsity.criteria import CRITERIA, Criterion, Evidence, criterion
+from prune_search.sparsity.forward_cost import Cost, cost
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.masks import Handle, MaskSet
 from prune_search.sparsity.regrowth import REGROWTHS, Regrowth, drop_fraction, regrow
 from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule
-from prune_search.sparsity.selection import (
+from prune_search.sparsity.selection.granularities import (
     GRANULARITIES,
     check_strategy,
     emptied,
@@ -48,9 +45,12 @@ from prune_search.sparsity.selection import (
     select_threshold,
 )
 from prune_search.sparsity.sensitivity import FITTED_ALLOCATIONS, by_sensitivity, sensitivity_ratios
+from prune_search.sparsity.short import prune
 from prune_search.sparsity.sizes import Size, size
-from prune_search.sparsity.structured import Layout, carry_, layout, resize_, shrink_
-from prune_search.sparsity.tracing import couplings
+from prune_search.sparsity.structure.compaction import Compaction, compact
+from prune_search.sparsity.structure.coupling import Coupling, Slice
+from prune_search.sparsity.structure.resizing import Layout, carry_, layout, resize_, shrink_
+from prune_search.sparsity.structure.tracing import couplings
 
 __all__ = [
     "ALLOCATIONS",

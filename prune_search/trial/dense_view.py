@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from prune_search.rllib.networks import split_name
-from prune_search.sparsity.coupling import Coupling
-from prune_search.sparsity.structured import Layout, layout
+from prune_search.sparsity.structure.coupling import Coupling
+from prune_search.sparsity.structure.resizing import Layout, layout
 
 Tensors = Mapping[str, Tensor]
 

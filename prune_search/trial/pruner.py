@@ -24,7 +24,7 @@ from prune_search.sparsity.allocation import Allocation, proportional
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
 from prune_search.sparsity.schedules import Geometric, OneShot, Schedule, schedule
-from prune_search.sparsity.selection import GRANULARITIES, select, select_threshold
+from prune_search.sparsity.selection.granularities import GRANULARITIES, select, select_threshold
 from prune_search.sparsity.sensitivity import Curve, by_sensitivity
 from prune_search.sparsity.sizes import Size, size
 from prune_search.trial.dense_view import Removal

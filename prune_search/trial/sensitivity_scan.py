@@ -27,7 +27,7 @@ from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.networks import ACTOR, Network
 from prune_search.rllib.schedules import follow
 from prune_search.sparsity.criteria import criterion as find_criterion
-from prune_search.sparsity.selection import GRANULARITIES
+from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruner import check_finite, chosen_layers
 from prune_search.trial.single_layers import Cut, check_measurable, cuts
 

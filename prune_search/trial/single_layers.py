@@ -11,7 +11,7 @@ from torch import Tensor
 from prune_search.rllib.networks import Network
 from prune_search.sparsity.criteria import Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
-from prune_search.sparsity.selection import GRANULARITIES, check_strategy, select
+from prune_search.sparsity.selection.granularities import GRANULARITIES, check_strategy, select
 
 Tensors = Mapping[str, Tensor]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from prune_search.sparsity import size
-from prune_search.sparsity.compaction import compact
+from prune_search.sparsity.structure.compaction import compact
 
 
 def call(module: nn.Module, inputs: Any) -> Any:

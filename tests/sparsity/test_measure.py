@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from prune_search.sparsity import compact, couplings, size
-from prune_search.sparsity.cost import Cost, cost
+from prune_search.sparsity.forward_cost import Cost, cost
 
 
 def test_everything_is_counted() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from prune_search.sparsity import Coupling, MaskSet, Slice, couplings, select
-from prune_search.sparsity.structured import Layout, carry_, layout, resize_, shrink_
+from prune_search.sparsity.structure.resizing import Layout, carry_, layout, resize_, shrink_
 
 DENSE = {"weight": (4, 3, 2), "bias": (4,), "scale": ()}
 

@@ -21,8 +21,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
 from prune_search.rllib.algorithms import unwrapped
-from prune_search.sparsity.structured import Layout, layout
-from prune_search.sparsity.tracing import couplings
+from prune_search.sparsity.structure.resizing import Layout, layout
+from prune_search.sparsity.structure.tracing import couplings
 
 MID = DEFAULT_MODULE_ID
 Outputs = Callable[[RLModule, dict[str, Any]], list[Tensor]]

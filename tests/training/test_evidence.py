@@ -12,7 +12,7 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import each_learner, unwrapped
 from prune_search.rllib.evidence import STATISTICS, Collector, average
 from prune_search.rllib.parameters import optimizers
-from prune_search.sparsity.tracing import couplings
+from prune_search.sparsity.structure.tracing import couplings
 from tests.algorithms import built, check_zeros, prune, small
 
 

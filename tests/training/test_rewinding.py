@@ -18,7 +18,7 @@ from prune_search.rllib.algorithms import each_learner, unwrapped
 from prune_search.rllib.networks import targets
 from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.recovery.rewinding import REWINDS, rewind, rewound
-from prune_search.sparsity.tracing import couplings
+from prune_search.sparsity.structure.tracing import couplings
 
 SMALL = DefaultModelConfig(fcnet_hiddens=[16, 16], fcnet_activation="tanh", vf_share_layers=False)
 

@@ -20,7 +20,7 @@ from prune_search.modules import ShrunkPPOTorchRLModule
 from prune_search.rllib.algorithms import MODULE_PATH, env_steps
 from prune_search.rllib.surgery import shaped, shrink
 from prune_search.sparsity.masks import MaskSet
-from prune_search.sparsity.structured import Layout
+from prune_search.sparsity.structure.resizing import Layout
 from tests.training.shrinking import (
     CASES,
     MID,

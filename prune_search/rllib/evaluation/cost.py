@@ -18,8 +18,8 @@ from prune_search.errors import one_line
 from prune_search.modules import shrunk_class
 from prune_search.records.policy_files import bytes_to_write
 from prune_search.rllib.networks import example_batch
-from prune_search.sparsity.compaction import Compaction, compact
-from prune_search.sparsity.cost import cost
+from prune_search.sparsity.forward_cost import cost
+from prune_search.sparsity.structure.compaction import Compaction, compact
 
 _Q_VALUES = "qf_preds"
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from prune_search.rllib import masks as masking
 from prune_search.rllib.algorithms import each_learner, sync_weights
 from prune_search.rllib.parameters import optimizers, target_parameters, trained_parameters
-from prune_search.sparsity.coupling import Coupling
+from prune_search.sparsity.structure.coupling import Coupling
 
 Masks = Mapping[str, Tensor]
 Rewind = Callable[[Masks, Sequence[Coupling], torch.Generator], dict[str, Tensor]]

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import LongTensor, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from prune_search.sparsity._probe import (
+from prune_search.sparsity.structure.coupling import Coupling, Slice
+from prune_search.sparsity.structure.probing import (
     Forward,
     Probe,
     Seen,
@@ -33,8 +34,7 @@ from prune_search.sparsity._probe import (
     randomize_,
     randomized,
 )
-from prune_search.sparsity._removable import removable
-from prune_search.sparsity.coupling import Coupling, Slice
+from prune_search.sparsity.structure.removable import removable
 
 Key = tuple[str, int]
 """A parameter and one of its dimensions."""

@@ -17,12 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from prune_search.sparsity._layout import Layout
-from prune_search.sparsity._probe import Forward, difference, feature_dim, outputs, randomized
-from prune_search.sparsity.coupling import Coupling, Slice
 from prune_search.sparsity.sizes import Size, size
-from prune_search.sparsity.structured import kept_without, remove_units, shrink_
-from prune_search.sparsity.tracing import couplings
+from prune_search.sparsity.structure.coupling import Coupling, Slice
+from prune_search.sparsity.structure.layout import Layout
+from prune_search.sparsity.structure.probing import (
+    Forward,
+    difference,
+    feature_dim,
+    outputs,
+    randomized,
+)
+from prune_search.sparsity.structure.resizing import kept_without, remove_units, shrink_
+from prune_search.sparsity.structure.tracing import couplings
 
 _TOLERANCE = 1e-5  # of outputs, relative to the largest
 _SCALES = (0.1, 1.0, 1.0, 10.0)  # of the random inputs that are tried beside the example

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prune_search.sparsity.allocation import Allocation, layer_ratios
-from prune_search.sparsity.coupling import Coupling, Slice
+from prune_search.sparsity.structure.coupling import Coupling, Slice
 
 _GRID = 2**20  # resolution of the share of units that bisection looks for
 

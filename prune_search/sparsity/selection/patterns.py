@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prune_search.sparsity.allocation import Allocation
-from prune_search.sparsity.coupling import Coupling
+from prune_search.sparsity.structure.coupling import Coupling
 
 
 @dataclass(frozen=True)

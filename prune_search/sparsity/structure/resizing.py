@@ -6,7 +6,7 @@ dense network.
 
 >>> import torch
 >>> from prune_search.sparsity import couplings, select
->>> from prune_search.sparsity.structured import layout, shrink_
+>>> from prune_search.sparsity.structure.resizing import layout, shrink_
 >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
 >>> params = dict(model.named_parameters())
 >>> units = couplings(model, torch.zeros(1, 4), lambda net, x: net(x), ["2.weight"])
@@ -28,11 +28,11 @@ from torch import LongTensor, Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from prune_search.sparsity._layout import Layout
-from prune_search.sparsity._probe import is_kernel_layer
+from prune_search.sparsity.structure.layout import Layout
+from prune_search.sparsity.structure.probing import is_kernel_layer
 
 if TYPE_CHECKING:
-    from prune_search.sparsity.coupling import Coupling
+    from prune_search.sparsity.structure.coupling import Coupling
 
 __all__ = ["Layout", "carry_", "layout", "resize_", "shrink_"]
 

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from prune_search.sparsity._probe import check_traceable
+from prune_search.sparsity.structure.probing import check_traceable
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prune_search.sparsity._probe import (
+from prune_search.sparsity.structure.probing import (
     Forward,
     Probe,
     aside,
@@ -20,10 +20,10 @@ from prune_search.sparsity._probe import (
     randomize_,
     switch_,
 )
-from prune_search.sparsity.structured import layout, shrink_
+from prune_search.sparsity.structure.resizing import layout, shrink_
 
 if TYPE_CHECKING:
-    from prune_search.sparsity.coupling import Coupling
+    from prune_search.sparsity.structure.coupling import Coupling
 
 # What units put out before and after: scale, and sign (0: both). Large and small values, as some
 # normalisations show at either end only; of both signs, as maxima do.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prune_search.sparsity.allocation import Allocation, layer_ratios
-from prune_search.sparsity.coupling import Coupling
+from prune_search.sparsity.structure.coupling import Coupling
 
 
 def select_weights(

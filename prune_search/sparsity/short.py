@@ -12,7 +12,7 @@ from prune_search.sparsity.allocation import Allocation
 from prune_search.sparsity.criteria import Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.masks import MaskSet, check_maskable
-from prune_search.sparsity.selection import GRANULARITIES, check_strategy, select
+from prune_search.sparsity.selection.granularities import GRANULARITIES, check_strategy, select
 
 Statistics = Mapping[str, Tensor] | None
 

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prune_search.sparsity._n_of_m import NOfM
-from prune_search.sparsity._units import producers, select_units, threshold_units, unit_sizes
-from prune_search.sparsity._weights import select_weights, threshold_weights, weight_sizes
 from prune_search.sparsity.allocation import ALLOCATIONS, Allocation, check_ratio, find_allocation
-from prune_search.sparsity.coupling import Coupling
 from prune_search.sparsity.criteria import criterion as find_criterion
+from prune_search.sparsity.selection.patterns import NOfM
+from prune_search.sparsity.selection.units import (
+    producers,
+    select_units,
+    threshold_units,
+    unit_sizes,
+)
+from prune_search.sparsity.selection.weights import select_weights, threshold_weights, weight_sizes
 from prune_search.sparsity.sensitivity import FITTED_ALLOCATIONS
+from prune_search.sparsity.structure.coupling import Coupling
 
 Tensors = Mapping[str, Tensor]
 Layers = Sequence[str]

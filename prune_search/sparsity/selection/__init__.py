@@ -1,0 +1,1 @@
+"""What goes: scores, couplings and a ratio become masks, each granularity in its own file."""
