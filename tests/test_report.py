@@ -45,7 +45,8 @@ from tuners.catalog.finding import open_study
 from tuners.display.tables import show
 from tuners.plots.front import front_figure, front_html, position, study_figure, ticks
 from tuners.plots.search import curve_figure, importances_figure
-from tuners.report.study_report import report, to_json
+from tuners.report.as_json import to_json
+from tuners.report.study_report import report
 from tuners.search.database import storage
 from tuners.tracking.mlflow.runs import summary_run, trial_run
 

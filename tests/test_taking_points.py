@@ -32,8 +32,9 @@ from tests.studies import (
     returned,
 )
 from tuners import cli
+from tuners.report.as_json import to_json
 from tuners.report.recommendation import lines, recommended
-from tuners.report.study_report import report, to_json
+from tuners.report.study_report import report
 from tuners.tracking.mlflow.runs import summary_run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "using.md").read_text(encoding="utf-8")

@@ -25,7 +25,8 @@ from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 from tuners.benchmarks.methods.setups import ACTIONS, Setup, small_config, small_experiment
 from tuners.display.tables import show
-from tuners.report.study_report import report, to_json
+from tuners.report.as_json import to_json
+from tuners.report.study_report import report
 from tuners.tracking.mlflow.runs import trial_run
 
 BOX = spaces.Box(-1.0, 1.0, (4,))

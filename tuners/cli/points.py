@@ -50,7 +50,8 @@ def evaluate(
     from rich.markup import escape
 
     from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-    from tuners.report.study_report import returned_json, tail
+    from tuners.report.as_json import returned_json
+    from tuners.report.phrases import tail
 
     episodes = episodes or settings.evaluation.episodes
     seed = settings.evaluation.seed if seed is None else seed

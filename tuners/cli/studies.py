@@ -190,7 +190,7 @@ def _lead_on(found: StudyReport) -> None:
 @app.command("list")
 def list_studies(as_json: AsJson = False, storage: Storage = "studies") -> None:
     """List the studies: what each is doing, how far it is, and its best point."""
-    from tuners.catalog.listing import listed, table
+    from tuners.report.listing import listed, table
 
     found, wrong = listed(storage)
     for line in wrong:  # the others are there all the same
@@ -225,7 +225,8 @@ def show(
         check_picture(plot)
     folder, settings = opened(storage, name)
     from tuners.display.tables import show as show_report
-    from tuners.report.study_report import report, to_json
+    from tuners.report.as_json import to_json
+    from tuners.report.study_report import report
 
     found = report(folder, settings)
     if plot is not None:

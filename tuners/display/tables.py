@@ -11,7 +11,8 @@ from prune_search.records.fronts import delivered, sparsest
 from prune_search.records.intervals import FEWEST_SEEDS
 from tuners.plots.front import position, ticks
 from tuners.report import sizes
-from tuners.report.study_report import StudyReport, did_words, interval, missing_costs, remark, tail
+from tuners.report.phrases import did_words, interval, missing_costs, remark, tail
+from tuners.report.study_report import StudyReport
 from tuners.report.words import count, outcome, wrapped
 
 _RATIO = "a plan's % is the share of weights that it asks for, sparsity counts biases as well"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.records.folder import BaselineRecord, ControlRecord, Point, Return
 from prune_search.records.fronts import front
-from tuners.report.study_report import counted
+from tuners.report.phrases import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

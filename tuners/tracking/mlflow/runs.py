@@ -24,18 +24,10 @@ from prune_search.records.intervals import FEWEST_SEEDS, holding
 from prune_search.records.reasons import INTERRUPTED
 from tuners.commands import command
 from tuners.report import sizes
+from tuners.report.as_json import point_json, strategy
+from tuners.report.phrases import did, did_words, interval, missing_costs, remark, tail
 from tuners.report.recommendation import recommended
-from tuners.report.study_report import (
-    StudyReport,
-    did,
-    did_words,
-    interval,
-    missing_costs,
-    point_json,
-    remark,
-    strategy,
-    tail,
-)
+from tuners.report.study_report import StudyReport
 
 SUMMARY = "summary"
 FRONT_RETURN, FRONT_SPARSITY = "front/return", "front/sparsity"

@@ -9,7 +9,8 @@ from prune_search.records.folder import storage_path
 from prune_search.records.fronts import delivered
 from tuners.catalog.finding import open_study, studies
 from tuners.catalog.lock import driven
-from tuners.report.study_report import point_json, report
+from tuners.report.as_json import point_json
+from tuners.report.study_report import report
 
 if TYPE_CHECKING:
     from rich.table import Table
