@@ -7,17 +7,17 @@ from pathlib import Path
 
 from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.experiment.schema import Environment, Experiment, Search, Tracking
-from prune_search.records.folder import (
+from prune_search.records.folder import StudyFolder
+from prune_search.records.fronts import front
+from prune_search.records.models import (
     BaselineRecord,
     FinalRecord,
     Point,
     Return,
-    StudyFolder,
     StudyRecord,
     TrialRecord,
     trial_name,
 )
-from prune_search.records.fronts import front
 from prune_search.records.reasons import BUDGET_USED
 
 PARAMETERS = 4_610

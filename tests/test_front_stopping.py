@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_search.experiment.schema import Stopping
-from prune_search.records.folder import Point, StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume
+from prune_search.records.models import Point, TrialRecord
 from prune_search.storage.mirror import Mirror
 from tests.plans import plan
 from tests.studies import BASELINE, make_point

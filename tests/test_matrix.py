@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prune_search.experiment.pruning import Pruning
-from prune_search.records.folder import Did
+from prune_search.records.models import Did
 from prune_search.rllib import masks as learner
 from prune_search.rllib.invariants import alive
 from prune_search.sparsity import check_strategy

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_search.experiment.schema import Objective, Search
-from prune_search.records.folder import Point, Return
 from prune_search.records.fronts import (
     best_returns,
     delivered,
@@ -20,6 +19,7 @@ from prune_search.records.fronts import (
     sparsest,
     violations,
 )
+from prune_search.records.models import Point, Return
 from tests.studies import BASELINE, make_point, make_trial
 
 axis = st.integers(0, 20).map(lambda step: step / 20)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from prune_search.experiment.pruning import Plan, Pruning
-from prune_search.records.folder import StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import TrialRecord
 from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.studies import BASELINE, make_plan, make_point
 from tuners.search.probes import probe

@@ -13,17 +13,10 @@ import optuna
 import pytest
 from rich.console import Console
 
-from prune_search.records.folder import (
-    ControlRecord,
-    Did,
-    FinalRecord,
-    Point,
-    Return,
-    StudyFolder,
-    StudyRecord,
-)
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume, sparsest
 from prune_search.records.intervals import summarised
+from prune_search.records.models import ControlRecord, Did, FinalRecord, Point, Return, StudyRecord
 from prune_search.records.reasons import (
     SEARCH_STEPS_USED,
     SEARCH_TIME_USED,

@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Search
 from prune_search.records import fronts as pareto
-from prune_search.records.folder import StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import TrialRecord
 from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.plans import plan
 from tests.studies import BASELINE, make_point, make_trial

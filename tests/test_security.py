@@ -18,7 +18,8 @@ import pytest
 from prune_search.credentials import holds_credentials, redacted
 from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
-from prune_search.records.folder import BaselineRecord, StudyFolder, StudyRecord
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import BaselineRecord, StudyRecord
 from prune_search.rllib.replay import REPLAY
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.rounds import TrialRounds

@@ -17,7 +17,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.experiment.file import dump
 from prune_search.export.rllib import compacted
-from prune_search.records.folder import FinalRecord, Point, StudyFolder, StudyRecord
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import FinalRecord, Point, StudyRecord
 from prune_search.records.policy_files import WEIGHTS
 from prune_search.rllib.algorithms import MODULE_PATH, MODULES_PATH
 from prune_search.trial.rounds import TrialRounds

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from prune_search.errors import UserError
-from prune_search.records.folder import Point, StudyFolder, StudyRecord
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume, hypervolume_curve, summary
+from prune_search.records.models import Point, StudyRecord
 from tests.cluster.servers import free_port
 from tests.commands import python
 from tests.studies import (

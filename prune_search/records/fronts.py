@@ -14,7 +14,7 @@ import moocore
 import numpy as np
 
 from prune_search.experiment.schema import Search
-from prune_search.records.folder import BaselineRecord, Point, TrialRecord
+from prune_search.records.models import BaselineRecord, Point, TrialRecord
 
 Curve = list[tuple[int, float]]
 """(env steps, hypervolume), by rising env steps."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prune_search.records.folder import Record, Return
+from prune_search.records.models import Record, Return
 from prune_search.sparsity.sensitivity import Curve
 
 _WHATEVER: Curve = ((1.0, 1.0),)  # all of it can go, and nothing is lost

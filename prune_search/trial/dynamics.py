@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from prune_search.errors import TrialError
 from prune_search.experiment.pruning import Plan
-from prune_search.records.folder import Did, Point
+from prune_search.records.models import Did, Point
 from prune_search.sparsity.gate import Gate
 from prune_search.trial.pruner import Pruner
 from prune_search.trial.recovery import Recovery

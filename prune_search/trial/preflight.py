@@ -21,7 +21,7 @@ from prune_search.experiment.fields import as_choices, highest
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.modules import shrunk_class
-from prune_search.records.folder import BaselineRecord
+from prune_search.records.models import BaselineRecord
 from prune_search.rllib.algorithms import (
     MODULES_PATH,
     algorithm_config,

@@ -11,7 +11,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
-from prune_search.records.folder import BaselineRecord
+from prune_search.records.models import BaselineRecord
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import env_steps
 from prune_search.rllib.recovery import distillation, moments, rewinding

@@ -27,14 +27,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.errors import TrialError
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Evaluation, Experiment
-from prune_search.records.folder import (
-    BASELINE_FILE,
-    BaselineRecord,
-    Point,
-    Return,
-    StudyFolder,
-    TrialRecord,
-)
+from prune_search.records.folder import BASELINE_FILE, StudyFolder
+from prune_search.records.models import BaselineRecord, Point, Return, TrialRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
 from prune_search.rllib import checkpoint_files as saving

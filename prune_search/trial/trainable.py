@@ -14,8 +14,9 @@ from ray.tune.result import DONE
 from prune_search.errors import LostError, TrialError, lost
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import BaselineRecord, StudyFolder
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import objectives, violations
+from prune_search.records.models import BaselineRecord
 from prune_search.rllib.algorithms import process_settings
 from prune_search.trial.rounds import TrialRounds
 from prune_search.trial.watchdog import Watch

@@ -15,7 +15,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from rich.console import Console
 
 from prune_search.errors import UserError
-from prune_search.records.folder import StudyFolder, StudyRecord
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import StudyRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.rllib.algorithms import ALGORITHMS, algorithm_config
 from prune_search.rllib.evaluation.cost import acting, compact_policy, policy_cost

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from prune_search.errors import TrialError, UserError
 from prune_search.experiment.pruning import Plan
-from prune_search.records.folder import Did, StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import Did
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config, each_learner, env_steps, unwrapped
 from prune_search.rllib.parameters import optimizers

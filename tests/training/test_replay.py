@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 
-from prune_search.records.folder import BaselineRecord, StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import BaselineRecord
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config, env_steps

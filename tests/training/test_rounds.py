@@ -14,7 +14,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import TrialError
-from prune_search.records.folder import Point, StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import Point
 from prune_search.records.reasons import BUDGET_USED, below_floor
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH

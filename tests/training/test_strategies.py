@@ -17,7 +17,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.experiment.pruning import Plan
 from prune_search.export.rllib import laid_back
-from prune_search.records.folder import Did, Point, StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import Did, Point
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH, algorithm_config
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter

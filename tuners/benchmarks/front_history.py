@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import FinalRecord, Point, StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, area, front_history
+from prune_search.records.models import FinalRecord, Point, TrialRecord
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 
 

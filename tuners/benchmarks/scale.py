@@ -23,7 +23,7 @@ from rich.console import Console
 
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment, Stopping
-from prune_search.records.folder import StudyRecord
+from prune_search.records.models import StudyRecord
 from prune_search.storage.mirror import Mirror
 from tuners.benchmarks.simulation import BASELINE, SimulatedTrial
 from tuners.display.live import Progress

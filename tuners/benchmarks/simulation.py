@@ -11,14 +11,8 @@ import time
 from typing import Any
 
 from prune_search.experiment.pruning import Plan
-from prune_search.records.folder import (
-    BaselineRecord,
-    Point,
-    Return,
-    StudyFolder,
-    TrialRecord,
-    trial_name,
-)
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import BaselineRecord, Point, Return, TrialRecord, trial_name
 from prune_search.records.reasons import BUDGET_USED
 from prune_search.trial.trainable import PruningTrial
 

@@ -8,7 +8,8 @@ from prune_search.errors import UserError, did_you_mean, near_names, unknown
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import pickles
-from prune_search.records.folder import StudyFolder, StudyRecord, is_name, storage_path
+from prune_search.records.folder import StudyFolder, is_name, storage_path
+from prune_search.records.models import StudyRecord
 from prune_search.storage.mirror import Mirror
 
 _MANY = 20  # studies that a message lists

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from prune_search.experiment.schema import Experiment
-    from prune_search.records.folder import BaselineRecord
     from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
+    from prune_search.records.models import BaselineRecord
 
 _OFF = 0.01  # a ratio that is further from the one asked for is told
 

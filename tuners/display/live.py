@@ -17,8 +17,9 @@ from rich.text import Text
 from prune_search.errors import UserError
 from prune_search.experiment.fields import highest
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import BaselineRecord, Point, StudyFolder, TrialRecord, trial_name
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import best_returns, front
+from prune_search.records.models import BaselineRecord, Point, TrialRecord, trial_name
 from tuners.report.time_left import TimeLeft, about
 from tuners.report.words import count
 

@@ -6,9 +6,9 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from prune_search.experiment.pruning import Plan
-from prune_search.records.folder import BaselineRecord, ControlRecord, FinalRecord
 from prune_search.records.fronts import delivered, sparsest
 from prune_search.records.intervals import FEWEST_SEEDS
+from prune_search.records.models import BaselineRecord, ControlRecord, FinalRecord
 from tuners.plots.front import position, ticks
 from tuners.report import sizes
 from tuners.report.phrases import did_words, interval, missing_costs, remark, tail

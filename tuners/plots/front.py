@@ -14,8 +14,8 @@ from itertools import islice
 from math import log10
 from typing import TYPE_CHECKING, Any
 
-from prune_search.records.folder import BaselineRecord, ControlRecord, Point, Return
 from prune_search.records.fronts import front
+from prune_search.records.models import BaselineRecord, ControlRecord, Point, Return
 from tuners.report.phrases import counted
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from prune_search.records.folder import Return, retention_of
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
+from prune_search.records.models import Return, retention_of
 from tuners.plots.front import position
 
 if TYPE_CHECKING:

@@ -7,15 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.experiment.pruning import Plan
-from prune_search.records.folder import (
-    BaselineRecord,
-    ControlRecord,
-    Point,
-    Return,
-    trial_name,
-)
 from prune_search.records.fronts import hypervolume
 from prune_search.records.intervals import holding
+from prune_search.records.models import BaselineRecord, ControlRecord, Point, Return, trial_name
 from tuners.report.phrases import did
 from tuners.report.recommendation import recommended
 from tuners.report.repeats import Repeated

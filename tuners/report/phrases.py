@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from prune_search.records.folder import (
-    Point,
-    Return,
-    TrialRecord,
-)
 from prune_search.records.intervals import holding
+from prune_search.records.models import Point, Return, TrialRecord
 from tuners.report.repeats import Repeated
 from tuners.report.words import count
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prune_search.records.folder import Point
 from prune_search.records.fronts import delivered
+from prune_search.records.models import Point
 from tuners.commands import command
 
 if TYPE_CHECKING:

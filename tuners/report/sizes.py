@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from prune_search.records.folder import BaselineRecord, Point
+from prune_search.records.models import BaselineRecord, Point
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import (
+from prune_search.records.folder import StudyFolder
+from prune_search.records.fronts import front, hypervolume, hypervolume_curve
+from prune_search.records.intervals import Verdict
+from prune_search.records.models import (
     BaselineRecord,
     ControlRecord,
     FinalRecord,
     Point,
     Return,
-    StudyFolder,
     TrialRecord,
 )
-from prune_search.records.fronts import front, hypervolume, hypervolume_curve
-from prune_search.records.intervals import Verdict
 from tuners.report.repeats import Repeated, repeated, verdict
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from prune_search.records.folder import TrialRecord
+from prune_search.records.models import TrialRecord
 
 
 def count(number: int, noun: str) -> str:

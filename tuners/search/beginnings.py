@@ -14,9 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from prune_search.errors import UserError
 from prune_search.experiment.pruning import Plan, Pruning, combinations
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import BaselineRecord, StudyFolder
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import objectives, violations
 from prune_search.records.layer_curves import SensitivityRecord
+from prune_search.records.models import BaselineRecord
 from prune_search.trial.determinants import determinants, differences
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from prune_search.trial.single_layers import check_measurable

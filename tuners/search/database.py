@@ -16,8 +16,9 @@ from sqlalchemy.exc import DatabaseError
 
 from prune_search.errors import UserError
 from prune_search.experiment.schema import RETURNS
-from prune_search.records.folder import StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import delivered
+from prune_search.records.models import TrialRecord
 
 LOCKED_S = 900.0
 """Seconds that a study which runs waits for a database that another process holds locked."""

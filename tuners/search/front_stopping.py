@@ -37,8 +37,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.experiment.pruning import Plan
-from prune_search.records.folder import Point, TrialRecord
 from prune_search.records.fronts import front, hypervolume
+from prune_search.records.models import Point, TrialRecord
 from prune_search.records.reasons import no_longer_improves
 
 EVERY = 4

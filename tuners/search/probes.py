@@ -8,7 +8,7 @@ from typing import Any
 
 from prune_search.experiment.fields import Range, as_choices, highest, lowest
 from prune_search.experiment.pruning import Pruning, options
-from prune_search.records.folder import TrialRecord
+from prune_search.records.models import TrialRecord
 
 # Iterative magnitude pruning with ERK's densities (Frankle & Carbin 2019; Evci et al. 2020) and
 # |w g| ranked over a whole network on GMP's schedule (Molchanov et al. 2019; Zhu & Gupta 2017);

@@ -21,7 +21,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment.schema import MINIMISED, Experiment
-from prune_search.records.folder import StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import TrialRecord
 from prune_search.storage.full_disk import with_room
 from prune_search.storage.mirror import Mirror
 from tuners.search.beginnings import FROM, grid, observed

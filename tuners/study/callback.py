@@ -12,7 +12,8 @@ from ray.tune.experiment import Trial
 
 from prune_search.credentials import redacted
 from prune_search.experiment.schema import Search
-from prune_search.records.folder import StudyFolder, TrialRecord, trial_name
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import TrialRecord, trial_name
 from prune_search.records.reasons import stopped_by
 from prune_search.storage.full_disk import waits, with_room
 from prune_search.storage.mirror import Mirror

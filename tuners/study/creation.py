@@ -12,7 +12,8 @@ from prune_search.errors import UserError, one_line
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import pickles
-from prune_search.records.folder import StudyFolder, StudyRecord, storage_path
+from prune_search.records.folder import StudyFolder, storage_path
+from prune_search.records.models import StudyRecord
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.preflight import check
 from tuners.commands import command

@@ -7,7 +7,7 @@ from typing import Any
 
 from prune_search.errors import lost
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import BaselineRecord, ControlRecord
+from prune_search.records.models import BaselineRecord, ControlRecord
 from prune_search.trial.dense_control import cached_control, control_plan, train_control
 from tuners.display.live import Progress
 

@@ -19,18 +19,17 @@ from prune_search.errors import UserError, lost
 from prune_search.experiment.fields import as_choices
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.experiment.trust import require_trust
-from prune_search.records.folder import (
-    BASELINE_FILE,
+from prune_search.records.folder import BASELINE_FILE, StudyFolder
+from prune_search.records.fronts import front
+from prune_search.records.models import (
     BaselineRecord,
     ControlRecord,
     FinalRecord,
     Point,
     Return,
-    StudyFolder,
     StudyRecord,
     trial_name,
 )
-from prune_search.records.fronts import front
 from prune_search.records.reasons import FAILED, STOPPED_BY_SEARCH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.storage.full_disk import with_room

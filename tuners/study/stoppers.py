@@ -8,7 +8,8 @@ from typing import Any
 from ray.tune import Stopper
 
 from prune_search.experiment.schema import Search, Stopping
-from prune_search.records.folder import StudyFolder, TrialRecord
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import TrialRecord
 from prune_search.records.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
 from prune_search.storage.mirror import Mirror
 from tuners.search.front_stopping import FrontStopping

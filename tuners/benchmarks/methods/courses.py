@@ -13,7 +13,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import one_line
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import BaselineRecord, Did, Point, StudyFolder
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import BaselineRecord, Did, Point
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH, env_steps
 from prune_search.rllib.networks import CRITIC

@@ -16,7 +16,7 @@ from prune_search.experiment.pruning import (
     ScheduleName,
     conflict,
 )
-from prune_search.records.folder import Did
+from prune_search.records.models import Did
 from tuners.benchmarks.methods.setups import ACTIONS, SETUPS, NetworkKind, Setup
 
 RATIO = 0.5

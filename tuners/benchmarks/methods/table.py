@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from prune_search.records.folder import Did
+from prune_search.records.models import Did
 from tuners.benchmarks.methods.methods import (
     COURSES,
     EVERYWHERE,

@@ -18,9 +18,9 @@ from typing import Any
 from prune_search.experiment.fields import as_choices
 from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import Point, Return, StudyRecord, TrialRecord
 from prune_search.records.fronts import delivered, front, summary
 from prune_search.records.intervals import FEWEST_SEEDS, holding
+from prune_search.records.models import Point, Return, StudyRecord, TrialRecord
 from prune_search.records.reasons import INTERRUPTED
 from tuners.commands import command
 from tuners.report import sizes

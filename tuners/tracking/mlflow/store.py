@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import Record, StudyFolder, StudyRecord
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import Record, StudyRecord
 from tuners.tracking.mlflow.runs import Metric, Run, study_id
 from tuners.tracking.mlflow.views import view_tags
 

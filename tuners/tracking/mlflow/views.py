@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from prune_search.experiment.pruning import Plan
-from prune_search.records.folder import StudyRecord
+from prune_search.records.models import StudyRecord
 from tuners.tracking.mlflow.runs import CHOICES, FRONT_RETURN, FRONT_SPARSITY, parameters, study_id
 
 ALL = "prune-search"

@@ -1,0 +1,414 @@
+"""What a study has measured, record by record: returns, points, trials, the baseline, the study."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from prune_search.errors import UserError
+from prune_search.experiment.pruning import Plan
+from prune_search.experiment.schema import Aggregate
+from prune_search.records.reasons import BUDGET_USED, CUT_OFF
+
+_TAIL = 0.1  # share of the episodes that are the worst ones
+
+
+R = TypeVar("R", bound="Record")
+
+
+_log = logging.getLogger(__name__)
+
+
+class Record(BaseModel):
+    """A model that is read from and written to a JSON file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
+
+    def write(self, path: Path) -> None:
+        """Replaces the file, whole or not at all, and then its copy."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = self.model_dump_json(indent=1)
+        _replace(path, text)
+        _replace(_copy(path), text)
+
+    @classmethod
+    def read(cls: type[R], path: Path) -> R | None:
+        """The record in the file, or None when there is no such file.
+
+        A file that a disk or a person has harmed is told in the log, and its copy read instead.
+
+        Raises:
+            UserError: neither can be read, or they hold something else.
+        """
+        try:
+            return cls._read(path)
+        except UserError as error:
+            with suppress(UserError):
+                found = cls._read(_copy(path))
+                if found is not None:
+                    _log.warning("%s; its copy is read instead", error)
+                    return found
+            raise
+
+    @classmethod
+    def _read(cls: type[R], path: Path) -> R | None:
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            problem = str(error.strerror or error)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            problem = ".".join(map(str, first["loc"])) + f": {first['msg']}"
+        raise UserError(f"{path}: not a readable record of prune-search: {problem.lstrip(': ')}")
+
+
+def _copy(path: Path) -> Path:
+    return path.with_name(f".{path.name}.copy")
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class Return(Record):
+    """The undiscounted return of a policy over evaluation episodes.
+
+    `value` is what it counts as: for retention, the front, limits and verdicts alike.
+    """
+
+    aggregate: Aggregate = "iqm"
+    """Which figure counts, `evaluation.aggregate`; versions that did not write it knew the IQM."""
+    iqm: float
+    """Interquartile mean over the episodes: the mean without the lowest and the highest quarter."""
+    low: float
+    """Lower end of the 95 % bootstrap interval of what counts."""
+    high: float
+    """Upper end of it."""
+    episodes: int
+    """Episodes measured."""
+    each: list[float] = []
+    """Return of each, in the order of their env seeds; empty where it was not kept."""
+
+    @property
+    def value(self) -> float:
+        """The figure that counts."""
+        return self.iqm if self.aggregate == "iqm" or self.mean is None else self.mean
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over all episodes; None where they were not kept."""
+        return sum(self.each) / len(self.each) if self.each else None
+
+    @property
+    def worst(self) -> float | None:
+        """Mean of the worst tenth of the episodes, its conditional value at risk.
+
+        With n episodes the mean of the n/10 worst; where that is no whole number, the last one
+        counts by the fraction that is left (Acerbi & Tasche 2002, On the coherence of expected
+        shortfall, definition 2.6): of fewer than 10 it is the worst. None where they were not kept.
+        """
+        if not self.each:
+            return None
+        size = max(1.0, _TAIL * len(self.each))
+        ranked = sorted(self.each)
+        whole = int(size)
+        rest = (size - whole) * ranked[whole] if size > whole else 0.0
+        return (sum(ranked[:whole]) + rest) / size
+
+
+class BaselineRecord(Record):
+    """The dense policy, as measured."""
+
+    key: str
+    """Hash of all that determines it; the name of its folder under <storage>/baselines."""
+    determinants: dict[str, str] = {}
+    """All of that by name; empty in records of earlier versions."""
+    checkpoint: str
+    """Absolute path of its RLlib checkpoint."""
+    returned: Return
+    """Greedy (or sampled, as the experiment says) return on the evaluation seeds."""
+    random: Return
+    """Return of uniformly random actions on the same seeds."""
+    parameters: int
+    """Parameters of the inference network."""
+    weights: int
+    """Of these, kernel entries (biases left out)."""
+    stored_bytes: int | None = None
+    """As of points."""
+    compact_bytes: int | None = None
+    """Likewise; without the critic, nothing else being superfluous in most networks."""
+    env_steps: int
+    """Env steps of its training; 0 when it was the user's checkpoint."""
+    train_s: float
+    """Seconds spent in RLlib's training and evaluation."""
+    wrappers: list[dict[str, Any]] = []
+    """What its environment is wrapped in, the first one innermost: the experiment's wrappers, and
+    what makes observations and actions fit for networks."""
+    checkpoint_steps: int = 0
+    """Env steps that RLlib counts in the user's checkpoint; 0 when it was trained here."""
+    notes: list[str] = []
+    """What is to be known about it, a line each."""
+
+    def retention(self, value: float) -> float:
+        """Share of the baseline's gain over a random policy that a return keeps."""
+        return retention_of(value, self.returned, self.random)
+
+    def return_at(self, retention: float) -> float:
+        """The return of a given retention."""
+        return return_at(retention, self.returned, self.random)
+
+
+class ControlRecord(Record):
+    """The baseline, trained on for a trial's budget with nothing pruned."""
+
+    checkpoint: str
+    """Absolute path of the RLlib checkpoint of its best round, which is taken as of trials."""
+    returned: Return
+    """That round's, on the evaluation seeds."""
+    retention: float
+    """Likewise."""
+    round: int
+    """Which one it is."""
+    rounds: list[Return]
+    """Of each round."""
+    env_steps: int
+    """Env steps in all, beyond the baseline's."""
+    train_s: float
+    """Seconds spent in training and evaluation."""
+
+
+class Did(Record):
+    """What the dynamic parts of a plan did, in a round or in a trial: counts."""
+
+    prunings: int = 0
+    """Times that something was removed: by the schedule, or by the gate."""
+    regrowths_due: int = 0
+    """Times that weights were to be dropped and others grown."""
+    regrowths: int = 0
+    """Of these, how often it was done."""
+    regrown: int = 0
+    """Weights that grew in them."""
+    rewinds: int = 0
+    """Times that weights, or the learning rate, were rewound."""
+    gate_pruned: int = 0
+    """Schedule gated: rounds that began with a higher ratio, ..."""
+    gate_held: int = 0
+    """... with the one before, ..."""
+    gate_took_back: int = 0
+    """... or with a lower one."""
+
+    @staticmethod
+    def total(each: Sequence[Did | None]) -> Did | None:
+        """All of them together; None where one is unknown."""
+        known = [did for did in each if did is not None]
+        if len(known) < len(each):
+            return None
+        return Did(**{name: sum(getattr(did, name) for did in known) for name in Did.model_fields})
+
+
+class Point(Record):
+    """One round's result: achieved sparsity, evaluated return, cost, and its checkpoint."""
+
+    trial: int
+    round: int
+    progress: float
+    """Env steps used / the trial's env steps."""
+    target: float
+    """Ratio (criterion threshold: threshold) that the schedule asked for at the round's end."""
+    sparsity: float
+    """1 - nonzero / parameters of the inference network, biases counted."""
+    weight_sparsity: float
+    """Zero share of the inference network's kernels."""
+    trained_sparsity: float
+    """Zero share of everything that is trained, critic included."""
+    parameters: int
+    nonzero: int
+    compression: float
+    """parameters / nonzero."""
+    layers: dict[str, float]
+    """Zero share of each kernel of the inference network, by parameter name."""
+    physical: int = 0
+    """Parameters that the inference network in the checkpoint has, zeros among them."""
+    macs: int | None = None
+    """Multiply-accumulates of one action with that network, zeros multiplied as well."""
+    bytes: int = 0
+    """Storage of that network's parameters, zeros among them."""
+    latency_us: float | None = None
+    """Microseconds of one action with it, one thread; None where the search does not ask."""
+    compact: int | None = None
+    """Parameters after lossless compaction, which takes out units that no longer matter."""
+    compact_nonzero: int | None = None
+    """Of these, non-zero ones."""
+    stored_bytes: int | None = None
+    """Bytes of the policy's file in the checkpoint, critic and zeros among them; None in records
+    of earlier versions."""
+    compact_bytes: int | None = None
+    """Bytes of the policy's file as `prune-search compact` writes it, with the acting network
+    alone; None likewise."""
+    cost_missing: dict[str, str] = {}
+    """Which of these figures could not be had and so are None: why, by name. `compact` says it of
+    `compact_nonzero` and `compact_bytes` too."""
+    returned: Return
+    return_pruned: float
+    """Return at the round's start, after the pruning (and rewinding) that falls there."""
+    return_training: float | None
+    """Mean return of the training episodes (exploring) that ended in the round's last iteration."""
+    retention: float
+    env_steps: int
+    """Env steps of the trial so far."""
+    train_s: float
+    """Seconds of RLlib's training in this round."""
+    eval_s: float
+    """Seconds of evaluation in this round."""
+    time: float
+    """When it was measured, seconds since the epoch."""
+    checkpoint: str
+    """Folder of its checkpoint, relative to the study's folder."""
+    did: Did | None = None
+    """What the plan's dynamic parts did in the round; None in records of earlier versions."""
+
+    @property
+    def name(self) -> str:
+        """How the command line calls it: `t03/2`."""
+        return f"{trial_name(self.trial)}/{self.round}"
+
+
+class TrialRecord(Record):
+    """One trial: its plan, how it stands, and its points so far."""
+
+    number: int
+    plan: Plan
+    state: Literal["running", "complete", "stopped", "failed"]
+    """Stopped: by the search before its end, and not taken up again."""
+    reason: str = ""
+    """Why it ended, in the words of `prune_search.records.reasons`, or what failed."""
+    started: float
+    """Seconds since the epoch."""
+    points: list[Point] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut_off_is_not_complete(cls, fields: Any) -> Any:
+        # As earlier versions have written it.
+        if isinstance(fields, dict) and fields.get("reason") in CUT_OFF:
+            return {**fields, "state": "stopped"}
+        return fields
+
+    @property
+    def name(self) -> str:
+        return trial_name(self.number)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to an end of its own or by the search's decision."""
+        return self.state in ("complete", "stopped")
+
+    @property
+    def lasted(self) -> bool:
+        """Whether it has used its whole budget: it did not collapse, and nobody stopped it."""
+        return bool(self.points) and self.points[-1].progress >= 1
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it gave up by itself, before its budget was used."""
+        return self.state == "complete" and not self.lasted
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the search's budget was used while it ran, which says nothing about its plan."""
+        return self.state == "stopped" and self.reason in CUT_OFF
+
+    @property
+    def remark(self) -> str:
+        """Why it ended, where its state does not say that already."""
+        used = self.state == "complete" and self.reason == BUDGET_USED
+        return "" if used else self.reason
+
+    @property
+    def env_steps(self) -> int:
+        return self.points[-1].env_steps if self.points else 0
+
+    @property
+    def did(self) -> Did | None:
+        """What its plan's dynamic parts did so far; None where a point doesn't say."""
+        return Did.total([point.did for point in self.points])
+
+    @property
+    def env_steps_saved(self) -> int:
+        """What it did not use of its budget because the search gave it up."""
+        given_up = self.state == "stopped" and not self.cut_off
+        return self.plan.env_steps - self.env_steps if given_up else 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in training and evaluation."""
+        return sum(point.train_s + point.eval_s for point in self.points)
+
+
+class StudyRecord(Record):
+    """The study itself."""
+
+    name: str
+    started: float
+    """Seconds since the epoch."""
+    baseline: BaselineRecord | None = None
+    control: ControlRecord | None = None
+    """None until it is trained, or where none was asked for."""
+    ended: float | None = None
+    """When the search and the re-evaluation of its front were done."""
+    wall_s: float = 0.0
+    """Wall seconds of the command, all resumptions added up."""
+    baseline_s: float = 0.0
+    """RLlib seconds of the baseline; 0 when an earlier study had trained it."""
+    concurrent_trials: int = 1
+    """Trials at a time."""
+    trusted: dict[str, str] = {}
+    """The pickles that the user trusts this study's experiment with; see `trust.pickles`."""
+
+
+class FinalRecord(Record):
+    """The front, re-evaluated on seeds that the search never saw."""
+
+    baseline: Return
+    random: Return
+    points: dict[str, Return]
+    """By the point's name."""
+    control: Return | None = None
+    """Of the dense control, where there is one."""
+
+    def retention(self, value: float) -> float:
+        """Share of the baseline's gain over a random policy that a return keeps, both on them."""
+        return retention_of(value, self.baseline, self.random)
+
+
+def retention_of(value: float, dense: Return, random: Return) -> float:
+    """Share of the dense policy's gain over random actions that a return keeps."""
+    return (value - random.value) / (dense.value - random.value)
+
+
+def return_at(retention: float, dense: Return, random: Return) -> float:
+    """The return of a given retention."""
+    return random.value + retention * (dense.value - random.value)
+
+
+def trial_name(number: int) -> str:
+    """`t03` for trial 3."""
+    return f"t{number:02d}"
