@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-import torch
-from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
-from ray.rllib.algorithms.appo.utils import CircularBuffer
 from ray.rllib.algorithms.bc import BCConfig
 from ray.rllib.algorithms.cql import CQLConfig
 from ray.rllib.algorithms.dqn import DQNConfig
@@ -24,20 +19,11 @@ from ray.rllib.algorithms.marwil import MARWILConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core import (
-    ALL_MODULES,
     COMPONENT_LEARNER,
     COMPONENT_RL_MODULE,
     DEFAULT_MODULE_ID,
 )
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-from ray.rllib.core.rl_module.rl_module import RLModule
-from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.utils.metrics import (
-    ENV_RUNNER_RESULTS,
-    LEARNER_RESULTS,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    NUM_ENV_STEPS_TRAINED_LIFETIME,
-)
 
 from prune_search.errors import UserError, check_known, one_line, shown, unknown
 from prune_search.experiment.schema import Experiment
@@ -47,11 +33,7 @@ from prune_search.rllib.environments import environment_for, steps_of
 from prune_search.rllib.foreign_checkpoints import told
 from prune_search.rllib.offline import set_offline_data
 from prune_search.rllib.own_networks import set_own_network
-from prune_search.rllib.pausing import paused, use_up_batches
 from prune_search.rllib.policies import set_policies
-from prune_search.rllib.randomness import seed_process
-
-T = TypeVar("T")
 
 # RLlib's algorithms whose networks can be pruned here: name to its config class.
 ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
@@ -74,9 +56,6 @@ MODULE_PATH = MODULES_PATH / DEFAULT_MODULE_ID
 # Settings that are learning rates: of all, of actor, critic and value networks, of SAC's
 # temperature.
 _RATES = ("lr", "actor_lr", "critic_lr", "value_lr", "alpha_lr")
-
-# Training seeds lie below this, evaluation seeds above: see evaluation.evaluation_seeds.
-TRAINING_SEEDS = 2**29
 
 
 def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -> AlgorithmConfig:
@@ -210,138 +189,3 @@ def checkpoint_config(experiment: Experiment) -> AlgorithmConfig:
             f"baseline.checkpoint: {str(path)!r} is not a readable checkpoint of an RLlib"
             f" algorithm: {one_line(error)}"
         ) from None
-
-
-def each_learner(algorithm: Algorithm, run: Callable[[Any], T]) -> list[T]:
-    """Runs a function in every learner's process, between two updates: what each returned.
-
-    RLlib hands errors back as results, and leaves out learners that it holds for lost; masks that
-    only some learners have would be worse than none.
-
-    Raises:
-        RuntimeError: a learner is lost. An error of the function is raised as it is.
-    """
-
-    def between_updates(learner: Any) -> T:
-        use_up_batches(learner)
-        with paused(learner):
-            return run(learner)
-
-    group = algorithm.learner_group
-    answers = group.foreach_learner(between_updates).result_or_errors
-    results = [answer.result_or_error for answer in answers]
-    for result in results:
-        if not result.ok:
-            raise result.get()
-    if len(results) < max(1, len(group)):
-        raise RuntimeError(f"{len(results)} of {len(group)} learners answered; the others are lost")
-    return [result.get() for result in results]
-
-
-def env_steps(algorithm: Algorithm) -> int:
-    """Env steps of the algorithm's life, checkpoints that it was restored from included.
-
-    Sampled ones; where recorded episodes are all there is, those that were trained on, each time
-    that they were.
-    """
-    sampled = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
-    trained = (LEARNER_RESULTS, ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME)
-    key = sampled if algorithm.offline_data is None else trained
-    return int(algorithm.metrics.peek(key, default=0) or 0)
-
-
-def reseed(algorithm: Algorithm, seed: int) -> None:
-    """Starts sampling anew: fresh episodes and random numbers on every env runner and learner.
-
-    With this at its start, what a round does depends on its checkpoint and seed alone, and so it
-    is the same whether the round before ran in this process or in one that was killed. Not so
-    where RLlib updates in a thread of its own (IMPALA, APPO), and recorded data goes on from
-    where it was in this process.
-
-    Args:
-        seed: 0 or more, below `TRAINING_SEEDS`.
-    """
-    config = algorithm.config
-    assert config is not None
-    runners, envs = config.num_env_runners, config.num_envs_per_env_runner
-
-    def start_anew(runner: EnvRunner) -> None:
-        # RLlib seeds an env runner's environments at their first reset only.
-        runner._seed = first_env_seed(seed, runner.worker_index or 0, runners, envs)
-        runner._needs_initial_reset = True
-        seed_process(runner._seed)
-
-    def seed_learner(learner: Any) -> None:
-        seed_process(seed)
-        batches = getattr(learner, "_learner_thread_in_queue", None)
-        if isinstance(batches, CircularBuffer):  # APPO replays batches by random numbers of its own
-            batches._rng = np.random.default_rng(seed)
-
-    if algorithm.env_runner_group is not None:
-        algorithm.env_runner_group.foreach_env_runner(start_anew)
-    if algorithm.local_replay_buffer is not None:
-        algorithm.local_replay_buffer.rng = np.random.default_rng(seed)
-    each_learner(algorithm, seed_learner)
-
-
-def first_env_seed(seed: int, runner: int, runners: int, envs: int) -> int:
-    """The seed of an env runner's first environment; its others have those that follow.
-
-    No two environments share a seed, nor do those of two rounds, unless the rounds' own seeds are
-    the same modulo `TRAINING_SEEDS` over the number of environments, rounded up to a power of two.
-
-    Args:
-        seed: of the round, 0 or more.
-        runner: index of the env runner, from 1; 0 for the one in the algorithm's own process.
-        runners: env runners beside that one.
-        envs: environments of each.
-
-    Returns:
-        0 or more, as are those that follow below `TRAINING_SEEDS`.
-    """
-    block: int = 1 << ((runners + 1) * envs - 1).bit_length()
-    return seed % (TRAINING_SEEDS // block) * block + runner * envs
-
-
-def settle(algorithm: Algorithm) -> None:
-    """Lets learners use up the batches that they hold, where they update in a thread.
-
-    From then on until the next training iteration networks stay as they are, so that what is
-    counted, measured and saved is one state.
-    """
-    each_learner(algorithm, lambda _: None)
-
-
-def sync_weights(algorithm: Algorithm) -> None:
-    """Brings the learner's weights to every env runner, at once.
-
-    Env runners ignore weights of a sequence number they have seen, so one that changed outside
-    of an update needs a new number.
-    """
-
-    def count_up(learner: Any) -> None:
-        learner._weights_seq_no += 1
-
-    each_learner(algorithm, count_up)
-    if algorithm.env_runner_group is None:  # nothing is sampled
-        return
-    algorithm.env_runner_group.sync_weights(
-        from_worker_or_learner_group=algorithm.learner_group,
-        inference_only=True,
-        timeout_seconds=None,
-    )
-
-
-def trained_modules(learner: Any) -> list[str]:
-    """ModuleIDs of a learner's networks, without those that are not to be trained, in order."""
-    return sorted(name for name in learner.module.keys() if learner.should_module_be_updated(name))  # noqa: SIM118
-
-
-def unwrapped(learner: Any, module_id: str = DEFAULT_MODULE_ID) -> RLModule:
-    """A learner's network, without the wrapper it has beside other learners."""
-    return learner.module[module_id].unwrapped()
-
-
-def process_settings(threads: int) -> None:
-    """Torch's threads in this process: with more trials than one, its default starves them all."""
-    torch.set_num_threads(threads)

@@ -13,7 +13,6 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import env_steps
 from prune_search.rllib.replay import (
     REPLAY,
     load_replay,
@@ -21,6 +20,7 @@ from prune_search.rllib.replay import (
     replay_buffer,
     save_replay,
 )
+from prune_search.rllib.running import env_steps
 
 ALGORITHM = "algorithm"
 """Folder of RLlib's checkpoint."""

@@ -21,7 +21,6 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
-from prune_search.rllib.algorithms import each_learner, unwrapped
 from prune_search.rllib.evidence import ACTIVATION, Collector, Statistics, average
 from prune_search.rllib.networks import split_name
 from prune_search.rllib.parameters import (
@@ -34,6 +33,7 @@ from prune_search.rllib.parameters import (
     target_parameters,
     trained_parameters,
 )
+from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.sparsity.masks import MaskSet
 
 __all__ = ["networks_of", "split_name"]

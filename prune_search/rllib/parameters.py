@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from prune_search.rllib import networks
-from prune_search.rllib.algorithms import trained_modules, unwrapped
 from prune_search.rllib.networks import Network, full_name
+from prune_search.rllib.running import trained_modules, unwrapped
 
 # What learners adapt and RLlib's checkpoints leave out, by ModuleID.
 _ADAPTIVE = (

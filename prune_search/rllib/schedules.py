@@ -18,8 +18,8 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
-from prune_search.rllib.algorithms import each_learner, env_steps
 from prune_search.rllib.parameters import optimizers
+from prune_search.rllib.running import each_learner, env_steps
 
 
 @dataclass(frozen=True)

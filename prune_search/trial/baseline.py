@@ -17,19 +17,19 @@ from prune_search.records.fronts import well_posed
 from prune_search.records.models import BaselineRecord, Return
 from prune_search.records.policy_files import stored_bytes
 from prune_search.rllib import checkpoint_files as saving
-from prune_search.rllib.algorithms import (
+from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.environments import steps_of
+from prune_search.rllib.evaluation.cost import policy_cost
+from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator
+from prune_search.rllib.recovery import moments
+from prune_search.rllib.running import (
     TRAINING_SEEDS,
-    algorithm_config,
     env_steps,
     process_settings,
     reseed,
     settle,
     sync_weights,
 )
-from prune_search.rllib.environments import steps_of
-from prune_search.rllib.evaluation.cost import policy_cost
-from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator
-from prune_search.rllib.recovery import moments
 from prune_search.rllib.schedules import follow
 from prune_search.sparsity.sizes import size
 from prune_search.storage.mirror import Mirror

@@ -14,7 +14,7 @@ from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, ControlRecord
-from prune_search.rllib.algorithms import process_settings
+from prune_search.rllib.running import process_settings
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.rounds import TrialRounds
 from prune_search.trial.watchdog import Watch

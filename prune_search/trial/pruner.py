@@ -17,9 +17,9 @@ from torch import Tensor
 from prune_search.errors import TrialError
 from prune_search.experiment.pruning import Plan
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import sync_weights
 from prune_search.rllib.evidence import ACTIVATION
 from prune_search.rllib.networks import ACTOR, CRITIC, Network
+from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.allocation import Allocation, proportional
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth

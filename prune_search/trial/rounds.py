@@ -33,14 +33,7 @@ from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import (
-    TRAINING_SEEDS,
-    algorithm_config,
-    env_steps,
-    reseed,
-    settle,
-    sync_weights,
-)
+from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.replay import (
@@ -50,6 +43,7 @@ from prune_search.rllib.replay import (
     postponed,
     save_replay,
 )
+from prune_search.rllib.running import TRAINING_SEEDS, env_steps, reseed, settle, sync_weights
 from prune_search.rllib.schedules import TrialSchedules
 from prune_search.rllib.shapes import shrinkable
 from prune_search.sparsity.gate import Gate

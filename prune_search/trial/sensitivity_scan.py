@@ -22,9 +22,10 @@ from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecor
 from prune_search.records.models import BaselineRecord, Return
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import TRAINING_SEEDS, algorithm_config, reseed
+from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.networks import ACTOR, Network
+from prune_search.rllib.running import TRAINING_SEEDS, reseed
 from prune_search.rllib.schedules import follow
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection.granularities import GRANULARITIES

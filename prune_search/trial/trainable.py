@@ -17,7 +17,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import objectives, violations
 from prune_search.records.models import BaselineRecord
-from prune_search.rllib.algorithms import process_settings
+from prune_search.rllib.running import process_settings
 from prune_search.trial.rounds import TrialRounds
 from prune_search.trial.watchdog import Watch
 from prune_search.user_code import culprit, of_code

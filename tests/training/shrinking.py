@@ -20,7 +20,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
-from prune_search.rllib.algorithms import unwrapped
+from prune_search.rllib.running import unwrapped
 from prune_search.sparsity.structure.resizing import Layout, layout
 from prune_search.sparsity.structure.tracing import couplings
 

@@ -19,9 +19,10 @@ from prune_search.experiment.pruning import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Did
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import algorithm_config, each_learner, env_steps, unwrapped
+from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.recovery import rewinding
+from prune_search.rllib.running import each_learner, env_steps, unwrapped
 from prune_search.rllib.schedules import TrialSchedules
 from prune_search.sparsity.gate import Gate
 from prune_search.trial.baseline import BaselineTrainer

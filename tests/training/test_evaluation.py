@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import TRAINING_SEEDS, algorithm_config
+from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator, evaluation_seeds
+from prune_search.rllib.running import TRAINING_SEEDS
 
 
 @given(st.integers(LOOK, 9999), st.integers(LOOK, 9999), st.integers(1, 500))

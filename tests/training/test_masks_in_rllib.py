@@ -10,12 +10,8 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from prune_search.experiment.pruning import Plan
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import (
-    algorithm_config,
-    each_learner,
-    sync_weights,
-    unwrapped,
-)
+from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.running import each_learner, sync_weights, unwrapped
 from prune_search.trial.pruner import Pruner
 
 

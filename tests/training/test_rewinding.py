@@ -14,10 +14,10 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from torch import Tensor, nn
 
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import each_learner, unwrapped
 from prune_search.rllib.networks import targets
 from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.recovery.rewinding import REWINDS, rewind, rewound
+from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.sparsity.structure.tracing import couplings
 
 SMALL = DefaultModelConfig(fcnet_hiddens=[16, 16], fcnet_activation="tanh", vf_share_layers=False)

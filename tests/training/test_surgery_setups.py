@@ -19,8 +19,9 @@ from ray.rllib.env.multi_agent_env import make_multi_agent
 from torch import Tensor
 
 from prune_search.modules import ShrunkModule
-from prune_search.rllib.algorithms import MODULE_PATH, each_learner, unwrapped
+from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.pausing import paused
+from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.rllib.surgery import shaped, shrink
 from tests.training.shrinking import (
     MID,

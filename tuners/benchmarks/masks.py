@@ -13,7 +13,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import algorithm_config, env_steps, process_settings
+from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.running import env_steps, process_settings
 from prune_search.trial.pruner import Pruner
 
 _WARM_UP = 2  # pairs that are run first and not counted

@@ -128,7 +128,7 @@ def _measured(
 ) -> SensitivityRecord:
     from prune_search.experiment.trust import require_trust
     from prune_search.records.folder import storage_path
-    from prune_search.rllib.algorithms import process_settings
+    from prune_search.rllib.running import process_settings
     from prune_search.trial.baseline import baseline_path, cached_baseline
     from prune_search.trial.sensitivity_scan import sensitivity_of
     from tuners.study.capacity import check_room, cluster, trial_resources

@@ -14,8 +14,9 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.records.models import Return
-from prune_search.rllib.algorithms import MODULES_PATH, algorithm_config, process_settings
+from prune_search.rllib.algorithms import MODULES_PATH, algorithm_config
 from prune_search.rllib.evaluation.evaluator import CONNECTORS, Evaluator
+from prune_search.rllib.running import process_settings
 from prune_search.rllib.shapes import shrinkable
 from prune_search.sparsity.sizes import Size, size
 from prune_search.storage.mirror import Mirror

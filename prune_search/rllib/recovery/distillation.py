@@ -31,7 +31,6 @@ from ray.rllib.core.learner.learner import POLICY_LOSS_KEY
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
-from prune_search.rllib.algorithms import each_learner, trained_modules, unwrapped
 from prune_search.rllib.recovery.teacher import (
     acts_by_values,
     check_pair,
@@ -39,6 +38,7 @@ from prune_search.rllib.recovery.teacher import (
     load_teacher,
     softened_kl,
 )
+from prune_search.rllib.running import each_learner, trained_modules, unwrapped
 
 __all__ = ["METRIC", "attach", "detach", "load_teacher", "softened_kl"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from prune_search.errors import TrialError
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import env_steps
 from prune_search.rllib.replay import save_replay
+from prune_search.rllib.running import env_steps
 
 WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
 """Files of the weights that each rewinding returns to; those of `random` are made anew."""

@@ -14,8 +14,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.rllib import masks as masking
-from prune_search.rllib.algorithms import each_learner, sync_weights
 from prune_search.rllib.parameters import optimizers, target_parameters, trained_parameters
+from prune_search.rllib.running import each_learner, sync_weights
 from prune_search.sparsity.structure.coupling import Coupling
 
 Masks = Mapping[str, Tensor]

@@ -10,8 +10,8 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import env_steps
 from prune_search.rllib.evaluation.evaluator import Evaluator
+from prune_search.rllib.running import env_steps
 
 
 def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> BaselineRecord:

@@ -13,10 +13,11 @@ from prune_search.errors import one_line
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import MODULE_PATH, sync_weights
+from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.invariants import alive
 from prune_search.rllib.networks import CRITIC
+from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import size
 from prune_search.trial.pruner import Pruner

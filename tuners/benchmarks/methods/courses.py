@@ -16,9 +16,10 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Did, Point
 from prune_search.rllib import masks as learner
-from prune_search.rllib.algorithms import MODULE_PATH, env_steps
+from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.networks import CRITIC
 from prune_search.rllib.recovery import moments
+from prune_search.rllib.running import env_steps
 from prune_search.sparsity.sizes import size
 from prune_search.trial.rounds import TrialRounds
 from tuners.benchmarks.methods.baselines import dense

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from prune_search.rllib.algorithms import process_settings
+from prune_search.rllib.running import process_settings
 from tuners.benchmarks.methods.cells import run_strategy
 from tuners.benchmarks.methods.courses import run_courses
 from tuners.benchmarks.methods.methods import Cell, Course, Job, Strategy
