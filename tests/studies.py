@@ -13,12 +13,12 @@ from prune_search.records.models import (
     BaselineRecord,
     FinalRecord,
     Point,
-    Return,
     StudyRecord,
     TrialRecord,
     trial_name,
 )
 from prune_search.records.reasons import BUDGET_USED
+from prune_search.records.returns import Return
 
 PARAMETERS = 4_610
 STARTED = 1_760_000_000.0

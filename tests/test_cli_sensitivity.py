@@ -13,7 +13,8 @@ import pytest
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import StudyFolder
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
-from prune_search.records.models import Return, StudyRecord
+from prune_search.records.models import StudyRecord
+from prune_search.records.returns import Return
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from tests.conftest import TINY
 from tuners.cli import main

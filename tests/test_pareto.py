@@ -19,7 +19,8 @@ from prune_search.records.fronts import (
     sparsest,
     violations,
 )
-from prune_search.records.models import Point, Return
+from prune_search.records.models import Point
+from prune_search.records.returns import Return
 from tests.studies import BASELINE, make_point, make_trial
 
 axis = st.integers(0, 20).map(lambda step: step / 20)

@@ -16,13 +16,14 @@ from rich.console import Console
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume, sparsest
 from prune_search.records.intervals import summarised
-from prune_search.records.models import ControlRecord, Did, FinalRecord, Point, Return, StudyRecord
+from prune_search.records.models import ControlRecord, Did, FinalRecord, Point, StudyRecord
 from prune_search.records.reasons import (
     SEARCH_STEPS_USED,
     SEARCH_TIME_USED,
     below_floor,
     no_longer_improves,
 )
+from prune_search.records.returns import Return
 from tests.studies import (
     BASELINE,
     STARTED,

@@ -14,7 +14,8 @@ import pytest
 from prune_search.experiment.file import dump, load, parse, presets
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import FinalRecord, Return
+from prune_search.records.models import FinalRecord
+from prune_search.records.returns import Return
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.trial.preflight import check
 from tests.studies import make_trial

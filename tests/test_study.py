@@ -37,7 +37,8 @@ from tuners.search.database import states
 from tuners.search.searcher import StudySearch
 from tuners.study.callback import StudyCallback
 from tuners.study.creation import create
-from tuners.study.driver import _close, meters, run
+from tuners.study.driver import _close, run
+from tuners.study.final_evaluation import meters
 from tuners.study.stoppers import Budget
 
 pytestmark = pytest.mark.timeout(400)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from prune_search.experiment.schema import Aggregate
-from prune_search.records.models import Return
+from prune_search.records.returns import Return
 
 Verdict = Literal["better", "worse", "undecided"]
 FEWEST_SEEDS = 6

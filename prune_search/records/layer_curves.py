@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from prune_search.records.models import Record, Return
+from prune_search.records.record import Record
+from prune_search.records.returns import Return
 from prune_search.sparsity.sensitivity import Curve
 
 _WHATEVER: Curve = ((1.0, 1.0),)  # all of it can go, and nothing is lost

@@ -2,136 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import model_validator
 
-from prune_search.errors import UserError
 from prune_search.experiment.pruning import Plan
-from prune_search.experiment.schema import Aggregate
 from prune_search.records.reasons import BUDGET_USED, CUT_OFF
-
-_TAIL = 0.1  # share of the episodes that are the worst ones
-
-
-R = TypeVar("R", bound="Record")
-
-
-_log = logging.getLogger(__name__)
-
-
-class Record(BaseModel):
-    """A model that is read from and written to a JSON file."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
-
-    def write(self, path: Path) -> None:
-        """Replaces the file, whole or not at all, and then its copy."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = self.model_dump_json(indent=1)
-        _replace(path, text)
-        _replace(_copy(path), text)
-
-    @classmethod
-    def read(cls: type[R], path: Path) -> R | None:
-        """The record in the file, or None when there is no such file.
-
-        A file that a disk or a person has harmed is told in the log, and its copy read instead.
-
-        Raises:
-            UserError: neither can be read, or they hold something else.
-        """
-        try:
-            return cls._read(path)
-        except UserError as error:
-            with suppress(UserError):
-                found = cls._read(_copy(path))
-                if found is not None:
-                    _log.warning("%s; its copy is read instead", error)
-                    return found
-            raise
-
-    @classmethod
-    def _read(cls: type[R], path: Path) -> R | None:
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            problem = str(error.strerror or error)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            problem = ".".join(map(str, first["loc"])) + f": {first['msg']}"
-        raise UserError(f"{path}: not a readable record of prune-search: {problem.lstrip(': ')}")
-
-
-def _copy(path: Path) -> Path:
-    return path.with_name(f".{path.name}.copy")
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-class Return(Record):
-    """The undiscounted return of a policy over evaluation episodes.
-
-    `value` is what it counts as: for retention, the front, limits and verdicts alike.
-    """
-
-    aggregate: Aggregate = "iqm"
-    """Which figure counts, `evaluation.aggregate`; versions that did not write it knew the IQM."""
-    iqm: float
-    """Interquartile mean over the episodes: the mean without the lowest and the highest quarter."""
-    low: float
-    """Lower end of the 95 % bootstrap interval of what counts."""
-    high: float
-    """Upper end of it."""
-    episodes: int
-    """Episodes measured."""
-    each: list[float] = []
-    """Return of each, in the order of their env seeds; empty where it was not kept."""
-
-    @property
-    def value(self) -> float:
-        """The figure that counts."""
-        return self.iqm if self.aggregate == "iqm" or self.mean is None else self.mean
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over all episodes; None where they were not kept."""
-        return sum(self.each) / len(self.each) if self.each else None
-
-    @property
-    def worst(self) -> float | None:
-        """Mean of the worst tenth of the episodes, its conditional value at risk.
-
-        With n episodes the mean of the n/10 worst; where that is no whole number, the last one
-        counts by the fraction that is left (Acerbi & Tasche 2002, On the coherence of expected
-        shortfall, definition 2.6): of fewer than 10 it is the worst. None where they were not kept.
-        """
-        if not self.each:
-            return None
-        size = max(1.0, _TAIL * len(self.each))
-        ranked = sorted(self.each)
-        whole = int(size)
-        rest = (size - whole) * ranked[whole] if size > whole else 0.0
-        return (sum(ranked[:whole]) + rest) / size
+from prune_search.records.record import Record
+from prune_search.records.returns import Return, retention_of, return_at
 
 
 class BaselineRecord(Record):
@@ -397,16 +276,6 @@ class FinalRecord(Record):
     def retention(self, value: float) -> float:
         """Share of the baseline's gain over a random policy that a return keeps, both on them."""
         return retention_of(value, self.baseline, self.random)
-
-
-def retention_of(value: float, dense: Return, random: Return) -> float:
-    """Share of the dense policy's gain over random actions that a return keeps."""
-    return (value - random.value) / (dense.value - random.value)
-
-
-def return_at(retention: float, dense: Return, random: Return) -> float:
-    """The return of a given retention."""
-    return random.value + retention * (dense.value - random.value)
 
 
 def trial_name(number: int) -> str:

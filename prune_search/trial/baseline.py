@@ -14,8 +14,9 @@ from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.records.folder import BASELINE_FILE
 from prune_search.records.fronts import well_posed
-from prune_search.records.models import BaselineRecord, Return
+from prune_search.records.models import BaselineRecord
 from prune_search.records.policy_files import stored_bytes
+from prune_search.records.returns import Return
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.environments import steps_of

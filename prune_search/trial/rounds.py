@@ -28,9 +28,10 @@ from prune_search.errors import TrialError
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.records.folder import BASELINE_FILE, StudyFolder
-from prune_search.records.models import BaselineRecord, Point, Return, TrialRecord
+from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
+from prune_search.records.returns import Return
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config

@@ -19,7 +19,8 @@ from torch import Tensor
 from prune_search.errors import TrialError
 from prune_search.experiment.schema import Experiment
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
-from prune_search.records.models import BaselineRecord, Return
+from prune_search.records.models import BaselineRecord
+from prune_search.records.returns import Return
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config

@@ -28,9 +28,10 @@ from prune_search.sparsity.gate import Gate
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.dynamics import Dynamics, missing
 from prune_search.trial.preflight import check_baseline
-from prune_search.trial.pruner import Pruner, retrainings
+from prune_search.trial.pruner import Pruner
 from prune_search.trial.recovery import Recovery
 from prune_search.trial.rounds import TrialRounds
+from prune_search.trial.targets import retrainings
 from tests.plans import plan
 
 STEPS, EACH, ROUNDS = 3000, 100, 3

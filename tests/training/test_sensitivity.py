@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from prune_search.records.layer_curves import SensitivityRecord
-from prune_search.records.models import Return
+from prune_search.records.returns import Return
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state

@@ -12,8 +12,9 @@ from typing import Any
 
 from prune_search.experiment.pruning import Plan
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import BaselineRecord, Point, Return, TrialRecord, trial_name
+from prune_search.records.models import BaselineRecord, Point, TrialRecord, trial_name
 from prune_search.records.reasons import BUDGET_USED
+from prune_search.records.returns import Return
 from prune_search.trial.trainable import PruningTrial
 
 LAYERS = ("encoder.0.weight", "encoder.2.weight", "pi.weight")

@@ -15,7 +15,8 @@ from math import log10
 from typing import TYPE_CHECKING, Any
 
 from prune_search.records.fronts import front
-from prune_search.records.models import BaselineRecord, ControlRecord, Point, Return
+from prune_search.records.models import BaselineRecord, ControlRecord, Point
+from prune_search.records.returns import Return
 from tuners.report.phrases import counted
 
 if TYPE_CHECKING:

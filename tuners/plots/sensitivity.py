@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
-from prune_search.records.models import Return, retention_of
+from prune_search.records.returns import Return, retention_of
 from tuners.plots.front import position
 
 if TYPE_CHECKING:

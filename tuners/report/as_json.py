@@ -9,7 +9,8 @@ from typing import Any
 from prune_search.experiment.pruning import Plan
 from prune_search.records.fronts import hypervolume
 from prune_search.records.intervals import holding
-from prune_search.records.models import BaselineRecord, ControlRecord, Point, Return, trial_name
+from prune_search.records.models import BaselineRecord, ControlRecord, Point, trial_name
+from prune_search.records.returns import Return
 from tuners.report.phrases import did
 from tuners.report.recommendation import recommended
 from tuners.report.repeats import Repeated

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from prune_search.records.intervals import holding
-from prune_search.records.models import Point, Return, TrialRecord
+from prune_search.records.models import Point, TrialRecord
+from prune_search.records.returns import Return
 from tuners.report.repeats import Repeated
 from tuners.report.words import count
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from prune_search.experiment.pruning import Plan
 from prune_search.records.fronts import delivered
 from prune_search.records.intervals import Verdict, compare, pooled, sides
-from prune_search.records.models import BaselineRecord, Point, Return, TrialRecord
+from prune_search.records.models import BaselineRecord, Point, TrialRecord
+from prune_search.records.returns import Return
 
 
 @dataclass(frozen=True)

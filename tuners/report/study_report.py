@@ -16,9 +16,9 @@ from prune_search.records.models import (
     ControlRecord,
     FinalRecord,
     Point,
-    Return,
     TrialRecord,
 )
+from prune_search.records.returns import Return
 from tuners.report.repeats import Repeated, repeated, verdict
 
 

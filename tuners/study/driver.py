@@ -6,10 +6,8 @@ search (Tune, Optuna), the re-evaluation of the front on seeds that the search n
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +15,15 @@ from optuna.trial import TrialState
 
 from prune_search.errors import UserError, lost
 from prune_search.experiment.fields import as_choices
-from prune_search.experiment.schema import Evaluation, Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.records.folder import BASELINE_FILE, StudyFolder
-from prune_search.records.fronts import front
 from prune_search.records.models import (
     BaselineRecord,
-    ControlRecord,
-    FinalRecord,
-    Point,
-    Return,
     StudyRecord,
     trial_name,
 )
 from prune_search.records.reasons import FAILED, STOPPED_BY_SEARCH
-from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.storage.full_disk import with_room
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.baseline import BaselineTrainer, cached_baseline
 from prune_search.trial.determinants import determinants, differences
@@ -40,7 +31,6 @@ from prune_search.trial.preflight import check_baseline, prunable_layers
 from prune_search.trial.trainable import PruningTrial
 from prune_search.user_code import of_code
 from tuners.catalog.lock import driving
-from tuners.commands import command
 from tuners.display.live import Progress
 from tuners.search.beginnings import screened
 from tuners.search.database import states
@@ -59,11 +49,11 @@ from tuners.study.capacity import (
 )
 from tuners.study.cluster import connection
 from tuners.study.dense_control import Control
+from tuners.study.final_evaluation import evaluate_front
+from tuners.study.keeping import keep, push_results
 from tuners.study.stoppers import Budget, EarlyStopping
 from tuners.tracking.projector import Tracker, TrackerReport, default_uri
 
-_START_S = 5.0
-"""What a process takes, about, until it has imported RLlib."""
 _PATIENCE_S, _INTERRUPTED_S = 60.0, 10.0  # that MLflow gets at the end; what kills waits no longer
 
 
@@ -117,7 +107,7 @@ def run(
             check_baseline(experiment, baseline)
             at_a_time = concurrency(experiment, request)
             record = record.model_copy(update={"concurrent_trials": at_a_time})
-            _keep(record, folder, progress)
+            keep(record, folder, progress)
             mirror.push(folder.path / "study.json")
             progress.room(at_a_time)
             progress.begin_search(baseline)
@@ -133,15 +123,15 @@ def run(
                 control.stop()
                 raise
             progress.begin_final()
-            _final(folder, experiment, baseline, record.control, progress)
+            evaluate_front(folder, experiment, baseline, record.control, progress)
             record = record.model_copy(update={"ended": time.time()})
         except KeyboardInterrupt:
             patience_s = _INTERRUPTED_S
             raise
         finally:
             spent = record.wall_s + time.monotonic() - began
-            _keep(record.model_copy(update={"wall_s": spent}), folder, progress)
-            _push_results(folder, mirror)
+            keep(record.model_copy(update={"wall_s": spent}), folder, progress)
+            push_results(folder, mirror)
             progress.end()
             report = tracker.finish(patience_s)
     return report
@@ -330,92 +320,3 @@ def _close(
 
 def _trial_name(trial: Any) -> str:
     return trial_name(trial.config["number"])
-
-
-def _final(
-    folder: StudyFolder,
-    experiment: Experiment,
-    baseline: BaselineRecord,
-    control: ControlRecord | None,
-    progress: Progress,
-) -> None:
-    """Measures the front's points, the dense policies and random actions on the final seeds."""
-    import ray
-    from ray.util import ActorPool
-
-    points = front(point for trial in folder.trials() for point in trial.points)
-    if not points:  # all trials failed: there is nothing to compare
-        return
-    known = folder.final()
-    same = known is not None and set(known.points) == {point.name for point in points}
-    if known is not None and same and (known.control is None) == (control is None):
-        return
-    seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
-    workers = meters(points, experiment.evaluation, int(ray.cluster_resources().get("CPU", 1)))
-    storage = folder.path.parent
-    # A measurement changes nothing: it can be repeated, in a process started again.
-    retries = experiment.search.retries
-    meter = ray.remote(CheckpointMeter).options(max_restarts=retries, max_task_retries=retries)
-    pool = ActorPool([meter.remote(experiment, storage) for _ in range(workers)])
-    paths = [
-        Path(baseline.checkpoint),
-        *(folder.path / point.checkpoint / "algorithm" for point in points),
-        *([Path(control.checkpoint)] if control else []),
-    ]
-    again = {"retry_exceptions": True}
-    try:
-        measured = []
-        for item in pool.map(
-            lambda meter, path: meter.measure.options(**again).remote(path, seed, episodes), paths
-        ):
-            measured.append(item)
-            progress.final_measured(len(measured), len(paths) + 1)  # random actions come last
-        pool.submit(lambda meter, _: meter.random.options(**again).remote(seed, episodes), None)
-        random: Return = pool.get_next()
-    except ray.exceptions.RayError as error:
-        raise UserError(
-            f"evaluation: the front cannot be measured again: {lost(error)}; try it again by"
-            f" {command('resume', folder.path)}"
-        ) from None
-    returns = [item.returned for item in measured]
-    record = FinalRecord(
-        baseline=returns[0],
-        random=random,
-        points={point.name: value for point, value in zip(points, returns[1:], strict=False)},
-        control=returns[-1] if control else None,
-    )
-    _keep(record, folder, progress)
-
-
-def meters(points: list[Point], evaluation: Evaluation, cpus: int) -> int:
-    """Processes that measure a front's points again: at most 8, a point each and the baseline's.
-
-    None is started that would take longer to start than what it would take off the others.
-
-    Args:
-        points: of the front, with the seconds that their evaluations took.
-        evaluation: says how many episodes that were, and how many they will be.
-        cpus: of the cluster.
-    """
-    # A round evaluates twice: after its pruning and after its training.
-    measuring_s = sum(point.eval_s for point in points) / 2
-    seconds = measuring_s * evaluation.final_episodes / evaluation.episodes
-    return max(1, min(len(points) + 1, cpus, 8, math.ceil(seconds / _START_S)))
-
-
-def _keep(record: StudyRecord | FinalRecord, folder: StudyFolder, progress: Progress) -> None:
-    """Writes a record of the study's, once the disk has room for it."""
-    final = isinstance(record, FinalRecord)
-    path = folder.path / ("final.json" if final else "study.json")
-    with_room(
-        lambda: record.write(path),
-        lambda found: progress.note(f"{found}: the study waits in {folder.path}"),
-    )
-
-
-def _push_results(folder: StudyFolder, mirror: Mirror) -> None:
-    """What the study ended with; a store that is away by then keeps no study from ending."""
-    with suppress(OSError):
-        for name in ("study.json", "final.json"):
-            if (folder.path / name).is_file():
-                mirror.push(folder.path / name)

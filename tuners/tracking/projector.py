@@ -17,7 +17,8 @@ from prune_search.errors import one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front
-from prune_search.records.models import Return, StudyRecord, TrialRecord, trial_name
+from prune_search.records.models import StudyRecord, TrialRecord, trial_name
+from prune_search.records.returns import Return
 from tuners.plots.front import front_figure, front_html, study_figure, study_html
 from tuners.plots.search import curve_figure, importances_figure
 from tuners.report.study_report import StudyReport, report

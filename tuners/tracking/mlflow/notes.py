@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from prune_search.experiment.schema import Experiment
 from prune_search.records.fronts import front
 from prune_search.records.intervals import FEWEST_SEEDS
-from prune_search.records.models import Point, Return, StudyRecord, TrialRecord
+from prune_search.records.models import Point, StudyRecord, TrialRecord
+from prune_search.records.returns import Return
 from tuners.commands import command
 from tuners.report import sizes
 from tuners.report.phrases import did_words, interval, missing_costs, remark, tail
@@ -17,7 +18,7 @@ from tuners.report.study_report import StudyReport
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
 
 
-def _trial_note(
+def trial_note(
     study: StudyRecord,
     trial: TrialRecord,
     experiment: Experiment,
@@ -50,7 +51,7 @@ def _missing(points: Sequence[Point]) -> list[str]:
     return [line for why in missing_costs(points) for line in (f"No figure for {why}.", "")]
 
 
-def _summary_note(found: StudyReport, experiment: Experiment) -> str:
+def summary_note(found: StudyReport, experiment: Experiment) -> str:
     about = f" {experiment.description.strip()}" if experiment.description.strip() else ""
     lines = [
         f"Study **{found.name}**: {len(found.trials)} trials that prune {experiment.algorithm.name}"

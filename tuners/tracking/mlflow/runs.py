@@ -20,12 +20,13 @@ from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.records.fronts import delivered, front, summary
 from prune_search.records.intervals import holding
-from prune_search.records.models import Point, Return, StudyRecord, TrialRecord
+from prune_search.records.models import Point, StudyRecord, TrialRecord
 from prune_search.records.reasons import INTERRUPTED
+from prune_search.records.returns import Return
 from tuners.report.as_json import point_json, strategy
 from tuners.report.phrases import did, did_words, interval
 from tuners.report.study_report import StudyReport
-from tuners.tracking.mlflow.notes import _summary_note, _trial_note
+from tuners.tracking.mlflow.notes import summary_note, trial_note
 
 SUMMARY = "summary"
 FRONT_RETURN, FRONT_SPARSITY = "front/return", "front/sparsity"
@@ -112,7 +113,7 @@ def trial_run(
         if status != "RUNNING":
             metrics += _front_metrics(front(trial.points))
     tags = {**_tags(study, "trial"), "trial": trial.name, "plan": _plan_id(trial.plan)}
-    tags["mlflow.note.content"] = _trial_note(study, trial, experiment, finals, bound, remark)
+    tags["mlflow.note.content"] = trial_note(study, trial, experiment, finals, bound, remark)
     if reason:
         tags["reason"] = reason
     if words := did_words(trial):
@@ -153,7 +154,7 @@ def summary_run(
         curves += [Metric("study/front_area", v, s, _ms(ended)) for s, v in found.curve]
     running = "KILLED" if over else "RUNNING"
     tags = {**_tags(study, "summary"), **_dense(found)}
-    tags["mlflow.note.content"] = _summary_note(found, experiment)
+    tags["mlflow.note.content"] = summary_note(found, experiment)
     return Run(
         name=f"{SUMMARY} {study.name}",
         key=SUMMARY,

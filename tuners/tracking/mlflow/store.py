@@ -17,7 +17,8 @@ from prune_search.errors import UserError, one_line
 from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import Record, StudyRecord
+from prune_search.records.models import StudyRecord
+from prune_search.records.record import Record
 from tuners.tracking.mlflow.runs import Metric, Run, study_id
 from tuners.tracking.mlflow.views import view_tags
 
