@@ -13,11 +13,22 @@ a reader or a process that is killed at any moment finds either the old one or t
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from prune_search.errors import UserError, one_line, shown
-from prune_search.records.models import FinalRecord, StudyRecord, TrialRecord, trial_name
+from prune_search.records.models import (
+    BaselineRecord,
+    ControlRecord,
+    FinalRecord,
+    StudyRecord,
+    TrialRecord,
+    trial_name,
+)
 
+BASELINES = "baselines"  # the folder of all of them in the storage
 BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last
+
+_Dense = TypeVar("_Dense", BaselineRecord, ControlRecord)
 
 
 def is_name(name: str) -> bool:
@@ -42,6 +53,18 @@ def storage_path(storage: str | Path) -> Path:
         return Path(storage).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(f"storage: {str(storage)!r} is no folder: {one_line(error)}") from None
+
+
+def moved(record: _Dense, storage: Path) -> _Dense:
+    """The record with its checkpoint's path in this storage: a storage may be moved or copied."""
+    parts = Path(record.checkpoint).parts
+    if BASELINES not in parts:
+        return record
+    last = len(parts) - 1 - parts[::-1].index(BASELINES)
+    here = storage.joinpath(*parts[last:])
+    if not here.exists() and Path(record.checkpoint).exists():
+        return record
+    return record.model_copy(update={"checkpoint": str(here)})
 
 
 class StudyFolder:
@@ -82,7 +105,16 @@ class StudyFolder:
         return self.trial_path(number) / "trial.json"
 
     def study(self) -> StudyRecord | None:
-        return StudyRecord.read(self.path / "study.json")
+        """Its record, with the baseline's and the control's checkpoints where they lie now."""
+        record = StudyRecord.read(self.path / "study.json")
+        if record is None:
+            return None
+        storage = self.path.parent
+        if record.baseline:
+            record = record.model_copy(update={"baseline": moved(record.baseline, storage)})
+        if record.control:
+            record = record.model_copy(update={"control": moved(record.control, storage)})
+        return record
 
     def write_study(self, record: StudyRecord) -> None:
         record.write(self.path / "study.json")
@@ -120,4 +152,4 @@ class StudyFolder:
 
 
 _SIGNS = "_-.,+=@'"
-_RESERVED = frozenset({"baselines", "mlartifacts", "mlflow.db"})
+_RESERVED = frozenset({BASELINES, "mlartifacts", "mlflow.db"})

@@ -12,7 +12,7 @@ import numpy as np
 
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment.schema import Evaluation, Experiment
-from prune_search.records.folder import BASELINE_FILE
+from prune_search.records.folder import BASELINE_FILE, BASELINES, moved
 from prune_search.records.fronts import well_posed
 from prune_search.records.models import BaselineRecord
 from prune_search.records.policy_files import stored_bytes
@@ -41,7 +41,7 @@ _SAVE_EVERY_S = 30.0
 _LEGS = 20  # of a baseline's training, or fewer:
 _LEAST_OF_A_LEG = 1_000  # env steps of each environment
 _STREAM = 2**31  # of the seeds of legs; those of rounds have their number here
-_FOLDER, _PARTIAL = "baselines", "partial"
+_PARTIAL = "partial"
 _TRAINING = "training.json"  # beside an algorithm's checkpoint
 
 
@@ -65,14 +65,15 @@ def baseline_key(experiment: Experiment) -> str:
 
 def baseline_path(storage: Path, experiment: Experiment) -> Path:
     """The baseline's folder."""
-    return storage / _FOLDER / baseline_key(experiment)
+    return storage / BASELINES / baseline_key(experiment)
 
 
 def cached_baseline(storage: Path, experiment: Experiment) -> BaselineRecord | None:
     """The baseline, if an earlier study has it already."""
     path = baseline_path(storage, experiment)
     Mirror(storage, experiment.mirror).fetch(path, BASELINE_FILE)
-    return BaselineRecord.read(path / BASELINE_FILE)
+    record = BaselineRecord.read(path / BASELINE_FILE)
+    return moved(record, storage) if record else None
 
 
 class BaselineTrainer:
@@ -92,7 +93,7 @@ class BaselineTrainer:
         process_settings(experiment.resources.threads)
         self._experiment = experiment
         self._determinants = determinants(experiment)
-        self._path = storage / _FOLDER / key(self._determinants)
+        self._path = storage / BASELINES / key(self._determinants)
         self._path.mkdir(parents=True, exist_ok=True)
         self._mirror = Mirror(storage, experiment.mirror)
         settings, resources = experiment.baseline, experiment.resources

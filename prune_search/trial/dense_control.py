@@ -12,7 +12,7 @@ from pathlib import Path
 from prune_search.experiment.fields import highest
 from prune_search.experiment.pruning import Plan, Pruning
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import StudyFolder
+from prune_search.records.folder import StudyFolder, moved
 from prune_search.records.models import BaselineRecord, ControlRecord
 from prune_search.rllib.running import process_settings
 from prune_search.storage.mirror import Mirror
@@ -53,7 +53,8 @@ def cached_control(
     """The control, if an earlier study has trained it already."""
     path = control_folder(experiment, baseline).path
     Mirror(storage, experiment.mirror).fetch(path, CONTROL_FILE)
-    return ControlRecord.read(path / CONTROL_FILE)
+    record = ControlRecord.read(path / CONTROL_FILE)
+    return moved(record, storage) if record else None
 
 
 def train_control(storage: Path, experiment: Experiment, baseline: BaselineRecord) -> ControlRecord:
