@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,20 @@ def algorithm(tiny: Any, baseline: Any) -> Iterator[Any]:
     sync_weights(built)
     yield built
     built.stop()
+
+
+@pytest.fixture
+def built(local_ray: None) -> Iterator[Callable[[Any], Any]]:
+    """Builds algorithms of RLlib's from their configurations, and stops them at the end."""
+    made: list[Any] = []
+
+    def build(config: Any) -> Any:
+        made.append(config.build_algo())
+        return made[-1]
+
+    yield build
+    for algorithm in made:
+        algorithm.stop()
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from prune_search.trial.rounds import TrialRounds
 from tests.cluster.servers import free_port
 from tests.commands import Command, refused
 from tests.conftest import TINY
+from tests.rllib.test_replay import CHOSEN, DQN, SHORT, stand_in
 from tests.studies import make_experiment, make_study
-from tests.test_tracking import wait_for
-from tests.training.test_replay import CHOSEN, DQN, SHORT, stand_in
+from tests.tracking.test_projector import wait_for
 from tuners.catalog.finding import checkpoint, open_study
 from tuners.cli import main
 from tuners.search.database import storage as optuna_storage

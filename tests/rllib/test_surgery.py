@@ -22,7 +22,7 @@ from prune_search.rllib.running import env_steps
 from prune_search.rllib.surgery import shaped, shrink
 from prune_search.sparsity.masks import MaskSet
 from prune_search.sparsity.structure.resizing import Layout
-from tests.training.shrinking import (
+from tests.shrinking import (
     CASES,
     MID,
     actor_and_critic,

@@ -40,7 +40,7 @@ from tuners.tracking.mlflow.store import tracked_experiment
 from tuners.tracking.mlflow.views import choices, compare_url, runs_url
 from tuners.tracking.projector import Tracker, TrackerReport, default_uri
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ARTIFACTS = ["best_at_sparsity.json", "front.html", "front.json", "front.png"]
 
 

@@ -19,7 +19,7 @@ from prune_search.rllib.schedules import Clock, TrialSchedules, follow
 from prune_search.trial.rounds import TrialRounds
 from tests.algorithms import built, small
 from tests.plans import SHORT, plan
-from tests.training.test_strategies import figures, resumed
+from tests.trial.test_strategies import figures, resumed
 
 LR, ENTROPY = [[0, 0.01], [6000, 0.0]], [[0, 0.5], [3000, 0.0]]
 SCHEDULED = (f"algorithm.training.lr={LR}", f"algorithm.training.entropy_coeff={ENTROPY}")

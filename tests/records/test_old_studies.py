@@ -17,7 +17,7 @@ import pytest
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import trial_name
 
-STUDY = Path(__file__).parent / "data" / "study-0.1.0.tar.gz"
+STUDY = Path(__file__).parents[1] / "data" / "study-0.1.0.tar.gz"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.pausing import paused
 from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.rllib.surgery import shaped, shrink
-from tests.training.shrinking import (
+from tests.shrinking import (
     MID,
     actor_and_critic,
     check_acts_by_the_learners_weights,

@@ -17,8 +17,8 @@ from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
 from prune_search.trial.rounds import measure
 from tests.algorithms import built, experiment, small
-from tests.training.test_multi_agent import pursuit
-from tests.training.test_multi_agent import small as small_pursuit
+from tests.rllib.test_multi_agent import pursuit
+from tests.rllib.test_multi_agent import small as small_pursuit
 
 
 class Drift(ConnectorV2):

@@ -34,7 +34,7 @@ from tuners.benchmarks.methods.setups import ACTIONS, SETUPS, Setup, small_confi
 from tuners.benchmarks.methods.table import markdown
 
 REFUSED = [strategy for strategy in strategies() if strategy.refusal is not None]
-PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
+PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 
 
 def test_every_combination_is_run_or_refused() -> None:

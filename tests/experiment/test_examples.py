@@ -19,7 +19,7 @@ from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.trial.preflight import check
 from tests.algorithms import built, prune
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDS = {
     "pong": ("ale_py", "cv2"),
     "minatar": ("minatar",),

@@ -38,7 +38,7 @@ from tuners.report.recommendation import lines, recommended
 from tuners.report.study_report import report
 from tuners.tracking.mlflow.runs import summary_run
 
-PAGE = (Path(__file__).parents[1] / "docs" / "using.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "using.md").read_text(encoding="utf-8")
 PLANS = {
     "weight": plan(ratio=0.97, scope="actor", critic_ratio=None, env_steps=600),
     "neuron": plan(granularity="neuron", allocation="uniform", env_steps=600),

@@ -18,7 +18,7 @@ from prune_search.rllib.replay import REPLAY, load_replay, save_replay
 from prune_search.rllib.running import env_steps
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
-from tests.training.test_strategies import figures, resumed, run
+from tests.trial.test_strategies import figures, resumed, run
 
 DQN = (
     "algorithm.name=DQN",
