@@ -18,7 +18,8 @@ from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.invariants import alive
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.criteria import Evidence, criterion
-from prune_search.sparsity.selection.granularities import GRANULARITIES, select
+from prune_search.sparsity.selection.granularities import GRANULARITIES
+from prune_search.sparsity.selection.select import select
 
 MLP = "model: {fcnet_hiddens: [16, 16], head_fcnet_hiddens: [12]"
 REPLAY = """
@@ -134,7 +135,7 @@ def prune(
     magnitude, masks = criterion("magnitude"), {}
     kind = GRANULARITIES[granularity]
     for network in found.values():
-        if kind.produced_by is not None and not kind.units(weights, network.layers, network.units):
+        if kind.structured and not kind.units(weights, network.layers, network.units):
             continue  # a critic without filters
         scores = {
             layer: magnitude.score(Evidence(weights[layer]), torch.Generator())

@@ -160,12 +160,18 @@ def attach(algorithm: Algorithm, needs: frozenset[str] = frozenset()) -> None:
     """
 
     def run(learner: Any) -> None:
-        before: LearnerMasks | None = getattr(learner, _ATTRIBUTE, None)
+        before = of_learner(learner)
         if before is not None:
             before.remove()
         setattr(learner, _ATTRIBUTE, LearnerMasks(learner, needs))
 
     each_learner(algorithm, run)
+
+
+def of_learner(learner: Any) -> LearnerMasks | None:
+    """What a learner holds of masks; None before they are set up."""
+    found: LearnerMasks | None = getattr(learner, _ATTRIBUTE, None)
+    return found
 
 
 def set_masks(algorithm: Algorithm, masks: dict[str, Tensor], *, restore: bool = False) -> None:

@@ -21,78 +21,103 @@ through every later step, whatever the optimizer's momentum and weight decay:
 
 Scores (``criterion``), their division over layers (``layer_ratios``), the ratio's growth
 (``schedule``), units that go as a whole (``couplings``) and the cut (``select``) are separate
-functions, to be combined at will; ``check_strategy`` knows what does not go together.
+functions, to be combined at will; ``check_strategy`` knows what does not go together. Entries of
+one's own are registered: ``register_criterion``, ``register_allocation``, ``register_schedule``,
+``register_regrowth``, ``register_rewind``, ``register_pattern``, ``register_granularity``.
+
+What is asked for is imported then: names and traits are known without torch.
 """
 
-from prune_search.sparsity.allocation import (
-    ALLOCATIONS,
-    Allocate,
-    Allocation,
-    layer_ratios,
-    proportional,
-)
-from prune_search.sparsity.criteria import CRITERIA, Criterion, Evidence, criterion
-from prune_search.sparsity.forward_cost import Cost, cost
-from prune_search.sparsity.gate import Gate
-from prune_search.sparsity.masks import Handle, MaskSet
-from prune_search.sparsity.regrowth import REGROWTHS, Regrowth, drop_fraction, regrow
-from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule
-from prune_search.sparsity.selection.granularities import (
-    GRANULARITIES,
-    check_strategy,
-    emptied,
-    select,
-    select_threshold,
-)
-from prune_search.sparsity.sensitivity import FITTED_ALLOCATIONS, by_sensitivity, sensitivity_ratios
-from prune_search.sparsity.short import prune
-from prune_search.sparsity.sizes import Size, size
-from prune_search.sparsity.structure.compaction import Compaction, compact
-from prune_search.sparsity.structure.coupling import Coupling, Slice
-from prune_search.sparsity.structure.resizing import Layout, carry_, layout, resize_, shrink_
-from prune_search.sparsity.structure.tracing import couplings
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "ALLOCATIONS",
-    "CRITERIA",
-    "FITTED_ALLOCATIONS",
-    "GRANULARITIES",
-    "REGROWTHS",
-    "SCHEDULES",
-    "Allocate",
-    "Allocation",
-    "Compaction",
-    "Cost",
-    "Coupling",
-    "Criterion",
-    "Evidence",
-    "Gate",
-    "Handle",
-    "Layout",
-    "MaskSet",
-    "Regrowth",
-    "Schedule",
-    "Size",
-    "Slice",
-    "by_sensitivity",
-    "carry_",
-    "check_strategy",
-    "compact",
-    "cost",
-    "couplings",
-    "criterion",
-    "drop_fraction",
-    "emptied",
-    "layer_ratios",
-    "layout",
-    "proportional",
-    "prune",
-    "regrow",
-    "resize_",
-    "schedule",
-    "select",
-    "select_threshold",
-    "sensitivity_ratios",
-    "shrink_",
-    "size",
-]
+if TYPE_CHECKING:
+    from prune_search.sparsity.allocation import ALLOCATIONS as ALLOCATIONS
+    from prune_search.sparsity.allocation import Allocate as Allocate
+    from prune_search.sparsity.allocation import Allocation as Allocation
+    from prune_search.sparsity.allocation import layer_ratios as layer_ratios
+    from prune_search.sparsity.allocation import proportional as proportional
+    from prune_search.sparsity.allocation import register_allocation as register_allocation
+    from prune_search.sparsity.criteria import CRITERIA as CRITERIA
+    from prune_search.sparsity.criteria import Criterion as Criterion
+    from prune_search.sparsity.criteria import Evidence as Evidence
+    from prune_search.sparsity.criteria import criterion as criterion
+    from prune_search.sparsity.criteria import register_criterion as register_criterion
+    from prune_search.sparsity.forward_cost import Cost as Cost
+    from prune_search.sparsity.forward_cost import cost as cost
+    from prune_search.sparsity.gate import Gate as Gate
+    from prune_search.sparsity.masks import Handle as Handle
+    from prune_search.sparsity.masks import MaskSet as MaskSet
+    from prune_search.sparsity.regrowth import REGROWTHS as REGROWTHS
+    from prune_search.sparsity.regrowth import Regrowth as Regrowth
+    from prune_search.sparsity.regrowth import drop_fraction as drop_fraction
+    from prune_search.sparsity.regrowth import register_regrowth as register_regrowth
+    from prune_search.sparsity.regrowth import regrow as regrow
+    from prune_search.sparsity.rewinding import REWINDS as REWINDS
+    from prune_search.sparsity.rewinding import register_rewind as register_rewind
+    from prune_search.sparsity.rewinding import rewound as rewound
+    from prune_search.sparsity.schedules import SCHEDULES as SCHEDULES
+    from prune_search.sparsity.schedules import Schedule as Schedule
+    from prune_search.sparsity.schedules import register_schedule as register_schedule
+    from prune_search.sparsity.schedules import schedule as schedule
+    from prune_search.sparsity.selection.granularities import GRANULARITIES as GRANULARITIES
+    from prune_search.sparsity.selection.granularities import Granularity as Granularity
+    from prune_search.sparsity.selection.granularities import (
+        register_granularity as register_granularity,
+    )
+    from prune_search.sparsity.selection.granularities import register_pattern as register_pattern
+    from prune_search.sparsity.selection.select import emptied as emptied
+    from prune_search.sparsity.selection.select import select as select
+    from prune_search.sparsity.selection.select import select_threshold as select_threshold
+    from prune_search.sparsity.selection.strategy import check_strategy as check_strategy
+    from prune_search.sparsity.sensitivity import by_sensitivity as by_sensitivity
+    from prune_search.sparsity.sensitivity import sensitivity_ratios as sensitivity_ratios
+    from prune_search.sparsity.short import prune as prune
+    from prune_search.sparsity.sizes import Size as Size
+    from prune_search.sparsity.sizes import size as size
+    from prune_search.sparsity.structure.compaction import Compaction as Compaction
+    from prune_search.sparsity.structure.compaction import compact as compact
+    from prune_search.sparsity.structure.coupling import Coupling as Coupling
+    from prune_search.sparsity.structure.coupling import Slice as Slice
+    from prune_search.sparsity.structure.resizing import Layout as Layout
+    from prune_search.sparsity.structure.resizing import carry_ as carry_
+    from prune_search.sparsity.structure.resizing import layout as layout
+    from prune_search.sparsity.structure.resizing import resize_ as resize_
+    from prune_search.sparsity.structure.resizing import shrink_ as shrink_
+    from prune_search.sparsity.structure.tracing import couplings as couplings
+
+_PLACES = {
+    "allocation": "ALLOCATIONS Allocate Allocation layer_ratios proportional register_allocation",
+    "criteria": "CRITERIA Criterion Evidence criterion register_criterion",
+    "forward_cost": "Cost cost",
+    "gate": "Gate",
+    "masks": "Handle MaskSet",
+    "regrowth": "REGROWTHS Regrowth drop_fraction register_regrowth regrow",
+    "rewinding": "REWINDS register_rewind rewound",
+    "schedules": "SCHEDULES Schedule register_schedule schedule",
+    "selection.granularities": "GRANULARITIES Granularity register_granularity register_pattern",
+    "selection.select": "emptied select select_threshold",
+    "selection.strategy": "check_strategy",
+    "sensitivity": "by_sensitivity sensitivity_ratios",
+    "short": "prune",
+    "sizes": "Size size",
+    "structure.compaction": "Compaction compact",
+    "structure.coupling": "Coupling Slice",
+    "structure.resizing": "Layout carry_ layout resize_ shrink_",
+    "structure.tracing": "couplings",
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
+
+__all__ = sorted(_MODULES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

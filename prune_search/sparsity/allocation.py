@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
+from prune_search.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of each prunable weight tensor, (out, in, *kernel)."""
@@ -21,18 +24,63 @@ class Allocation:
     """A way to divide a ratio.
 
     Attributes:
-        name: its name in ``ALLOCATIONS`` or ``FITTED_ALLOCATIONS``.
+        name: its name in ``ALLOCATIONS``.
         ratios: the ratio of each layer; call ``layer_ratios``, which checks its arguments.
         rescale: for single weights, makes one layer's scores comparable with other layers'. Takes
             and gives a flat vector, and must not change its order; -inf marks weights that are
             removed already, and stays.
+        fitted_to: what it is made from before it can be used, by layer: densities that are searched
+            for, or sensitivity curves that are measured on the dense network; None where it needs
+            nothing.
+        fit: makes it from that.
     """
 
     name: str
     ratios: Allocate
     rescale: Callable[[Tensor], Tensor] | None = None
+    fitted_to: Literal["densities", "curves"] | None = None
+    fit: Callable[[Mapping[str, Any]], Allocation] | None = None
 
 
+ALLOCATIONS: Registry[Allocation] = Registry("allocation")
+
+
+def register_allocation(
+    name: str, *, rescale: Callable[[Tensor], Tensor] | None = None
+) -> Callable[[Allocate], Allocate]:
+    """Registers a function of the layers' shapes and a total ratio as an allocation.
+
+    Args:
+        name: its name, for files and calls.
+        rescale: as ``Allocation`` has it.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(ratios: Allocate) -> Allocate:
+        ALLOCATIONS.add(name, Allocation(name, ratios, rescale))
+        return ratios
+
+    return register
+
+
+def register_fitted(
+    name: str, fitted_to: Literal["densities", "curves"]
+) -> Callable[[Callable[[Mapping[str, Any]], Allocation]], Callable[..., Allocation]]:
+    """Registers a function that makes an allocation from figures of the layers."""
+
+    def unfitted(shapes: Shapes, ratio: float) -> dict[str, float]:
+        raise ValueError(f"allocation {name!r} is made from the layers' {fitted_to}; give it made")
+
+    def register(fit: Callable[[Mapping[str, Any]], Allocation]) -> Callable[..., Allocation]:
+        ALLOCATIONS.add(name, Allocation(name, unfitted, fitted_to=fitted_to, fit=fit))
+        return fit
+
+    return register
+
+
+@register_fitted("searched", "densities")
 def proportional(densities: Mapping[str, float]) -> Allocation:
     """Densities in given proportions: min(1, scale · density), at the scale that meets the ratio.
 
@@ -53,7 +101,7 @@ def proportional(densities: Mapping[str, float]) -> Allocation:
             raise ValueError(f"layers without a density: {', '.join(missing)}")
         return _saturating({name: raw[name] for name in shapes}, shapes, ratio)
 
-    return Allocation("proportional", ratios)
+    return Allocation("searched", ratios)
 
 
 def layer_ratios(
@@ -86,9 +134,7 @@ def find_allocation(allocation: str | Allocation) -> Allocation:
     """
     if isinstance(allocation, Allocation):
         return allocation
-    if allocation not in ALLOCATIONS:
-        raise ValueError(f"unknown allocation {allocation!r}; known: {', '.join(ALLOCATIONS)}")
-    return ALLOCATIONS[allocation]
+    return ALLOCATIONS.find(allocation)
 
 
 def check_ratio(ratio: float) -> None:
@@ -97,11 +143,13 @@ def check_ratio(ratio: float) -> None:
         raise ValueError(f"ratio must be in [0, 1), not {ratio}")
 
 
+@register_allocation("uniform")
 def _uniform(shapes: Shapes, ratio: float) -> dict[str, float]:
     """The same ratio in every layer."""
     return dict.fromkeys(shapes, ratio)
 
 
+@register_allocation("erk")
 def _erk(shapes: Shapes, ratio: float) -> dict[str, float]:
     """Erdős-Rényi-kernel: density in proportion to sum(shape) / prod(shape).
 
@@ -130,6 +178,7 @@ def _saturating(raw: dict[str, float], shapes: Shapes, ratio: float) -> dict[str
     return {name: 1.0 - sparse[name] * scale if name in sparse else 0.0 for name in shapes}
 
 
+@register_allocation("global")
 def _global(shapes: Shapes, ratio: float) -> None:
     """No ratio per layer: scores are ranked over the whole network."""
     return None
@@ -143,6 +192,8 @@ def _lamp(scores: Tensor) -> Tensor:
     scores the first counts as the lower. Negative scores (movement's) have no share in the sums,
     and stay as they are, below all others.
     """
+    import torch
+
     order = torch.argsort(scores, stable=True)
     ascending = scores.double()[order]
     squares = ascending.square()
@@ -155,12 +206,4 @@ def _lamp(scores: Tensor) -> Tensor:
     return result
 
 
-ALLOCATIONS: dict[str, Allocation] = {
-    entry.name: entry
-    for entry in (
-        Allocation("uniform", _uniform),
-        Allocation("erk", _erk),
-        Allocation("global", _global),
-        Allocation("lamp", _global, rescale=_lamp),
-    )
-}
+register_allocation("lamp", rescale=_lamp)(_global)

@@ -1,13 +1,23 @@
-"""Importance of every weight or unit: the higher its score, the longer it stays."""
+"""Importance of every weight or unit: the higher its score, the longer it stays.
+
+A criterion of one's own is a function:
+
+>>> @register_criterion("fan_in", per_unit=True)
+... def fan_in(evidence, generator):
+...     return evidence.weight.flatten(1).count_nonzero(1)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from torch import Tensor
+from prune_search.registry import Registry
+
+if TYPE_CHECKING:  # names and traits of criteria are asked for where torch is not
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +41,7 @@ class Evidence:
     activation: Tensor | None = None
 
 
-Formula = Callable[[Evidence, torch.Generator], Tensor]
+Formula: TypeAlias = "Callable[[Evidence, torch.Generator], Tensor]"
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Criterion:
         name: its name in ``CRITERIA``.
         needs: the statistics of ``Evidence`` that it needs beside the weight.
         per_unit: whether it scores whole units (granularities neuron and filter only).
+        by_value: whether what goes is cut at a value, ``select_threshold``, and not at a share.
         formula: the score as a function of what it needs; call ``score``, which checks first.
     """
 
@@ -49,6 +60,7 @@ class Criterion:
     needs: frozenset[str]
     per_unit: bool
     formula: Formula
+    by_value: bool = False
 
     def score(self, evidence: Evidence, generator: torch.Generator) -> Tensor:
         """Scores of one layer, higher = keep.
@@ -78,7 +90,40 @@ class Criterion:
         return self.formula(_at_least_float32(evidence), generator).detach()
 
 
+CRITERIA: Registry[Criterion] = Registry("criterion")
+
+
+def register_criterion(
+    name: str, *, needs: Iterable[str] = (), per_unit: bool = False, by_value: bool = False
+) -> Callable[[Formula], Formula]:
+    """Registers a formula as a criterion, under a name for files and calls.
+
+    Args:
+        name: the name.
+        needs, per_unit, by_value: as ``Criterion`` has them.
+
+    Raises:
+        ValueError: the name is taken, or ``Evidence`` has no such statistic.
+    """
+    needs = frozenset(needs)
+    statistics = [entry.name for entry in fields(Evidence)][1:]
+    unknown = [need for need in sorted(needs) if need not in statistics]
+    if unknown:
+        raise ValueError(
+            f"criterion {name!r} needs the unknown statistics {', '.join(unknown)}; known are:"
+            f" {', '.join(statistics)}"
+        )
+
+    def register(formula: Formula) -> Formula:
+        CRITERIA.add(name, Criterion(name, needs, per_unit, formula, by_value))
+        return formula
+
+    return register
+
+
 def _at_least_float32(evidence: Evidence) -> Evidence:
+    import torch
+
     def wide(value: Tensor | None) -> Any:
         half = value is not None and value.dtype in (torch.float16, torch.bfloat16)
         return value.float() if value is not None and half else value
@@ -88,22 +133,30 @@ def _at_least_float32(evidence: Evidence) -> Evidence:
     )
 
 
+@register_criterion("magnitude")
+# The same score, but cut at a value.
+@register_criterion("threshold", by_value=True)
 def _magnitude(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """|w| (Han et al. 2015, Learning both weights and connections, section 3)."""
     return evidence.weight.abs()
 
 
+@register_criterion("random")
 def _random(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """Uniform in [0, 1): the control that any other criterion has to beat."""
+    import torch
+
     noise = torch.rand(evidence.weight.shape, generator=generator, device=generator.device)
     return noise.to(evidence.weight.device)
 
 
+@register_criterion("gradient", needs=["gradient"])
 def _gradient(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """|g|: how steeply the loss depends on the weight."""
     return _known(evidence.gradient).abs()
 
 
+@register_criterion("saliency", needs=["gradient"])
 def _saliency(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """|w·g|: the change of the loss, to first order, when the weight is set to zero.
 
@@ -113,6 +166,7 @@ def _saliency(evidence: Evidence, generator: torch.Generator) -> Tensor:
     return (evidence.weight * _known(evidence.gradient)).abs()
 
 
+@register_criterion("movement", needs=["movement"])
 def _movement(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """-Σ w·g over the steps: positive where training moves the weight away from zero.
 
@@ -122,6 +176,7 @@ def _movement(evidence: Evidence, generator: torch.Generator) -> Tensor:
     return _known(evidence.movement)
 
 
+@register_criterion("fisher", needs=["square"])
 def _fisher(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """½·h·w²: the change of the loss, to second order, when the weight is set to zero.
 
@@ -132,11 +187,13 @@ def _fisher(evidence: Evidence, generator: torch.Generator) -> Tensor:
     return 0.5 * _known(evidence.square) * evidence.weight.square()
 
 
+@register_criterion("activation", needs=["activation"], per_unit=True)
 def _activation(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """The unit's mean absolute output (as Molchanov et al. 2017, section 2.2, "activation")."""
     return _known(evidence.activation)
 
 
+@register_criterion("dormant", needs=["activation"], per_unit=True)
 def _dormant(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """The unit's mean absolute output over the layer's mean of it; 0 where nothing fires.
 
@@ -145,9 +202,10 @@ def _dormant(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """
     found = _known(evidence.activation)
     mean = found.mean()
-    return found / mean if mean > 0 else torch.zeros_like(found)
+    return found / mean if mean > 0 else found.new_zeros(found.shape)
 
 
+@register_criterion("l1_norm", per_unit=True)
 def _l1_norm(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """Sum of |w| over the unit's incoming weights (Li et al. 2017, Pruning filters, section 3.1).
 
@@ -156,11 +214,13 @@ def _l1_norm(evidence: Evidence, generator: torch.Generator) -> Tensor:
     return evidence.weight.flatten(1).abs().sum(1)
 
 
+@register_criterion("l2_norm", per_unit=True)
 def _l2_norm(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """Euclidean norm of the unit's incoming weights (Li et al. 2017, as the l1-norm)."""
     return evidence.weight.flatten(1).square().sum(1).sqrt()
 
 
+@register_criterion("geometric_median", per_unit=True)
 def _geometric_median(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """Sum of the distances to the weights of the layer's other units.
 
@@ -168,6 +228,8 @@ def _geometric_median(evidence: Evidence, generator: torch.Generator) -> Tensor:
     (FPGM, He et al. 2019, Filter pruning via geometric median, section 3.4). Units that are
     zero count as all others do.
     """
+    import torch
+
     rows = evidence.weight.flatten(1)
     # The quick way through a matrix product loses small distances to rounding.
     return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
@@ -178,32 +240,7 @@ def _known(statistic: Tensor | None) -> Tensor:
     return statistic
 
 
-def _weights(name: str, formula: Formula, *needs: str) -> Criterion:
-    return Criterion(name, frozenset(needs), False, formula)
-
-
-def _units(name: str, formula: Formula, *needs: str) -> Criterion:
-    return Criterion(name, frozenset(needs), True, formula)
-
-
-CRITERIA: dict[str, Criterion] = {
-    entry.name: entry
-    for entry in (
-        _weights("magnitude", _magnitude),
-        # The same score, but cut at a value (select_threshold), not at a share.
-        _weights("threshold", _magnitude),
-        _weights("random", _random),
-        _weights("gradient", _gradient, "gradient"),
-        _weights("saliency", _saliency, "gradient"),
-        _weights("movement", _movement, "movement"),
-        _weights("fisher", _fisher, "square"),
-        _units("activation", _activation, "activation"),
-        _units("dormant", _dormant, "activation"),
-        _units("l1_norm", _l1_norm),
-        _units("l2_norm", _l2_norm),
-        _units("geometric_median", _geometric_median),
-    )
-}
+CRITERIA.close()
 
 
 def criterion(name: str) -> Criterion:
@@ -212,6 +249,4 @@ def criterion(name: str) -> Criterion:
     Raises:
         ValueError: there is none; the message lists the known ones.
     """
-    if name not in CRITERIA:
-        raise ValueError(f"unknown criterion {name!r}; known: {', '.join(CRITERIA)}")
-    return CRITERIA[name]
+    return CRITERIA.find(name)

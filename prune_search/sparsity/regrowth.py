@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor
+from prune_search.registry import Registry
 
-Score = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Score: TypeAlias = "Callable[[Tensor, Tensor | None, torch.Generator], Tensor]"
 
 
 @dataclass(frozen=True)
@@ -29,28 +33,47 @@ class Regrowth:
     score: Score
 
 
+REGROWTHS: Registry[Regrowth] = Registry("regrowth")
+
+
+def register_regrowth(name: str, *, needs_gradient: bool = False) -> Callable[[Score], Score]:
+    """Registers a score as a regrowth: the highest grow.
+
+    Args:
+        name: its name, for files and calls.
+        needs_gradient: as ``Regrowth`` has it.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(score: Score) -> Score:
+        REGROWTHS.add(name, Regrowth(name, needs_gradient, score))
+        return score
+
+    return register
+
+
+@register_regrowth("set")
 def _random(weight: Tensor, gradient: Tensor | None, generator: torch.Generator) -> Tensor:
     """Sparse evolutionary training: at random.
 
     Mocanu et al. 2018, Scalable training of artificial neural networks; Evci et al. 2020,
     Rigging the Lottery, table 1.
     """
+    import torch
+
     return torch.rand(weight.shape, generator=generator, device=generator.device).to(weight.device)
 
 
+@register_regrowth("rigl", needs_gradient=True)
 def _steepest(weight: Tensor, gradient: Tensor | None, generator: torch.Generator) -> Tensor:
     """|g| (Evci et al. 2020, Rigging the Lottery, section 3 (4))."""
     assert gradient is not None  # regrow has checked
     return gradient.abs()
 
 
-REGROWTHS: dict[str, Regrowth] = {
-    entry.name: entry
-    for entry in (
-        Regrowth("set", needs_gradient=False, score=_random),
-        Regrowth("rigl", needs_gradient=True, score=_steepest),
-    )
-}
+REGROWTHS.close()
 
 
 def regrowth(name: str) -> Regrowth:
@@ -59,9 +82,7 @@ def regrowth(name: str) -> Regrowth:
     Raises:
         ValueError: there is none; the message lists the known ones.
     """
-    if name not in REGROWTHS:
-        raise ValueError(f"unknown regrowth {name!r}; known: {', '.join(REGROWTHS)}")
-    return REGROWTHS[name]
+    return REGROWTHS.find(name)
 
 
 def regrow(
@@ -111,7 +132,7 @@ def regrow(
         weight = params[layer].detach()
         mask = masks.get(layer)
         if mask is None or bool(mask.all()):
-            result[layer] = torch.ones_like(weight, dtype=torch.bool)
+            result[layer] = weight.new_ones(weight.shape).bool()
             continue
         if bool(weight.isnan().any()):
             raise ValueError(f"the weights of {layer!r} hold NaN")
@@ -165,6 +186,8 @@ def _gradient(
 
 
 def _drop_and_grow(weight: Tensor, mask: Tensor, fraction: float, score: Tensor) -> Tensor:
+    import torch
+
     kept = mask.flatten().clone()
     count = round(fraction * int(torch.count_nonzero(kept)))
     size = weight.abs().flatten().masked_fill(~kept, math.inf)

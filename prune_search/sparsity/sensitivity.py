@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from prune_search.sparsity.allocation import Allocation, Shapes, check_ratio, proportional
+from prune_search.sparsity.allocation import (
+    ALLOCATIONS,
+    Allocation,
+    Shapes,
+    check_ratio,
+    register_fitted,
+)
 
 Curve = Sequence[tuple[float, float]]
 """Measured (ratio of the layer's weights removed, retention), in any order."""
@@ -13,6 +19,7 @@ Curve = Sequence[tuple[float, float]]
 _HALVINGS = 100  # more than a float's digits: the level is exact
 
 
+@register_fitted("sensitivity", "curves")
 def by_sensitivity(curves: Mapping[str, Curve]) -> Allocation:
     """The allocation that divides every ratio by ``sensitivity_ratios``.
 
@@ -132,8 +139,4 @@ def _decreasing(name: str, curve: Curve) -> list[tuple[float, float]]:
     return list(zip(ratios, fitted, strict=True))
 
 
-FITTED_ALLOCATIONS: dict[str, Callable[..., Allocation]] = {
-    "proportional": proportional,
-    "sensitivity": by_sensitivity,
-}
-"""Allocations that are made from figures of the layers, and given to ``select`` as made."""
+ALLOCATIONS.close()

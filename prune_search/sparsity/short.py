@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from prune_search.sparsity.allocation import Allocation
-from prune_search.sparsity.criteria import Evidence
+from prune_search.sparsity.criteria import CRITERIA, Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.masks import MaskSet, check_maskable
-from prune_search.sparsity.selection.granularities import GRANULARITIES, check_strategy, select
+from prune_search.sparsity.selection.granularities import GRANULARITIES
+from prune_search.sparsity.selection.select import select
+from prune_search.sparsity.selection.strategy import check_strategy
 
 Statistics = Mapping[str, Tensor] | None
 
@@ -53,10 +55,10 @@ def prune(
             statistic, a NaN score, or parametrized weights (see ``MaskSet.update``).
     """
     entry = GRANULARITIES.get(granularity)
-    if entry is not None and entry.produced_by is not None:
+    if entry is not None and entry.structured:
         raise ValueError(f"prune takes granularity weight, 2:4 or 1:4, not {granularity!r}")
-    if criterion == "threshold":
-        raise ValueError("prune takes a ratio; criterion 'threshold' needs select_threshold")
+    if criterion in CRITERIA and CRITERIA[criterion].by_value:
+        raise ValueError(f"prune takes a ratio; criterion {criterion!r} needs select_threshold")
     if entry is not None and entry.allocated and allocation is None:
         allocation = "global"
     check_strategy(granularity, criterion, allocation)

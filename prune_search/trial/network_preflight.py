@@ -10,7 +10,7 @@ from prune_search.errors import UserError
 from prune_search.experiment.fields import Range, as_choices, plain
 from prune_search.experiment.pruning import Pruning
 from prune_search.rllib.networks import ACTOR, CRITIC, Network
-from prune_search.sparsity.selection.granularities import emptied
+from prune_search.sparsity.selection.select import emptied
 from prune_search.trial.pruner import chosen_layers
 
 

@@ -23,7 +23,8 @@ from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
 from prune_search.sparsity.schedules import Schedule
-from prune_search.sparsity.selection.granularities import GRANULARITIES, select, select_threshold
+from prune_search.sparsity.selection.granularities import GRANULARITIES
+from prune_search.sparsity.selection.select import select, select_threshold
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import Size, size
 from prune_search.trial.dense_view import Removal
@@ -283,7 +284,7 @@ class Pruner:
     ) -> Tensors:
         plan, network, layers = self._plan, self.networks[name], self._layers[name]
         kind = GRANULARITIES[plan.granularity]
-        if kind.produced_by is not None and not kind.units(weights, layers, network.units):
+        if kind.structured and not kind.units(weights, layers, network.units):
             return {}  # of a critic without filters, beside an actor that has some
         if plan.criterion == "threshold":
             unit = self._std if plan.threshold_unit == "std" else dict.fromkeys(self._std, 1.0)

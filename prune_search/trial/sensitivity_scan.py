@@ -85,7 +85,7 @@ def sensitivity_of(
         follow(algorithm)
         evaluator = Evaluator(config, experiment.evaluation)
         evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
-        units = GRANULARITIES[granularity].produced_by is not None
+        units = GRANULARITIES[granularity].structured
         record = measure_curves(
             experiment,
             baseline,

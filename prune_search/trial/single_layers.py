@@ -11,7 +11,9 @@ from torch import Tensor
 from prune_search.rllib.networks import Network
 from prune_search.sparsity.criteria import Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
-from prune_search.sparsity.selection.granularities import GRANULARITIES, check_strategy, select
+from prune_search.sparsity.selection.granularities import GRANULARITIES
+from prune_search.sparsity.selection.select import select
+from prune_search.sparsity.selection.strategy import check_strategy
 
 Tensors = Mapping[str, Tensor]
 
@@ -80,7 +82,7 @@ def cuts(
             scores[layer] = score.score(Evidence(weights[layer], **known), generator)
     found = []
     for layer in layers:
-        if chosen.produced_by is not None and layer not in own:
+        if chosen.structured and layer not in own:
             continue
         for asked in ratios:
             masks = select(

@@ -14,8 +14,8 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.replay import save_replay
 from prune_search.rllib.running import env_steps
 
-WEIGHTS = {"initial": "initial.pt", "permuted": "initial.pt", "early": "early.pt"}
-"""Files of the weights that each rewinding returns to; those of `random` are made anew."""
+WEIGHTS = {"initial": "initial.pt", "early": "early.pt"}
+"""Files of the weights of each moment that is kept; those of `random` are made anew."""
 
 _STATE, _REPLAY = "early-state.pt", "early-replay.pkl"
 
@@ -49,13 +49,13 @@ def keep(algorithm: Algorithm, folder: Path, moment: str) -> None:
         save_replay(algorithm, folder / _REPLAY)
 
 
-def weights(folder: Path, rewinding: str) -> dict[str, Tensor]:
-    """The weights that a rewinding returns to.
+def weights(folder: Path, moment: str) -> dict[str, Tensor]:
+    """The weights of a moment, a key of `WEIGHTS`.
 
     Raises:
         TrialError: the baseline has none of that moment.
     """
-    path = folder / WEIGHTS[rewinding]
+    path = folder / WEIGHTS[moment]
     if not path.is_file():
         raise TrialError(
             f"the baseline has no {path.stem} weights to rewind to: its training ended before"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from prune_search.sparsity.allocation import Allocation
 from prune_search.sparsity.structure.coupling import Coupling
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class NOfM:
 
     n: int
     m: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n < self.m:
+            raise ValueError(f"a pattern n:m needs 1 <= n < m, not {self.name}")
 
     @property
     def name(self) -> str:
@@ -50,6 +55,8 @@ class NOfM:
         ratio: float,
     ) -> dict[str, Tensor]:
         """Bring the groups to n:m that lose least by it, until ``ratio`` is met; see ``select``."""
+        import torch
+
         if not layers:
             return {}
         pruned, kept, losses = [], [], []
@@ -73,7 +80,7 @@ class NOfM:
         chosen[torch.argsort(loss, stable=True)[:target]] = True
         parts = torch.split(chosen, [len(lost) for lost in losses])
         return {
-            name: self._weights(torch.where(part[:, None], stays, alive), params[name])
+            name: self._weights(stays.where(part[:, None], alive), params[name])
             for name, part, stays, alive in zip(layers, parts, pruned, kept, strict=True)
         }
 

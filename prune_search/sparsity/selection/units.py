@@ -18,7 +18,7 @@ Levels = tuple[range, Callable[[int], list[int]]]
 """How far pruning can go, and how many units each coupling loses at each level."""
 
 
-def select_units(
+def select(
     params: Mapping[str, Tensor],
     layers: Sequence[str],
     considered: Sequence[Coupling],
@@ -55,7 +55,7 @@ def select_units(
     return masks_at(min(level, levels[-1]))
 
 
-def threshold_units(
+def select_threshold(
     params: Mapping[str, Tensor],
     layers: Sequence[str],
     considered: Sequence[Coupling],
@@ -131,7 +131,7 @@ def _start(
     }
 
 
-def unit_sizes(
+def sizes(
     params: Mapping[str, Tensor], layers: Sequence[str], considered: Sequence[Coupling]
 ) -> dict[str, Tensor]:
     """What a cut is compared with: the units' root mean squares, by producing layer."""

@@ -12,7 +12,7 @@ from prune_search.sparsity.allocation import Allocation, layer_ratios
 from prune_search.sparsity.structure.coupling import Coupling
 
 
-def select_weights(
+def select(
     params: Mapping[str, Tensor],
     layers: Sequence[str],
     couplings: Sequence[Coupling],
@@ -36,7 +36,7 @@ def select_weights(
     }
 
 
-def threshold_weights(
+def select_threshold(
     params: Mapping[str, Tensor],
     layers: Sequence[str],
     couplings: Sequence[Coupling],
@@ -45,7 +45,7 @@ def threshold_weights(
 ) -> dict[str, Tensor]:
     """Remove weights of absolute value below the cut; see ``select_threshold``."""
     result = {}
-    for name, size in weight_sizes(params, layers, couplings).items():
+    for name, size in sizes(params, layers, couplings).items():
         rank = _rank(size, masks.get(name))
         below = int(torch.count_nonzero(rank < cut[name]))
         removed = int(torch.count_nonzero(rank == -math.inf))
@@ -54,7 +54,7 @@ def threshold_weights(
     return result
 
 
-def weight_sizes(
+def sizes(
     params: Mapping[str, Tensor], layers: Sequence[str], couplings: Sequence[Coupling]
 ) -> dict[str, Tensor]:
     """What a cut is compared with: the absolute values of each layer."""

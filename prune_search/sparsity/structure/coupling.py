@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import LongTensor
+if TYPE_CHECKING:
+    from torch import LongTensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,74 @@
+"""Names that experiment files and calls use, and what they stand for; open to one's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from prune_search.errors import did_you_mean, shown
+
+T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Entries of one axis by name, in the order in which they came.
+
+    What this package has registered stays. An entry of one's own may be given anew, as it is
+    wherever a notebook's cell runs twice.
+    """
+
+    def __init__(self, axis: str) -> None:
+        """
+        Args:
+            axis: what the entries are, for messages: `criterion`.
+        """
+        self.axis = axis
+        self._entries: dict[str, T] = {}
+        self._ours: frozenset[str] = frozenset()
+
+    def add(self, name: str, entry: T) -> T:
+        """Registers an entry, and returns it.
+
+        Raises:
+            ValueError: the name is one of this package's, or none that a file can hold.
+        """
+        if name in self._ours:
+            raise ValueError(f"{self.axis} {name!r} is prune-search's own; choose another name")
+        if not _NAME.fullmatch(name) or name == "none":
+            raise ValueError(
+                f"{self.axis}: a name is letters, digits, _, :, . and -, and not none, got"
+                f" {shown(name)}"
+            )
+        self._entries[name] = entry
+        return entry
+
+    def close(self) -> None:
+        """What is registered so far is this package's own, and cannot be replaced."""
+        self._ours = frozenset(self._entries)
+
+    def find(self, name: str) -> T:
+        """The entry of this name.
+
+        Raises:
+            ValueError: there is none; the message lists those there are, and the nearest first.
+        """
+        if name not in self._entries:
+            raise ValueError(self.unknown(name))
+        return self._entries[name]
+
+    def unknown(self, name: object) -> str:
+        """What is said of a name that no entry has."""
+        near = did_you_mean(name, self._entries) or ";"
+        return f"unknown {self.axis} {shown(name)}{near} known are: {', '.join(self._entries)}"
+
+    def __getitem__(self, name: str) -> T:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
