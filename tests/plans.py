@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 
 SHORT = "evaluation.max_steps=100"
 """Where returns need only tell policies apart: most of such a trial's time is evaluation."""

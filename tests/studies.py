@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from prune_search.experiment.pruning import Plan, Pruning
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Environment, Experiment, Search, Tracking
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front
 from prune_search.records.models import (

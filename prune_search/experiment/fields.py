@@ -117,13 +117,6 @@ Searchable = TypeAliasType(
     type_params=(T,),
 )
 
-Ratio = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NaturalFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(ge=1, le=10**12)]
-NaturalInt = Annotated[int, Field(ge=0, le=10**12)]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Line = Annotated[str, Field(max_length=1_000), AfterValidator(_printable)]
 Text = Annotated[str, Field(max_length=10_000), AfterValidator(_printable_lines)]
 Settings = Annotated[dict[str, Any], AfterValidator(_writable)]

@@ -18,9 +18,11 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from prune_search.errors import UserError, did_you_mean, one_line, shortened, shown, unknown
+from prune_search.experiment.extensions import import_extensions
 from prune_search.experiment.fields import Choice, Searchable
 from prune_search.experiment.problems import FORMS, said, section_of, unknown_key
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.names import STORED, Named
 
 _NAMES_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)+: ")
 _MOST_BYTES, _DEEPEST = 100_000, 50  # of a file, and of what is nested in it
@@ -87,16 +89,41 @@ def read(path: Path) -> str:
     return text
 
 
-def parse(text: str, overrides: Sequence[str] = (), where: str = "experiment") -> Experiment:
-    """The experiment that a YAML text describes; see `load`."""
+def parse(
+    text: str,
+    overrides: Sequence[str] = (),
+    where: str = "experiment",
+    *,
+    stored: bool = False,
+) -> Experiment:
+    """The experiment that a YAML text describes; see `load`.
+
+    Of one that a study has stored, and was begun with, no module is imported.
+    """
     data = _yaml(text, where)
     if not isinstance(data, dict):
         got = {list: "a list", type(None): "nothing"}.get(type(data), shown(data))
         raise UserError(f"{where}: must be a mapping of sections, got {got}")
     for override in overrides:
         _override(data, override)
+    modules = data.get("modules")
+    if isinstance(modules, list) and not stored:
+        import_extensions(modules)
     try:
-        return Experiment.model_validate(data)
+        return Experiment.model_validate(data, context=STORED if stored else None)
+    except ValidationError as error:
+        raise UserError(describe(error)) from None
+
+
+def ready(experiment: Experiment) -> None:
+    """Makes a stored experiment one that can be run: its modules imported, its names known.
+
+    Raises:
+        UserError: a module can't be imported, or registers a name no longer.
+    """
+    import_extensions(experiment.modules)
+    try:
+        Experiment.model_validate(experiment.model_dump())
     except ValidationError as error:
         raise UserError(describe(error)) from None
 
@@ -245,11 +272,12 @@ def _comment(text: str, indent: str) -> list[str]:
 def _type_name(annotation: Any, many: bool = False) -> str:
     """A type in words: `float`, `list of str`, `mapping or null`, or the values allowed."""
     origin, arguments = getattr(annotation, "__origin__", None), get_args(annotation)
+    marks = [item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, Named)]
+    if marks or origin is Literal:
+        allowed = ", ".join(map(str, marks[0].entries() if marks else arguments))
+        return f"any of {allowed}" if many else allowed
     if hasattr(annotation, "__metadata__") or origin is Choice or origin is Searchable:
         return _type_name(arguments[0], many)
-    if origin is Literal:
-        allowed = ", ".join(map(str, arguments))
-        return f"any of {allowed}" if many else allowed
     if origin is list:
         return f"list{'s' * many} of {_type_name(arguments[0], many=True)}"
     if origin is dict or annotation is dict or section_of(annotation) is annotation:

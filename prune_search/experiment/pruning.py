@@ -1,4 +1,4 @@
-"""How to prune: what the experiment file may leave open, and the plan that one trial follows."""
+"""How to prune: what the experiment file may leave open."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -17,61 +15,41 @@ from pydantic import (
 from prune_search.experiment.fields import (
     Choice,
     Line,
-    NaturalFloat,
     PathText,
-    PositiveFloat,
-    PositiveInt,
     Range,
-    Ratio,
     Searchable,
     Section,
-    Share,
     as_choices,
     highest,
     lowest,
     plain,
 )
 from prune_search.experiment.problems import said
+from prune_search.plan import axes
+from prune_search.plan.axes import AXES
+from prune_search.plan.compatibility import conflict
+from prune_search.plan.numbers import NaturalFloat, PositiveFloat, PositiveInt, Ratio, Share
 
-Granularity = Literal["weight", "neuron", "filter", "2:4", "1:4"]
-CriterionName = Literal[
-    "magnitude",
-    "threshold",
-    "random",
-    "gradient",
-    "saliency",
-    "movement",
-    "fisher",
-    "activation",
-    "dormant",
-    "l1_norm",
-    "l2_norm",
-    "geometric_median",
-]
-Allocation = Literal["uniform", "global", "erk", "lamp", "sensitivity", "searched"]
-Scope = Literal["actor", "critic", "both"]
-Origin = Literal["baseline", "scratch"]
-ScheduleName = Literal["one_shot", "linear", "cubic", "cosine", "geometric", "gated"]
-Rewind = Literal["none", "initial", "early", "random", "permuted", "learning_rate"]
-RegrowthName = Literal["none", "set", "rigl"]
+# Fields whose log range is one of the density, 1 - ratio.
+RATIOS = frozenset({"ratio", "critic_ratio"})
 
 
 class Pruning(Section):
     """What may be searched: each a fixed value, a list of choices, or a range (numbers)."""
 
-    origin: Choice[Origin] = "baseline"
+    origin: Choice[axes.Origin] = "baseline"
     """The weights that a trial starts from: the baseline's, or new random ones."""
-    granularity: Choice[Granularity] = "weight"
+    granularity: Choice[axes.Granularity] = "weight"
     """What is removed: single weights, neurons, convolutions' filters, or all but 2 (1) of every 4
     weights along a layer's inputs."""
-    criterion: Choice[CriterionName] = ["magnitude", "saliency"]
+    criterion: Choice[axes.Criterion] = ["magnitude", "saliency"]
     """Importance score: what scores lowest goes. `threshold` cuts by value instead of by ratio;
     activation, dormant, l1_norm, l2_norm and geometric_median score neurons and filters."""
-    allocation: Choice[Allocation] = ["uniform", "global", "erk"]
+    allocation: Choice[axes.Allocation] = ["uniform", "global", "erk"]
     """How the ratio is divided over a network's layers (not used by criterion threshold and by
     2:4 and 1:4); `sensitivity` measures each layer alone first, `searched` leaves each layer's
     density to the search."""
-    scope: Choice[Scope] = "both"
+    scope: Choice[axes.Scope] = "both"
     """Which networks are pruned; an encoder that both share counts as the actor's."""
     layers: Annotated[list[Line], Field(min_length=1)] = ["*"]
     """Patterns (`*`, `?`) of the kernels that may be pruned, by parameter name."""
@@ -83,21 +61,21 @@ class Pruning(Section):
     """Criterion threshold: weights (neurons: their RMS weight) below this go."""
     threshold_unit: Choice[Literal["std", "absolute"]] = "std"
     """Unit of `threshold`: standard deviations of the dense layer, or the value itself."""
-    schedule: Choice[ScheduleName] = ["one_shot", "linear", "cubic", "geometric"]
+    schedule: Choice[axes.Schedule] = ["one_shot", "linear", "cubic", "geometric"]
     """How the ratio grows with progress (env steps used / env_steps); `gated` needs no ratio: it
     prunes on while the retention is at `hold`, waits below, and takes back below `floor`."""
     start: Searchable[Share] = 0.0
     """Progress at which pruning starts."""
     end: Searchable[Share] = 0.75
     """Progress at which the full ratio is reached; the rest is recovery."""
-    regrowth: Choice[RegrowthName] = "none"
+    regrowth: Choice[axes.Regrowth] = "none"
     """Dynamic sparse training: from time to time the smallest weights are dropped and as many
     others grown, at random (set) or where the gradient is largest (rigl)."""
     drop_fraction: Searchable[Ratio] = 0.3
     """Regrowth: share of a layer's weights dropped and grown; decays as a cosine until `end`."""
     regrow_every: Searchable[PositiveInt] = 2_000
     """Regrowth: env steps between two of them, which happen from the first pruning to `end`."""
-    rewind: Choice[Rewind] = "none"
+    rewind: Choice[axes.Rewind] = "none"
     """After each pruning of schedules one_shot and geometric, weights return to the baseline's
     initial or early ones (the lottery ticket), or to random ones or to initial ones under a
     permuted mask (its controls); learning_rate rewinds the learning rate's schedule alone."""
@@ -192,61 +170,6 @@ class Pruning(Section):
         return None
 
 
-# Fields whose log range is one of the density, 1 - ratio.
-RATIOS = frozenset({"ratio", "critic_ratio"})
-
-# The fields that limit each other, in the order in which they are chosen.
-AXES = ("granularity", "criterion", "schedule", "allocation", "origin", "rewind", "regrowth")
-
-_PATTERNS = ("2:4", "1:4")
-_OF_UNITS = ("activation", "dormant", "l1_norm", "l2_norm", "geometric_median")
-_LOTTERY = ("initial", "early", "random", "permuted")
-
-
-def conflict(chosen: Mapping[str, Any]) -> str | None:
-    """Why these values of `AXES` don't go together, or None; axes may be absent."""
-
-    def both(first: str, firsts: tuple[str, ...], second: str, seconds: tuple[str, ...]) -> bool:
-        return chosen.get(first) in firsts and chosen.get(second) in seconds
-
-    def names(axis: str, other: str) -> str:
-        return f"{axis} {chosen[axis]} does not go with {other} {chosen[other]}"
-
-    units, weights = ("neuron", "filter"), ("weight",)
-    structured = (*units, *_PATTERNS)
-    rules = (
-        ("criterion", _OF_UNITS, "granularity", (*weights, *_PATTERNS), "it scores whole units"),
-        ("criterion", ("threshold",), "granularity", _PATTERNS, "those keep a fixed share"),
-        ("allocation", ("lamp",), "granularity", structured, "LAMP scores single weights"),
-        ("schedule", ("gated",), "granularity", _PATTERNS, "those keep a fixed share"),
-        ("schedule", ("gated",), "criterion", ("threshold",), "the gate sets a ratio"),
-        ("allocation", ("sensitivity",), "origin", ("scratch",), "it is measured on the baseline"),
-        (
-            "rewind",
-            (*_LOTTERY, "learning_rate"),
-            "origin",
-            ("scratch",),
-            "it returns to the baseline's past",
-        ),
-        (
-            "rewind",
-            (*_LOTTERY, "learning_rate"),
-            "schedule",
-            ("linear", "cubic", "cosine", "gated"),
-            "it follows each pruning, and there it must go in steps: one_shot or geometric",
-        ),
-        ("rewind", ("permuted",), "granularity", structured, "single weights are permuted"),
-        ("regrowth", ("set", "rigl"), "granularity", structured, "single weights are grown"),
-        ("regrowth", ("set", "rigl"), "schedule", ("gated",), "the gate grows by itself"),
-        ("regrowth", ("set", "rigl"), "rewind", _LOTTERY, "tickets keep their masks"),
-        ("regrowth", ("set", "rigl"), "criterion", ("threshold",), "grown weights start at zero"),
-    )
-    for first, firsts, second, seconds, why in rules:
-        if both(first, firsts, second, seconds):
-            return f"{names(first, second)}: {why}"
-    return None
-
-
 def options(pruning: Pruning, name: str, chosen: Mapping[str, Any]) -> list[Any]:
     """The values of an axis that go with those chosen so far."""
     return [v for v in as_choices(getattr(pruning, name)) if conflict({**chosen, name: v}) is None]
@@ -262,71 +185,4 @@ def combinations(pruning: Pruning) -> Iterator[dict[str, Any]]:
         for value in options(pruning, left[0], chosen):
             yield from extend({**chosen, left[0]: value}, left[1:])
 
-    return extend({}, AXES)
-
-
-class Plan(BaseModel):
-    """What one trial does: a concrete value for each field of `Pruning` that applies to it.
-
-    Fields that do not apply are None: threshold without criterion threshold; allocation with it
-    and for n:m; ratio with it, for n:m and for schedule gated; critic_ratio also unless scope is
-    both; start and end for gated, end for one_shot; densities unless allocation is searched.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    granularity: Granularity
-    criterion: CriterionName
-    allocation: Allocation | None = None
-    densities: dict[str, float] | None = None
-    """Relative density of each kernel, by parameter name, in (0, 1]."""
-    scope: Scope
-    origin: Origin = "baseline"
-    ratio: float | None = None
-    critic_ratio: float | None = None
-    threshold: float | None = None
-    threshold_unit: Literal["std", "absolute"] | None = None
-    schedule: ScheduleName
-    start: float | None = None
-    end: float | None = None
-    regrowth: RegrowthName = "none"
-    drop_fraction: float | None = None
-    regrow_every: int | None = None
-    rewind: Rewind = "none"
-    rounds: int
-    env_steps: int
-    lr_scale: float
-    distillation: float = 0.0
-    temperature: float | None = None
-
-    @property
-    def label(self) -> str:
-        """The plan in a few words: `weight/magnitude/erk/cubic 98.0%`.
-
-        The percentage is the ratio asked of the kernels; by threshold, what goes: `below 2 std`.
-        """
-        dynamic = [self.regrowth, f"rewind {self.rewind}"]
-        axes = [
-            self.granularity,
-            self.criterion,
-            self.allocation,
-            self.schedule,
-            *(word for word in dynamic if not word.endswith("none")),
-            *(["scratch"] if self.origin == "scratch" else []),
-            *(["distilled"] if self.distillation else []),
-        ]
-        return " ".join(
-            word for word in ("/".join(axis for axis in axes if axis), self.aim) if word
-        )
-
-    @property
-    def aim(self) -> str:
-        """How much it prunes: `98.0%`, `below 1.5 std`; empty for n:m and the gate."""
-        if self.threshold is not None:
-            return f"below {self.threshold:.3g}{' std' if self.threshold_unit == 'std' else ''}"
-        return "" if self.ratio is None else f"{self.ratio:.1%}"
-
-    @property
-    def structured(self) -> bool:
-        """Whether whole units are removed."""
-        return self.granularity in ("neuron", "filter")
+    return extend({}, tuple(AXES))

@@ -13,43 +13,32 @@ from pydantic import Field, PrivateAttr, model_validator
 from prune_search.credentials import fields_with_credentials
 from prune_search.errors import did_you_mean, shown
 from prune_search.experiment.fields import (
-    FiniteFloat,
     Line,
-    NaturalFloat,
-    NaturalInt,
     PathText,
-    PositiveFloat,
-    PositiveInt,
     Range,
     Section,
     Settings,
-    Share,
     Text,
     as_choices,
     plain,
 )
-from prune_search.experiment.pruning import AXES, Pruning, conflict
+from prune_search.experiment.pruning import Pruning
+from prune_search.plan.axes import AXES
+from prune_search.plan.compatibility import conflict
+from prune_search.plan.names import Named
+from prune_search.plan.numbers import (
+    FiniteFloat,
+    NaturalFloat,
+    NaturalInt,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+)
+from prune_search.records.objectives import OBJECTIVES
+from prune_search.records.returns import Aggregate
+from prune_search.sparsity.rewinding import REWINDS
 
-Objective = Literal[
-    "return",
-    "return_low",
-    "retention",
-    "sparsity",
-    "compression",
-    "macs",
-    "bytes",
-    "latency_us",
-    "hypervolume",
-    "sparsity_at_retention",
-    "sparsity_95",
-    "sparsity_99",
-]
-Aggregate = Literal["mean", "iqm"]
-"""What a policy's return over episodes counts as."""
-MINIMISED = frozenset({"macs", "bytes", "latency_us"})
-"""Objectives of which less is better; of the others more is."""
-RETURNS = frozenset({"return", "return_low", "retention"})
-"""Objectives that fall as a trial is pruned on; the others only get better."""
+Objective = Annotated[str, Named(lambda: OBJECTIVES)]
 
 # Evaluation seeds become blocks of 100,000 environment seeds above 2**30; see evaluation_seeds.
 EvaluationSeed = Annotated[int, Field(ge=0, lt=10_000)]
@@ -314,6 +303,9 @@ class Tracking(Section):
 class Experiment(Section):
     """A study, as its experiment file describes it."""
 
+    modules: list[Line] = []
+    """Python modules of yours to import before anything else, on every process: those that register
+    criteria, allocations, schedules and the like; see docs/extending.md."""
     description: Text = ""
     """What this study is for; shown in MLflow."""
     environment: Environment
@@ -388,20 +380,22 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _rewinds_possible(self) -> Experiment:
         rewinds = as_choices(self.pruning.rewind)
-        past = [name for name in rewinds if name in ("initial", "early", "permuted")]
+        past = [name for name in rewinds if name in REWINDS and REWINDS[name].of_baseline]
         if past and self.baseline.checkpoint:
             raise ValueError(
                 f"pruning.rewind: {past[0]} needs the baseline's first weights, which a"
-                " baseline.checkpoint does not have; allowed with it: none, random, learning_rate"
+                " baseline.checkpoint does not have; allowed with it: none, "
+                + ", ".join(name for name, entry in REWINDS.items() if not entry.of_baseline)
             )
         rates = {
             name: rate
             for name, rate in self.algorithm.training.items()
             if name == "lr" or name.endswith("_lr")
         }
-        if "learning_rate" in rewinds and not any(isinstance(r, list) for r in rates.values()):
+        of_rates = [name for name in rewinds if name in REWINDS and not REWINDS[name].weights]
+        if of_rates and not any(isinstance(r, list) for r in rates.values()):
             raise ValueError(
-                "pruning.rewind: learning_rate needs a schedule in algorithm.training.lr (or"
+                f"pruning.rewind: {of_rates[0]} needs a schedule in algorithm.training.lr (or"
                 f" actor_lr, ...), [[env step, rate], ...], got {shown(rates or None)}"
             )
         return self

@@ -7,13 +7,11 @@ maximised: sparsity, and return or retention.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import nan
 from typing import Protocol, TypeVar
 
 import moocore
 import numpy as np
 
-from prune_search.experiment.schema import Search
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 
 Curve = list[tuple[int, float]]
@@ -111,39 +109,6 @@ def delivered(points: Sequence[M], retention: float) -> M:
     """
     point = sparsest(points, retention)
     return point or max(points, key=lambda p: (p.retention, p.sparsity))
-
-
-def objectives(trial: TrialRecord, retention: float) -> dict[str, float]:
-    """The values of all of `Search.objectives`; NaN for a cost that is not known."""
-    best, held = delivered(trial.points, retention), sparsest(trial.points, retention)
-    return {
-        **summary(trial, retention),
-        "return_low": best.returned.low,
-        "macs": nan if best.macs is None else best.macs,
-        "bytes": best.bytes,
-        "latency_us": nan if best.latency_us is None else best.latency_us,
-        "sparsity_at_retention": held.sparsity if held else 0.0,
-    }
-
-
-def violations(trial: TrialRecord, search: Search, baseline: BaselineRecord) -> dict[str, float]:
-    """By each constraint that is set, how far what the trial delivers is from keeping to it.
-
-    0 or less where it does. Returns as a share of the baseline's gain over random actions, all else
-    as a share of the limit, so that one doesn't outweigh the other.
-    """
-    best, limits = delivered(trial.points, search.retention), search.constraints
-    found = {}
-    if limits.min_return is not None:
-        found["min_return"] = baseline.retention(limits.min_return) - best.retention
-    for name, value, limit in (
-        ("max_parameters", best.nonzero, limits.max_parameters),
-        ("max_macs", best.macs, limits.max_macs),
-        ("max_latency_us", best.latency_us, limits.max_latency_us),
-    ):
-        if limit is not None:
-            found[name] = nan if value is None else value / limit - 1
-    return found
 
 
 def summary(trial: TrialRecord, retention: float) -> dict[str, float]:

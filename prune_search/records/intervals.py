@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from prune_search.experiment.schema import Aggregate
-from prune_search.records.returns import Return
+from prune_search.records.returns import Aggregate, Return
 
 Verdict = Literal["better", "worse", "undecided"]
 FEWEST_SEEDS = 6

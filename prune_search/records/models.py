@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.reasons import BUDGET_USED, CUT_OFF
 from prune_search.records.record import Record
 from prune_search.records.returns import Return, retention_of, return_at

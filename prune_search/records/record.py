@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prune_search.errors import UserError
+from prune_search.plan.names import STORED
 
 R = TypeVar("R", bound="Record")
 
@@ -53,7 +54,7 @@ class Record(BaseModel):
     @classmethod
     def _read(cls: type[R], path: Path) -> R | None:
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(path.read_bytes(), context=STORED)
         except FileNotFoundError:
             return None
         except OSError as error:

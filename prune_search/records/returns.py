@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from prune_search.experiment.schema import Aggregate
+from typing import Literal
+
 from prune_search.records.record import Record
 
+Aggregate = Literal["mean", "iqm"]
+"""What a policy's return over episodes counts as."""
 _TAIL = 0.1  # share of the episodes that are the worst ones
 
 

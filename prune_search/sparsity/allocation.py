@@ -80,7 +80,6 @@ def register_fitted(
     return register
 
 
-@register_fitted("searched", "densities")
 def proportional(densities: Mapping[str, float]) -> Allocation:
     """Densities in given proportions: min(1, scale · density), at the scale that meets the ratio.
 
@@ -207,3 +206,4 @@ def _lamp(scores: Tensor) -> Tensor:
 
 
 register_allocation("lamp", rescale=_lamp)(_global)
+register_fitted("searched", "densities")(proportional)

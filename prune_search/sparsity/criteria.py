@@ -133,9 +133,9 @@ def _at_least_float32(evidence: Evidence) -> Evidence:
     )
 
 
-@register_criterion("magnitude")
-# The same score, but cut at a value.
+# The same score, but cut at a value; decorators run from the last to the first.
 @register_criterion("threshold", by_value=True)
+@register_criterion("magnitude")
 def _magnitude(evidence: Evidence, generator: torch.Generator) -> Tensor:
     """|w| (Han et al. 2015, Learning both weights and connections, section 3)."""
     return evidence.weight.abs()

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+GATED = "gated"
+"""Name of the schedule that a gate stands in for: it sets the ratio itself."""
+
 _STREAK = 3  # steps in a row that held, after which the step doubles
 _REST = 4  # rounds between settling below an earlier best and the first probe above it
 

@@ -80,6 +80,11 @@ class Schedule(ABC):
         return []
 
 
+def in_steps(schedule: type[Schedule]) -> bool:
+    """Whether a schedule goes in steps, as those have that say where they are."""
+    return schedule.marks is not Schedule.marks
+
+
 S = TypeVar("S", bound=type[Schedule])
 
 SCHEDULES: Registry[type[Schedule]] = Registry("schedule")

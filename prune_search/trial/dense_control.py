@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prune_search.experiment.fields import highest
-from prune_search.experiment.pruning import Plan, Pruning
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder, moved
 from prune_search.records.models import BaselineRecord, ControlRecord
 from prune_search.rllib.running import process_settings

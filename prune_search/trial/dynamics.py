@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from prune_search.errors import TrialError
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.models import Did, Point
-from prune_search.sparsity.gate import Gate
+from prune_search.sparsity.gate import GATED, Gate
 from prune_search.trial.pruner import Pruner
 from prune_search.trial.recovery import Recovery
 
@@ -43,7 +43,7 @@ class Dynamics:
             points: of the rounds before.
         """
         self._counts.clear()
-        if self._plan.schedule != "gated":
+        if self._plan.schedule != GATED:
             self._prune(steps)
             return
         before = self._pruner.target(0.0)
@@ -85,7 +85,7 @@ class Dynamics:
     @property
     def _aims(self) -> bool:
         """Whether anything is to be pruned at all: not in a control of ratio 0."""
-        return self._plan.schedule == "gated" or self._pruner.target(1.0) > 0
+        return self._plan.schedule == GATED or self._pruner.target(1.0) > 0
 
     def _prune(self, steps: int) -> None:
         if self._pruner.prune(steps / self._plan.env_steps):

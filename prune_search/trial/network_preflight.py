@@ -10,6 +10,8 @@ from prune_search.errors import UserError
 from prune_search.experiment.fields import Range, as_choices, plain
 from prune_search.experiment.pruning import Pruning
 from prune_search.rllib.networks import ACTOR, CRITIC, Network
+from prune_search.sparsity.criteria import CRITERIA
+from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import emptied
 from prune_search.trial.pruner import chosen_layers
 
@@ -47,8 +49,9 @@ def check_granularities(
     layers = layers_in_scope(networks, pruning)
     units = [unit for network in networks.values() for unit in network.units]
     for granularity in as_choices(pruning.granularity):
-        if ":" in granularity:
-            group = int(granularity.split(":")[1])
+        kind = GRANULARITIES[granularity]
+        if kind.pattern is not None:
+            group = kind.pattern.m
             odd = [layer for layer in layers if shapes[layer][1] % group]
             if odd:
                 raise UserError(
@@ -56,10 +59,11 @@ def check_granularities(
                     f" {group} divides, and {odd[0]} has {shapes[odd[0]][1]}; choose others by"
                     " pruning.layers"
                 )
-        elif granularity != "weight":
-            dims = {2} if granularity == "neuron" else {3, 4, 5}
-            if not any(unit.layer in layers and len(shapes[unit.layer]) in dims for unit in units):
-                what = "convolutions" if granularity == "filter" else "hidden linear layers"
+        elif kind.produced_by is not None:
+            produced = (unit.layer for unit in units if unit.layer in layers)
+            if not any(kind.produced_by(len(shapes[layer])) for layer in produced):
+                linear = kind.produced_by(2)
+                what = "hidden linear layers" if linear else "convolutions"
                 raise UserError(
                     f"pruning.granularity: {granularity} finds no units in this network; it needs"
                     f" {what} that are not recurrent (there are {', '.join(layers)})"
@@ -79,13 +83,13 @@ def check_thresholds(
         weights: the baseline's, by parameter name.
         pruning: what may be searched.
     """
-    if "threshold" not in as_choices(pruning.criterion):
+    if not any(CRITERIA[name].by_value for name in as_choices(pruning.criterion)):
         return
     layers = layers_in_scope(networks, pruning)
     value = pruning.threshold
     values = [value.low] if isinstance(value, Range) else as_choices(value)
     units = [unit for network in networks.values() for unit in network.units]
-    granularities = [name for name in as_choices(pruning.granularity) if ":" not in name]
+    granularities = [n for n in as_choices(pruning.granularity) if GRANULARITIES[n].by_value]
     for unit in as_choices(pruning.threshold_unit):
         for threshold in values:
             cut = {

@@ -27,7 +27,9 @@ from prune_search.rllib.networks import Network, full_name, networks
 from prune_search.rllib.own_networks import check_own_network
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.recovery.teacher import load_teacher
+from prune_search.sparsity.criteria import CRITERIA
 from prune_search.sparsity.masks import check_maskable
+from prune_search.sparsity.rewinding import REWINDS
 from prune_search.trial.network_preflight import (
     check_granularities,
     check_thresholds,
@@ -99,14 +101,16 @@ def check_baseline(experiment: Experiment, baseline: BaselineRecord) -> None:
         UserError: a threshold would remove a whole layer, or there are no weights to rewind to.
     """
     kept = Path(baseline.checkpoint).with_name(moments.WEIGHTS["early"]).is_file()
-    if "early" in as_choices(experiment.pruning.rewind) and not kept:
+    rewinds = [name for name in as_choices(experiment.pruning.rewind) if name in REWINDS]
+    early = [name for name in rewinds if REWINDS[name].weights == "early"]
+    if early and not kept:
         raise UserError(
-            "pruning.rewind: early returns to the weights after baseline.early ="
+            f"pruning.rewind: {early[0]} returns to the weights after baseline.early ="
             f" {experiment.baseline.early:g} of baseline.env_steps,"
             f" {experiment.baseline.env_steps:,}, and the baseline's training ended after"
             f" {baseline.env_steps:,}; make baseline.early smaller"
         )
-    if "threshold" not in as_choices(experiment.pruning.criterion):
+    if not any(CRITERIA[name].by_value for name in as_choices(experiment.pruning.criterion)):
         return
     modules = dense_modules(experiment)
     for module_id, module in modules.items():

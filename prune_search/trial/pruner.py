@@ -15,12 +15,13 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.rllib import masks as learner
 from prune_search.rllib.evidence import ACTIVATION
 from prune_search.rllib.networks import ACTOR, Network
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.criteria import Evidence, criterion
+from prune_search.sparsity.gate import GATED
 from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
 from prune_search.sparsity.schedules import Schedule
 from prune_search.sparsity.selection.granularities import GRANULARITIES
@@ -68,7 +69,7 @@ class Pruner:
         self._criterion = criterion(plan.criterion)
         self._schedule = plan_schedule(plan)
         self._allocation = allocation_of(plan, curves)
-        self._shrinks = shrink and plan.structured and plan.schedule != "gated"
+        self._shrinks = shrink and plan.structured and plan.schedule != GATED
         structured = plan.structured
         self.networks: dict[str, Network] = learner.one(
             algorithm, lambda held: learner.networks_of(held, units=structured)
@@ -286,7 +287,7 @@ class Pruner:
         kind = GRANULARITIES[plan.granularity]
         if kind.structured and not kind.units(weights, layers, network.units):
             return {}  # of a critic without filters, beside an actor that has some
-        if plan.criterion == "threshold":
+        if self._criterion.by_value:
             unit = self._std if plan.threshold_unit == "std" else dict.fromkeys(self._std, 1.0)
             cut = {layer: target * unit[layer] for layer in layers}
             return select_threshold(plan.granularity, weights, layers, network.units, masks, cut)

@@ -8,15 +8,16 @@ from pathlib import Path
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
+from prune_search.plan.plan import Plan
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib import masks as learner
 from prune_search.rllib.recovery import distillation, moments, rewinding
 from prune_search.rllib.replay import empty_replay, load_replay, postpone_learning
 from prune_search.rllib.running import env_steps
 from prune_search.rllib.schedules import TrialSchedules
+from prune_search.sparsity.rewinding import REWINDS, rewound
 from prune_search.trial.preflight import dense_modules, named_weights
 from prune_search.trial.pruner import Pruner
 from prune_search.trial.targets import retrainings
@@ -50,8 +51,9 @@ class Recovery:
         self._folder = Path(baseline.checkpoint).parent
         self._total = baseline.env_steps or baseline.checkpoint_steps
         self._retrainings = retrainings(plan)
-        if plan.rewind in moments.WEIGHTS:
-            moments.weights(self._folder, plan.rewind)  # before anything is trained in vain
+        self._rewind = REWINDS.get(plan.rewind)
+        if self._rewind and self._rewind.weights in moments.WEIGHTS:
+            moments.weights(self._folder, self._rewind.weights)  # before training in vain
         if plan.distillation:
             if experiment.pruning.teacher:
                 require_trust(experiment, "pruning.teacher")
@@ -70,17 +72,18 @@ class Recovery:
         Returns:
             Whether anything is rewound; a learning rate is by `set_lr`.
         """
-        name = self._plan.rewind
-        if name in ("none", "learning_rate"):
-            return name != "none"
+        if self._rewind is None or self._rewind.weights is None:
+            return self._rewind is not None
+        name, moment = self._rewind.name, self._rewind.weights
         generator = torch.Generator().manual_seed(self._seed)
         now, masks = learner.weights(self._algorithm), learner.masks(self._algorithm)
-        then = moments.weights(self._folder, name) if name in moments.WEIGHTS else self._fresh()
+        kept = moment in moments.WEIGHTS
+        then = moments.weights(self._folder, moment) if kept else self._fresh()
         then = {key: then[key] for key in now}  # without target networks
-        weights, masks = rewinding.rewound(name, now, pruner.removal.take(then), masks, generator)
+        weights, masks = rewound(name, now, pruner.removal.take(then), masks, generator)
         learner.set_masks(self._algorithm, masks)
         rewinding.rewind(self._algorithm, weights)
-        self._rewind_training(early=name == "early")
+        self._rewind_training(early=moment == "early")
         return True
 
     def _rewind_training(self, *, early: bool) -> None:
@@ -109,7 +112,7 @@ class Recovery:
         baseline's. Before the first there is nothing to rewind.
         """
         begun = any(begin <= steps for begin, _ in self._retrainings)
-        if self._plan.rewind == "learning_rate" and begun:
+        if self._rewind and self._rewind.weights is None and begun:
             begin, end = self._retraining(steps)
             # A retraining that is longer than the baseline's training replays all of it.
             self._schedules.replay_rates(begin, max(0, self._total - (end - begin)))

@@ -25,8 +25,8 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.errors import TrialError
-from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Evaluation, Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import BASELINE_FILE, StudyFolder
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from prune_search.records.policy_files import stored_bytes
@@ -47,7 +47,8 @@ from prune_search.rllib.replay import (
 from prune_search.rllib.running import TRAINING_SEEDS, env_steps, reseed, settle, sync_weights
 from prune_search.rllib.schedules import TrialSchedules
 from prune_search.rllib.shapes import shrinkable
-from prune_search.sparsity.gate import Gate
+from prune_search.sparsity.allocation import ALLOCATIONS
+from prune_search.sparsity.gate import GATED, Gate
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.storage.full_disk import mark, with_room
 from prune_search.storage.mirror import Mirror
@@ -218,7 +219,7 @@ class TrialRounds:
     def _curves(self) -> dict[str, Curve] | None:
         """Each layer's sensitivity, where the allocation asks for it."""
         plan = self._plan
-        if plan.allocation != "sensitivity":
+        if plan.allocation is None or ALLOCATIONS.find(plan.allocation).fitted_to != "curves":
             return None
         found = sensitivity_of(
             self._experiment, self._folder.path, self._baseline, plan.granularity, plan.criterion
@@ -274,7 +275,7 @@ class TrialRounds:
         pruning = self._experiment.pruning
         if points[-1].progress >= 1:
             return BUDGET_USED
-        if self._plan.schedule == "gated":
+        if self._plan.schedule == GATED:
             return ""  # the gate takes back what was too much
         last = points[-pruning.patience :]
         learned = self._plan.origin == "baseline" or any(

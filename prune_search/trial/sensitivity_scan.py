@@ -17,6 +17,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
+from prune_search.experiment.extensions import import_extensions
 from prune_search.experiment.schema import Experiment
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from prune_search.records.models import BaselineRecord
@@ -70,6 +71,7 @@ def sensitivity_of(
         ValueError: as `check_measurable`, or a layer's shape does not suit the granularity.
         TrialError: weights, statistics or returns are not finite.
     """
+    import_extensions(experiment.modules)
     check_measurable(granularity, criterion)
     name = f"{granularity.replace(':', '-of-')}-{criterion}.json"
     path = folder / "sensitivity" / name if folder else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prune_search.rllib.networks import Network
-from prune_search.sparsity.criteria import Evidence
+from prune_search.sparsity.criteria import CRITERIA, Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import select
@@ -37,9 +37,9 @@ def check_measurable(granularity: str, criterion: str) -> None:
     Raises:
         ValueError: an unknown name, two that do not go together, or criterion threshold.
     """
-    if criterion == "threshold":
+    if criterion in CRITERIA and CRITERIA[criterion].by_value:
         raise ValueError(
-            "criterion 'threshold' cuts at a value, and sensitivity is measured at ratios;"
+            f"criterion {criterion!r} cuts at a value, and sensitivity is measured at ratios;"
             " magnitude ranks weights as it does"
         )
     chosen = GRANULARITIES.get(granularity)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.rllib.networks import ACTOR, CRITIC
-from prune_search.sparsity.allocation import Allocation, proportional
-from prune_search.sparsity.schedules import Geometric, OneShot, Schedule, schedule
-from prune_search.sparsity.sensitivity import Curve, by_sensitivity
+from prune_search.sparsity.allocation import ALLOCATIONS, Allocation
+from prune_search.sparsity.gate import GATED
+from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule
+from prune_search.sparsity.selection.granularities import GRANULARITIES
+from prune_search.sparsity.sensitivity import Curve
 
 
 def finals(plan: Plan) -> dict[str, float]:
@@ -14,10 +16,10 @@ def finals(plan: Plan) -> dict[str, float]:
     scope = [ACTOR, CRITIC] if plan.scope == "both" else [plan.scope]
     if plan.threshold is not None:
         return dict.fromkeys(scope, plan.threshold)
-    if ":" in plan.granularity:
-        kept, group = map(int, plan.granularity.split(":"))
-        return dict.fromkeys(scope, 1 - kept / group)
-    if plan.schedule == "gated":
+    pattern = GRANULARITIES[plan.granularity].pattern
+    if pattern is not None:
+        return dict.fromkeys(scope, pattern.limit)
+    if plan.schedule == GATED:
         return dict.fromkeys(scope, 1.0)
     assert plan.ratio is not None
     if plan.scope == "both":
@@ -29,14 +31,13 @@ def finals(plan: Plan) -> dict[str, float]:
 def plan_schedule(plan: Plan) -> Schedule | None:
     """The plan's schedule over progress; None where a gate sets the ratio.
 
-    The geometric one takes a step at the start of each round from start to end, so that a round
-    is: prune, train, evaluate.
+    One that follows the rounds' starts takes a step at each of them from start to end.
     """
-    if plan.schedule == "gated":
+    if plan.schedule == GATED:
         return None
     start, end = plan.start or 0.0, 1.0 if plan.end is None else plan.end
     steps = max(1, round((end - start) * plan.rounds))
-    if plan.schedule == "geometric":
+    if SCHEDULES.find(plan.schedule).follows_round_start:
         end = min(1.0, start + steps / plan.rounds)
     return schedule(plan.schedule, start, end, steps)
 
@@ -49,20 +50,18 @@ def retrainings(plan: Plan) -> list[tuple[int, int]]:
         for schedules that prune all the time.
     """
     found = plan_schedule(plan)
-    if isinstance(found, OneShot):
-        begins = [found.start]
-    elif isinstance(found, Geometric):
-        width = (found.end - found.start) / found.steps
-        begins = [found.start + step * width for step in range(found.steps)]
-    else:
+    begins = found.marks() if found else []
+    if not begins:
         return []
     marks = [round(begin * plan.env_steps) for begin in begins]
     return list(zip(marks, [*marks[1:], plan.env_steps], strict=True))
 
 
-def allocation_of(plan: Plan, curves: dict[str, Curve] | None) -> str | Allocation | None:
-    if plan.allocation == "searched":
-        return proportional(plan.densities or {})
-    if plan.allocation == "sensitivity":
-        return by_sensitivity(curves or {})
-    return plan.allocation
+def allocation_of(plan: Plan, curves: dict[str, Curve] | None) -> Allocation | None:
+    """The plan's allocation, made from the figures that it needs; None where there is none."""
+    if plan.allocation is None:
+        return None
+    found = ALLOCATIONS.find(plan.allocation)
+    if found.fit is None:
+        return found
+    return found.fit((plan.densities if found.fitted_to == "densities" else curves) or {})

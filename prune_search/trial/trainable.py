@@ -12,12 +12,14 @@ from ray.exceptions import RayError
 from ray.tune.result import DONE
 
 from prune_search.errors import LostError, TrialError, lost
-from prune_search.experiment.pruning import Plan
+from prune_search.experiment.extensions import import_extensions
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import objectives, violations
 from prune_search.records.models import BaselineRecord
+from prune_search.records.objectives import objectives
 from prune_search.rllib.running import process_settings
+from prune_search.trial.constraints import violations
 from prune_search.trial.rounds import TrialRounds
 from prune_search.trial.watchdog import Watch
 from prune_search.user_code import culprit, of_code
@@ -45,6 +47,7 @@ class PruningTrial(tune.Trainable):
         baseline: BaselineRecord,
     ) -> None:
         process_settings(experiment.resources.threads)
+        import_extensions(experiment.modules)
         self._experiment, self._baseline = experiment, baseline
         self._folder = StudyFolder(storage, study)
         self._watch = Watch(experiment.search, experiment.resources)

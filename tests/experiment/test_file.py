@@ -5,22 +5,16 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
-from prune_search.experiment.pruning import (
-    Allocation,
-    CriterionName,
-    Granularity,
-    Plan,
-    Pruning,
-    combinations,
-    conflict,
-)
+from prune_search.experiment.pruning import Pruning, combinations
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.axes import names
+from prune_search.plan.compatibility import conflict
+from prune_search.plan.plan import Plan
 from prune_search.sparsity import check_strategy
 
 MINIMAL = "environment: {id: CartPole-v1}"
@@ -179,9 +173,9 @@ def test_unknown_preset_and_missing_file(tmp_path: Path) -> None:
 
 STRATEGIES = [
     (granularity, criterion, allocation)
-    for granularity in get_args(Granularity)
-    for criterion in get_args(CriterionName)
-    for allocation in (*get_args(Allocation), None)
+    for granularity in names("granularity")
+    for criterion in names("criterion")
+    for allocation in (*names("allocation"), None)
 ]
 
 
@@ -194,9 +188,8 @@ def test_the_file_refuses_what_selection_refuses(
     if (allocation is None) != needless:
         return  # the search asks for an allocation where one applies, and only there
     chosen = {"granularity": granularity, "criterion": criterion, "allocation": allocation}
-    name = "proportional" if allocation == "searched" else allocation
     try:
-        check_strategy(granularity, criterion, name)
+        check_strategy(granularity, criterion, allocation)
     except ValueError:
         assert conflict(chosen) is not None
     else:

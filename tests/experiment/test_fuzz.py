@@ -25,8 +25,10 @@ from ruamel.yaml import YAML
 from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.fields import as_choices
-from prune_search.experiment.pruning import AXES, Plan, Pruning
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.axes import AXES
+from prune_search.plan.plan import Plan
 from prune_search.trial.preflight import check
 from tuners.search.space import parameters, suggest
 
@@ -96,7 +98,7 @@ values = st.one_of(
 def axes(draw: Callable[..., Any]) -> dict[str, Any]:
     """Choices for some of the axes that limit each other, each valid by itself."""
     chosen = {}
-    for axis in draw(st.lists(st.sampled_from(AXES), unique=True, max_size=len(AXES))):
+    for axis in draw(st.lists(st.sampled_from(list(AXES)), unique=True, max_size=len(AXES))):
         known = known_choices(axis)
         picked = draw(st.lists(st.sampled_from(known), min_size=1, max_size=4, unique=True))
         chosen[axis] = picked[0] if len(picked) == 1 and draw(st.booleans()) else picked

@@ -13,9 +13,9 @@ from prune_search.errors import UserError
 from prune_search.experiment.file import dump
 from prune_search.experiment.pruning import Pruning
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import objectives
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from prune_search.records.models import StudyRecord, TrialRecord
+from prune_search.records.objectives import objectives
 from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.studies import BASELINE, STARTED, make_point, returned
 from tuners.search.beginnings import FROM, check_warm_start, grid, ranked, screened

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from prune_search.experiment.pruning import Plan, Pruning
+from prune_search.experiment.pruning import Pruning
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.reasons import SEARCH_TIME_USED
@@ -52,6 +53,15 @@ def test_probes_take_what_has_done_well_where_they_may() -> None:
     assert "criterion" not in probe(0, [], units, 0.95)
 
 
+BY_VALUE: Any = {
+    "ratio": None,
+    "allocation": None,
+    "criterion": "threshold",
+    "threshold": 2.0,
+    "threshold_unit": "std",
+}
+
+
 def gone(
     *rounds: tuple[float, float], state: str = "complete", reason: str = "", **fields: Any
 ) -> TrialRecord:
@@ -83,7 +93,7 @@ def gone(
         ([gone((0.96, 1.0), state="stopped", reason=SEARCH_TIME_USED)], 0.99),  # cut off
         ([gone((0.96, 0.5), (0.99, 0.1))], 1 - (0.5 * 0.01) ** 0.5),  # nothing held
         ([gone((0.9, 1.0), (0.99, 0.3)), gone((0.99, 1.0), scope="critic")], 1 - 0.001**0.5),
-        ([gone((0.9, 1.0), (0.99, 0.3)), gone((2.0, 1.0), ratio=None)], 1 - 0.001**0.5),
+        ([gone((0.9, 1.0), (0.99, 0.3)), gone((2.0, 1.0), **BY_VALUE)], 1 - 0.001**0.5),
     ],
 )
 def test_the_break_is_looked_for_by_halves(trials: list[TrialRecord], expected: float) -> None:
@@ -95,9 +105,8 @@ def test_the_break_is_looked_for_by_halves(trials: list[TrialRecord], expected: 
 
 
 def test_thresholds_are_halved_as_they_are() -> None:
-    by_value = {"ratio": None, "criterion": "threshold", "threshold": 2.0}
     ranged = space(ratio=0.9, threshold={"low": 0.5, "high": 2.0})
-    assert aims([gone((1.0, 1.0), (2.0, 0.1), **by_value)], ranged) == {"threshold": 1.5}
+    assert aims([gone((1.0, 1.0), (2.0, 0.1), **BY_VALUE)], ranged) == {"threshold": 1.5}
     assert aims([gone((0.9, 1.0), (0.99, 0.1))], ranged) == {"threshold": 2.0}  # a ratio
 
 

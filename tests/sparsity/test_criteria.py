@@ -129,7 +129,7 @@ def test_a_missing_statistic_is_an_error_where_it_is_needed(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'size'; known: magnitude, threshold, random"):
+    with pytest.raises(ValueError, match="'size'; known are: magnitude, threshold, random"):
         criterion("size")
 
 

@@ -165,7 +165,7 @@ def test_on_a_net_under_adam_grown_weights_start_at_zero_and_dropped_ones_stay_t
 @pytest.mark.parametrize(
     ("name", "fraction", "gradients", "message"),
     [
-        ("snfs", 0.3, {}, "unknown regrowth 'snfs'; known: set, rigl"),
+        ("snfs", 0.3, {}, "unknown regrowth 'snfs'; known are: set, rigl"),
         ("set", 1.0, {}, r"fraction must be in \[0, 1\), not 1.0"),
         ("set", -0.1, {}, r"fraction must be in \[0, 1\), not -0.1"),
         ("set", math.nan, {}, r"fraction must be in \[0, 1\), not nan"),

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from prune_search.sparsity import (
     ALLOCATIONS,
     CRITERIA,
-    FITTED_ALLOCATIONS,
     GRANULARITIES,
     Coupling,
     Evidence,
@@ -24,9 +23,8 @@ from prune_search.sparsity import (
 
 UNITS = ("neuron", "filter")
 PER_UNIT = ("activation", "dormant", "l1_norm", "l2_norm", "geometric_median")
-COMBINATIONS = list(
-    itertools.product(GRANULARITIES, CRITERIA, [*ALLOCATIONS, *FITTED_ALLOCATIONS, None])
-)
+FITTED = ("searched", "sensitivity")  # made from figures of the layers
+COMBINATIONS = list(itertools.product(GRANULARITIES, CRITERIA, [*ALLOCATIONS, None]))
 
 
 def allowed(granularity: str, criterion: str, allocation: str | None) -> bool:
@@ -51,7 +49,9 @@ def test_refused_is_what_the_rules_exclude(
     if allowed(granularity, name, allocation):
         check_strategy(granularity, name, allocation)
         return
-    with pytest.raises(ValueError, match=r"allowed|needs an allocation; known: uniform") as caught:
+    with pytest.raises(
+        ValueError, match=r"allowed|needs an allocation; known are: uniform"
+    ) as caught:
         check_strategy(granularity, name, allocation)
     assert "\n" not in str(caught.value)
 
@@ -67,7 +67,7 @@ def test_refused_is_what_the_rules_exclude(
         (
             ("neuron", "magnitude", "lamp"),
             "allocation 'lamp' does not go with granularity 'neuron': it ranks single weights;"
-            " allowed is granularity weight",
+            " allowed is weight",
         ),
         (
             ("2:4", "magnitude", "erk"),
@@ -86,12 +86,15 @@ def test_refused_is_what_the_rules_exclude(
         ),
         (
             ("filter", "random", None),
-            "granularity 'filter' needs an allocation; known: uniform, erk, global, lamp,"
-            " proportional, sensitivity",
+            "granularity 'filter' needs an allocation; known are: uniform, erk, global, lamp,"
+            " searched, sensitivity",
         ),
-        (("row", "random", None), "unknown granularity 'row'; known: weight, neuron, filter,"),
-        (("weight", "size", "erk"), "unknown criterion 'size'; known: magnitude, threshold,"),
-        (("weight", "random", "even"), "unknown allocation 'even'; known: uniform, erk, global"),
+        (("row", "random", None), "unknown granularity 'row'; known are: weight, neuron, filter,"),
+        (("weight", "size", "erk"), "unknown criterion 'size'; known are: magnitude, threshold,"),
+        (
+            ("weight", "random", "even"),
+            "unknown allocation 'even'; known are: uniform, erk, global",
+        ),
     ],
 )
 def test_messages(strategy: tuple[str, str, str | None], message: str) -> None:
@@ -102,7 +105,7 @@ def test_messages(strategy: tuple[str, str, str | None], message: str) -> None:
 def test_an_allocation_of_ones_own() -> None:
     own = proportional({"a": 0.5})
     check_strategy("weight", "magnitude", own)
-    with pytest.raises(ValueError, match="allocation 'proportional' does not go with granularity"):
+    with pytest.raises(ValueError, match="allocation 'searched' does not go with granularity"):
         check_strategy("2:4", "magnitude", own)
 
 
@@ -140,7 +143,7 @@ def measured() -> Measured:
 
 @pytest.mark.parametrize(
     ("granularity", "name", "allocation"),
-    [entry for entry in COMBINATIONS if allowed(*entry) and entry[2] not in FITTED_ALLOCATIONS],
+    [entry for entry in COMBINATIONS if allowed(*entry) and entry[2] not in FITTED],
 )
 def test_all_that_is_allowed_prunes(
     measured: Measured, granularity: str, name: str, allocation: str | None

@@ -22,7 +22,8 @@ from prune_search.errors import UserError
 from prune_search.experiment.file import dump
 from prune_search.experiment.schema import Evaluation, Experiment, Search
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import front, objectives
+from prune_search.records.fronts import front
+from prune_search.records.objectives import objectives
 from prune_search.records.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.storage.mirror import Mirror

@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME as LIFETIME
 from torch import Tensor
 
 from prune_search.errors import TrialError, UserError
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Did
 from prune_search.rllib import masks as learner

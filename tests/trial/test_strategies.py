@@ -15,8 +15,8 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from prune_search.experiment.pruning import Plan
 from prune_search.export.rllib import laid_back
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Did, Point
 from prune_search.rllib import masks as learner

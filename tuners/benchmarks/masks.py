@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.running import env_steps, process_settings
+from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruner import Pruner
 
 _WARM_UP = 2  # pairs that are run first and not counted
@@ -108,7 +109,7 @@ def _paired(
 
 
 def _plan(granularity: str) -> Plan:
-    pattern = ":" in granularity
+    pattern = GRANULARITIES[granularity].pattern is not None
     return Plan.model_validate(
         {
             "granularity": granularity,

@@ -10,7 +10,7 @@ import random
 import time
 from typing import Any
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Point, TrialRecord, trial_name
 from prune_search.records.reasons import BUDGET_USED

@@ -45,7 +45,7 @@ def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolde
             f"{did_you_mean(name, known) or ';'} there are: {there}"
         )
     text = experiment_file.read(folder.experiment_file)
-    experiment = experiment_file.parse(text, where=str(folder.experiment_file))
+    experiment = experiment_file.parse(text, where=str(folder.experiment_file), stored=True)
     study = folder.study()
     experiment = _as_begun(experiment, study)
     asked = study is not None and study.trusted == pickles(experiment)

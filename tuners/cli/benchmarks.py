@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prune_search.errors import UserError, check_known
 from prune_search.experiment import file as experiment_file
-from prune_search.experiment.pruning import Granularity
+from prune_search.plan.axes import names as names_of
 from tuners.cli._app import (
     Address,
     Name,
@@ -46,7 +46,7 @@ def benchmark_masks(
     """Time of an RLlib iteration with masks enforced, against one without, in one process."""
     from tuners.benchmarks.masks import masks_overhead
 
-    check_known("--granularity", granularity, get_args(Granularity))
+    check_known("--granularity", granularity, names_of("granularity"))
     settings = experiment_file.load(preset, trust=trust)
     result = masks_overhead(settings, pairs, granularity)
     print(f"iteration with {granularity} masks / without: {result}, {pairs} pairs")
@@ -98,10 +98,10 @@ def benchmark_methods(
     from tuners.benchmarks.methods.table import markdown
     from tuners.study.cluster import connection
 
-    names, granularities = algorithm or list(ALGORITHMS), granularity or get_args(Granularity)
+    names, granularities = algorithm or list(ALGORITHMS), granularity or names_of("granularity")
     for field, given, known in (
         ("--algorithm", names, ALGORITHMS),
-        ("--granularity", granularities, get_args(Granularity)),
+        ("--granularity", granularities, names_of("granularity")),
     ):
         for value in given:
             check_known(field, value, known)

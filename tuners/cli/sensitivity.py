@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prune_search.errors import TrialError, UserError, check_known, did_you_mean, one_line
 from prune_search.experiment import file as experiment_file
-from prune_search.experiment.pruning import CriterionName, Granularity
+from prune_search.plan.axes import names
 from tuners.cli._app import AsJson, Trust, app, check_picture, err, examples, out
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def sensitivity(
     """
     if plot is not None:
         check_picture(plot)
-    check_known("--criterion", criterion, get_args(CriterionName))
-    check_known("--granularity", granularity, get_args(Granularity))
+    check_known("--criterion", criterion, names("criterion"))
+    check_known("--granularity", granularity, names("granularity"))
     settings, folder, baseline = _opened(source, storage, trust)
     from prune_search.trial.single_layers import check_measurable
 

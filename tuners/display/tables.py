@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.fronts import delivered, sparsest
 from prune_search.records.intervals import FEWEST_SEEDS
 from prune_search.records.models import BaselineRecord, ControlRecord, FinalRecord

@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.fronts import hypervolume
 from prune_search.records.intervals import holding
 from prune_search.records.models import BaselineRecord, ControlRecord, Point, trial_name

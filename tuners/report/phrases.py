@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from prune_search.records.intervals import holding
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.returns import Return
+from prune_search.sparsity.gate import GATED
 from tuners.report.repeats import Repeated
 from tuners.report.words import count
 
@@ -30,7 +31,7 @@ def did(trial: TrialRecord) -> dict[str, int] | None:
         fields += ["regrowths_due", "regrowths", "regrown"]
     if plan.rewind != "none":
         fields.append("rewinds")
-    if plan.schedule == "gated":
+    if plan.schedule == GATED:
         fields += ["gate_pruned", "gate_held", "gate_took_back"]
     return {field: getattr(whole, field) for field in fields}
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.fronts import delivered
 from prune_search.records.intervals import Verdict, compare, pooled, sides
 from prune_search.records.models import BaselineRecord, Point, TrialRecord

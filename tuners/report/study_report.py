@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume, hypervolume_curve
 from prune_search.records.intervals import Verdict

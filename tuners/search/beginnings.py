@@ -12,17 +12,21 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState
 
 from prune_search.errors import UserError
-from prune_search.experiment.pruning import Plan, Pruning, combinations
+from prune_search.experiment.pruning import Pruning, combinations
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import objectives, violations
 from prune_search.records.layer_curves import SensitivityRecord
 from prune_search.records.models import BaselineRecord
+from prune_search.records.objectives import objectives
+from prune_search.sparsity.allocation import ALLOCATIONS
+from prune_search.trial.constraints import violations
 from prune_search.trial.determinants import determinants, differences
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from prune_search.trial.single_layers import check_measurable
 from tuners.catalog.finding import open_study
 from tuners.search.database import result_of
+from tuners.search.parameters import parsed
 from tuners.search.space import suggest
 
 FROM = "from"
@@ -79,9 +83,12 @@ def ranked(records: Sequence[SensitivityRecord], pruning: Pruning) -> list[dict[
     found = []
     for record in order:
         pair = {"granularity": record.granularity, "criterion": record.criterion}
-        measured = {**pair, "allocation": "sensitivity"}
-        possible = [one for one in combinations(pruning) if measured.items() <= one.items()]
-        found.append(measured if possible else pair)
+        measured = [
+            {**pair, "allocation": one["allocation"]}
+            for one in combinations(pruning)
+            if pair.items() <= one.items() and ALLOCATIONS[one["allocation"]].fitted_to == "curves"
+        ]
+        found.append(measured[0] if measured else pair)
     return found
 
 
@@ -143,12 +150,6 @@ def _is_measurable(granularity: str, criterion: str) -> bool:
     return True
 
 
-def _field(parameter: str) -> str:
-    if parameter.startswith("density "):
-        return "the density of layers, which allocation searched leaves open,"
-    return f"pruning.{parameter.removesuffix('_density')}"
-
-
 class _Walk:
     """Stands in for Optuna's trial: takes the choices of a path, and the first ones beyond it."""
 
@@ -164,10 +165,10 @@ class _Walk:
         return self.params[name]
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        raise ValueError(f"a grid takes lists, and {_field(name)} is a range")
+        raise ValueError(f"a grid takes lists, and {parsed(name).described} is a range")
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        raise ValueError(f"a grid takes lists, and {_field(name)} is a range")
+        raise ValueError(f"a grid takes lists, and {parsed(name).described} is a range")
 
 
 class _Answers:
@@ -187,7 +188,7 @@ class _Answers:
         return _close(made.model_dump(), self._plan.model_dump())
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        value = getattr(self._plan, name.partition(" ")[0])
+        value = getattr(self._plan, parsed(name).field or "")
         if value not in choices:
             raise LookupError(name)
         return self._note(name, value, CategoricalDistribution(choices))
@@ -206,10 +207,11 @@ class _Answers:
         return int(self._note(name, value, IntDistribution(low, high, log=log)))
 
     def _number(self, name: str) -> float | None:
-        if name.startswith("density "):
-            return (self._plan.densities or {}).get(name.removeprefix("density "))
-        value: float | None = getattr(self._plan, name.removesuffix("_density"))
-        return 1 - value if value is not None and name.endswith("_density") else value
+        said = parsed(name)
+        if said.field is None:
+            return (self._plan.densities or {}).get(said.layer or "")
+        value: float | None = getattr(self._plan, said.field)
+        return 1 - value if value is not None and said.density else value
 
     def _note(
         self, name: str, value: Any, distribution: optuna.distributions.BaseDistribution

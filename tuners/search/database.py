@@ -15,21 +15,14 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import DatabaseError
 
 from prune_search.errors import UserError
-from prune_search.experiment.schema import RETURNS
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import delivered
 from prune_search.records.models import TrialRecord
+from prune_search.records.objectives import OBJECTIVES
+from tuners.search.parameters import MEANINGS
 
 LOCKED_S = 900.0
 """Seconds that a study which runs waits for a database that another process holds locked."""
-PARAMETERS = {
-    "ratio_density": "1 - pruning.ratio: the share of the actor's weights that a trial leaves;"
-    " searched on a log scale",
-    "critic_ratio_density": "1 - pruning.critic_ratio, likewise of the critic",
-    "density LAYER": "allocation searched: how densely this layer is kept, relative to the densest",
-    "NAME of A, B": "the field NAME where only A and B go with what was chosen before",
-}
-"""What parameters mean that are no fields of `pruning`; see `tuners.search.space`."""
 _FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
 
 
@@ -65,7 +58,8 @@ def result_of(trial: TrialRecord, objectives: Iterable[str]) -> TrialState:
     """
     if trial.state == "failed" or trial.cut_off:
         return TrialState.FAIL
-    if trial.state != "complete" and (not trial.points or RETURNS.issuperset(objectives)):
+    falling = all(OBJECTIVES[name].falls for name in objectives)
+    if trial.state != "complete" and (not trial.points or falling):
         return TrialState.PRUNED
     return TrialState.COMPLETE
 
@@ -77,7 +71,7 @@ def introduce(study: optuna.Study, objectives: Sequence[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(list(objectives))
-    study.set_user_attr("parameters", PARAMETERS)
+    study.set_user_attr("parameters", MEANINGS)
 
 
 def annotate(trial: optuna.Trial, record: TrialRecord | None, retention: float) -> None:

@@ -36,10 +36,11 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.fronts import front, hypervolume
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.reasons import no_longer_improves
+from prune_search.sparsity.gate import GATED
 
 EVERY = 4
 """Each so many trials one runs to its end, so that it is known how often stopping is wrong."""
@@ -207,7 +208,7 @@ def reach(trial: TrialRecord) -> float:
 def _reach(plan: Plan, points: Sequence[Point]) -> float:
     if plan.ratio is not None:
         aim = plan.ratio if plan.scope != "critic" else 0.0
-    elif plan.schedule == "gated" or (plan.end is not None and points[-1].progress < plan.end):
+    elif plan.schedule == GATED or (plan.end is not None and points[-1].progress < plan.end):
         aim = 1.0
     else:  # by value or by pattern, and all of it is gone
         aim = 0.0

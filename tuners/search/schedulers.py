@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from prune_search.errors import UserError, check_known, one_line
 from prune_search.experiment.fields import highest, lowest
-from prune_search.experiment.schema import MINIMISED, Experiment
+from prune_search.experiment.schema import Experiment
+from prune_search.records.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -47,7 +48,7 @@ def scheduler(experiment: Experiment) -> TrialScheduler | None:
         return kind(
             time_attr="env_steps",
             metric=objective,
-            mode="min" if objective in MINIMISED else "max",
+            mode="min" if OBJECTIVES[objective].minimised else "max",
             **(usual | options),
         )
     except Exception as error:  # Tune asserts

@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from prune_search.experiment.schema import MINIMISED, Experiment
+from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
+from prune_search.records.objectives import OBJECTIVES
 from prune_search.storage.full_disk import with_room
 from prune_search.storage.mirror import Mirror
 from tuners.search.beginnings import FROM, grid, observed
@@ -67,7 +68,7 @@ class StudySearch(OptunaSearch):
         super().__init__(
             space=self._define,
             metric=objectives,
-            mode=["min" if name in MINIMISED else "max" for name in objectives],
+            mode=["min" if OBJECTIVES[name].minimised else "max" for name in objectives],
             sampler=sampler(experiment.search, 0),
             study_name=folder.name,
             storage=storage(folder, LOCKED_S),

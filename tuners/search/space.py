@@ -8,11 +8,15 @@ Fields with one value are not parameters of the study.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from prune_search.experiment.fields import Range, as_choices
-from prune_search.experiment.pruning import AXES, RATIOS, Plan, Pruning, conflict, options
+from prune_search.experiment.pruning import RATIOS, Pruning, options
+from prune_search.plan.axes import AXES
+from prune_search.plan.compatibility import applicable, conflict
+from prune_search.plan.plan import Plan
+from tuners.search.parameters import density_of, of_axis, of_layer
 
 _SMALLEST_DENSITY = 0.05  # of a layer, relative to the densest, where densities are searched
 
@@ -39,7 +43,8 @@ def suggest(trial: Asked, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
 
     def axis(name: str) -> Any:
         allowed = options(pruning, name, axes)
-        axes[name] = _pick(trial, _axis_parameter(pruning, name, allowed), allowed)
+        parameter = of_axis(name, allowed, as_choices(getattr(pruning, name)))
+        axes[name] = _pick(trial, parameter, allowed)
         return axes[name]
 
     def choice(name: str) -> Any:
@@ -63,19 +68,19 @@ def suggest(trial: Asked, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
         value = getattr(pruning, name)
         if _is(value) and value.log:
             low, high = 1 - value.high, 1 - value.low
-            return 1 - trial.suggest_float(f"{name}_density", low, high, log=True)
+            return 1 - trial.suggest_float(density_of(name), low, high, log=True)
         return number(name)
 
     granularity, criterion, schedule = axis("granularity"), axis("criterion"), axis("schedule")
-    by_value = criterion == "threshold"
-    allocated = not by_value and ":" not in granularity
-    allocation = axis("allocation") if allocated else None
+    allocation = axis("allocation") if "allocation" in applicable(axes) else None
     origin, rewind, regrowth = axis("origin"), axis("rewind"), axis("regrowth")
     scope = choice("scope")
-    gated = schedule == "gated"
-    gradual = schedule not in ("one_shot", "gated")
-    aims = allocated and not gated
     distillation = number("distillation")
+    applies = applicable({**axes, "scope": scope, "distillation": distillation})
+
+    def where(name: str, ask: Callable[[str], Any]) -> Any:
+        return ask(name) if name in applies else None
+
     return Plan(
         granularity=granularity,
         criterion=criterion,
@@ -83,27 +88,27 @@ def suggest(trial: Asked, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
         origin=origin,
         allocation=allocation,
         densities={
-            layer: trial.suggest_float(f"density {layer}", _SMALLEST_DENSITY, 1.0, log=True)
+            layer: trial.suggest_float(of_layer(layer), _SMALLEST_DENSITY, 1.0, log=True)
             for layer in layers
         }
-        if allocation == "searched"
+        if "densities" in applies
         else None,
-        ratio=ratio("ratio") if aims else None,
-        critic_ratio=ratio("critic_ratio") if scope == "both" and aims else None,
-        threshold=number("threshold") if by_value else None,
-        threshold_unit=choice("threshold_unit") if by_value else None,
+        ratio=where("ratio", ratio),
+        critic_ratio=where("critic_ratio", ratio),
+        threshold=where("threshold", number),
+        threshold_unit=where("threshold_unit", choice),
         schedule=schedule,
-        start=None if gated else number("start"),
-        end=number("end") if gradual or (regrowth != "none") else None,
+        start=where("start", number),
+        end=where("end", number),
         regrowth=regrowth,
-        drop_fraction=None if regrowth == "none" else number("drop_fraction"),
-        regrow_every=None if regrowth == "none" else integer("regrow_every"),
+        drop_fraction=where("drop_fraction", number),
+        regrow_every=where("regrow_every", integer),
         rewind=rewind,
         rounds=integer("rounds"),
         env_steps=integer("env_steps"),
         lr_scale=number("lr_scale"),
         distillation=distillation,
-        temperature=number("temperature") if distillation else None,
+        temperature=where("temperature", number),
     )
 
 
@@ -116,13 +121,14 @@ def parameters(given: Mapping[str, Any], pruning: Pruning) -> dict[str, Any]:
         if name in given and conflict({**chosen, name: given[name]}) is None:
             chosen[name] = given[name]
             if len(allowed) > 1:
-                result[_axis_parameter(pruning, name, allowed)] = given[name]
+                every = as_choices(getattr(pruning, name))
+                result[of_axis(name, allowed, every)] = given[name]
         elif len(allowed) == 1:
             chosen[name] = allowed[0]
-    for name in given.keys() - set(AXES):
+    for name in given.keys() - AXES.keys():
         field = getattr(pruning, name)
         if name in RATIOS and _is(field) and field.log:
-            result[f"{name}_density"] = 1 - given[name]
+            result[density_of(name)] = 1 - given[name]
         elif _is(field) or len(as_choices(field)) > 1:
             result[name] = given[name]
     return result
@@ -130,12 +136,6 @@ def parameters(given: Mapping[str, Any], pruning: Pruning) -> dict[str, Any]:
 
 def _pick(trial: Asked, parameter: str, values: list[Any]) -> Any:
     return trial.suggest_categorical(parameter, values) if len(values) > 1 else values[0]
-
-
-def _axis_parameter(pruning: Pruning, name: str, allowed: list[Any]) -> str:
-    """Optuna wants the same choices at every trial under one name."""
-    all_of_it = allowed == as_choices(getattr(pruning, name))
-    return name if all_of_it else f"{name} of {', '.join(map(str, allowed))}"
 
 
 def _is(value: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from prune_search.errors import UserError, lost
+from prune_search.experiment import file as experiment_file
 from prune_search.experiment.fields import as_choices
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
@@ -24,6 +25,7 @@ from prune_search.records.models import (
     trial_name,
 )
 from prune_search.records.reasons import FAILED, STOPPED_BY_SEARCH
+from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.baseline import BaselineTrainer, cached_baseline
 from prune_search.trial.determinants import determinants, differences
@@ -74,11 +76,9 @@ def run(
             another process drives it.
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
-    require_trust(experiment)
     began = time.monotonic() if began is None else began
     record = folder.study() or StudyRecord(name=folder.name, started=time.time())
-    if record.baseline is not None:
-        _check_unchanged(record.baseline, experiment, progress)
+    _check_ready(experiment, record, progress)
     mirror = Mirror(folder.path.parent, experiment.mirror)
     tracker = Tracker(
         folder,
@@ -135,6 +135,14 @@ def run(
             progress.end()
             report = tracker.finish(patience_s)
     return report
+
+
+def _check_ready(experiment: Experiment, record: StudyRecord, progress: Progress) -> None:
+    """That it is trusted, that its modules and names are there, that its baseline is its own."""
+    require_trust(experiment)
+    experiment_file.ready(experiment)
+    if record.baseline is not None:
+        _check_unchanged(record.baseline, experiment, progress)
 
 
 def _require_room(experiment: Experiment, request: Any, progress: Progress) -> None:
@@ -242,7 +250,10 @@ def search(
     from ray import tune
 
     layers: tuple[str, ...] = ()
-    if "searched" in as_choices(experiment.pruning.allocation):
+    if any(
+        ALLOCATIONS[name].fitted_to == "densities"
+        for name in as_choices(experiment.pruning.allocation)
+    ):
         layers = prunable_layers(experiment)
     first: list[dict[str, Any]] = []
     if experiment.search.screening and not folder.trials():

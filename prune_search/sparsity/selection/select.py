@@ -161,10 +161,11 @@ def _check_allocation(granularity: Granularity, allocation: str | Allocation | N
                 f" {', '.join(ALLOCATIONS)}"
             )
         return
+    divide = find_allocation(allocation)
     pair = f"allocation {_name(allocation)!r} does not go with granularity {granularity.name!r}"
     if not granularity.allocated:
         raise ValueError(f"{pair}: its groups are ranked over all layers; allowed is none")
-    if clash(granularity, None, find_allocation(allocation)) is not None:
+    if clash(granularity, None, divide) is not None:
         raise ValueError(f"{pair}: it ranks single weights; allowed is granularity weight")
 
 

@@ -472,12 +472,14 @@ def test_wrong_arguments(granularity: str) -> None:
         call(nan, chosen, 0.5)
     with pytest.raises(ValueError, match="ratio must be in"):
         call(params, chosen, 1.0)
-    with pytest.raises(ValueError, match="unknown allocation 'even'; known: uniform, erk, global"):
+    with pytest.raises(
+        ValueError, match="unknown allocation 'even'; known are: uniform, erk, global"
+    ):
         call(params, "even", 0.5)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    known = "unknown granularity 'row'; known: weight, neuron, filter, 2:4, 1:4"
+    known = "unknown granularity 'row'; known are: weight, neuron, filter, 2:4, 1:4"
     with pytest.raises(ValueError, match=known):
         select("row", {}, [], [], {}, {}, "global", 0.5)
     with pytest.raises(ValueError, match=known):

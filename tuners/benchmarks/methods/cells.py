@@ -10,14 +10,17 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import one_line
-from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.invariants import alive
 from prune_search.rllib.networks import CRITIC
 from prune_search.rllib.running import sync_weights
+from prune_search.sparsity.allocation import ALLOCATIONS
+from prune_search.sparsity.criteria import CRITERIA
+from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import size
 from prune_search.trial.pruner import Pruner
@@ -64,12 +67,17 @@ class _Run:
         self._algorithm, self._experiment, self._strategy = algorithm, experiment, strategy
         self._problems: list[str] = []
         algorithm.train()  # optimizers have moments, so that there is something to mask
-        curves = self._curves() if strategy.allocation == "sensitivity" else None
+        self._kind = GRANULARITIES[strategy.granularity]
+        self._by_value = CRITERIA[strategy.criterion].by_value
+        needed = ALLOCATIONS[strategy.allocation].fitted_to if strategy.allocation else None
+        self._densities, curves = needed == "densities", None
+        if needed == "curves":
+            curves = self._curves()
         self._pruner = Pruner(algorithm, self._plan(), seed=0, curves=curves)
 
     def outcome(self) -> tuple[float, tuple[str, ...]]:
         """The sparsity that was reached, and the problems."""
-        strategy, pruner = self._strategy, self._pruner
+        pruner = self._pruner
         looks = 0
         while pruner.blind(1.0) and looks < 10:
             with learner.frozen(self._algorithm):
@@ -84,7 +92,7 @@ class _Run:
         achieved = self._check_reached()
         self._check_checkpoint()
         self._check_cost()
-        if strategy.granularity in ("neuron", "filter"):
+        if self._kind.structured:
             self._check_removal()
         return achieved, tuple(dict.fromkeys(self._problems))
 
@@ -98,9 +106,9 @@ class _Run:
     def _check_reached(self) -> float:
         acting, _, _ = self._pruner.sizes()
         achieved = acting.weight_sparsity
-        exact = self._strategy.granularity == "weight" and self._strategy.criterion != "threshold"
-        target = 0.75 if self._strategy.granularity == "1:4" else RATIO
-        if (exact or ":" in self._strategy.granularity) and abs(achieved - target) > _CLOSE:
+        exact = not (self._kind.structured or self._by_value)
+        target = self._kind.pattern.limit if self._kind.pattern else RATIO
+        if exact and abs(achieved - target) > _CLOSE:
             self._problems.append(f"{achieved:.3f} reached, {target} asked for")
         if achieved <= 0:
             self._problems.append("no zeros")
@@ -144,15 +152,15 @@ class _Run:
         strategy = self._strategy
         found = learner.one(self._algorithm, lambda held: learner.networks_of(held, units=False))
         both = any(network.role == CRITIC for network in found.values())
-        by_value = strategy.criterion == "threshold"
-        by_ratio = not by_value and ":" not in strategy.granularity
+        by_value = self._by_value
+        by_ratio = not by_value and self._kind.allocated
         layers = [layer for network in found.values() for layer in network.layers]
         return Plan(
             granularity=strategy.granularity,
             criterion=strategy.criterion,
             allocation=strategy.allocation,
             densities={layer: 1 / (1 + i % 3) for i, layer in enumerate(layers)}
-            if strategy.allocation == "searched"
+            if self._densities
             else None,
             scope="both" if both else "actor",
             ratio=RATIO if by_ratio else None,

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import one_line
-from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Did, Point
 from prune_search.rllib import masks as learner

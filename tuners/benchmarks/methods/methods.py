@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
-from prune_search.experiment.pruning import (
-    Allocation,
-    CriterionName,
-    Granularity,
-    Origin,
-    RegrowthName,
-    Rewind,
-    ScheduleName,
-    conflict,
-)
+from prune_search.plan.axes import names
+from prune_search.plan.compatibility import applicable, conflict
 from prune_search.records.models import Did
+from prune_search.sparsity.selection.granularities import GRANULARITIES
 from tuners.benchmarks.methods.setups import ACTIONS, SETUPS, NetworkKind, Setup
 
 RATIO = 0.5
@@ -42,7 +35,7 @@ class Strategy:
 
     def fits(self, network: NetworkKind) -> bool:
         """Whether networks of this kind have what it removes: filters need convolutions."""
-        return self.granularity != "filter" or network == "image"
+        return network == "image" or not _of_convolutions(self.granularity)
 
     def __str__(self) -> str:
         axes = (self.granularity, self.criterion, self.allocation)
@@ -95,10 +88,11 @@ class Job(NamedTuple):
 
 def strategies() -> Iterator[Strategy]:
     """Every combination of granularity, criterion and allocation, possible or not."""
-    for granularity in get_args(Granularity):
-        for criterion in get_args(CriterionName):
-            divided = ":" not in granularity and criterion != "threshold"
-            for allocation in get_args(Allocation) if divided else [None]:
+    for granularity in names("granularity"):
+        for criterion in names("criterion"):
+            chosen = {"granularity": granularity, "criterion": criterion}
+            divided = "allocation" in applicable(chosen)
+            for allocation in names("allocation") if divided else [None]:
                 yield Strategy(granularity, criterion, allocation)
 
 
@@ -108,13 +102,13 @@ POSSIBLE = tuple(strategy for strategy in strategies() if strategy.refusal is No
 
 def combinations() -> Iterator[Course]:
     """Every schedule alone, with each regrowth, and with each rewinding, possible or not."""
-    for schedule in get_args(ScheduleName):
+    for schedule in names("schedule"):
         for granularity in ("weight", "neuron"):
             yield Course(schedule, granularity=granularity)
-        for regrowth in get_args(RegrowthName)[1:]:
-            for origin in get_args(Origin):
+        for regrowth in names("regrowth")[1:]:
+            for origin in names("origin"):
                 yield Course(schedule, regrowth=regrowth, origin=origin)
-        for rewind in get_args(Rewind)[1:]:
+        for rewind in names("rewind")[1:]:
             yield Course(schedule, rewind=rewind)
 
 
@@ -128,8 +122,13 @@ time than all of these together."""
 
 def own(algorithm: str, strategy: Strategy) -> Setup:
     """The setup of an algorithm on which it is tried in full."""
-    network: NetworkKind = "image" if strategy.granularity == "filter" else "vector"
+    network: NetworkKind = "image" if _of_convolutions(strategy.granularity) else "vector"
     return Setup(algorithm, ACTIONS[algorithm][0], network)
+
+
+def _of_convolutions(granularity: str) -> bool:
+    produced_by = GRANULARITIES[granularity].produced_by
+    return produced_by is not None and not produced_by(2)
 
 
 def sample(setup: Setup) -> list[Strategy]:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.experiment.fields import as_choices
-from prune_search.experiment.pruning import Plan, Pruning
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.fronts import delivered, front, summary
 from prune_search.records.intervals import holding
 from prune_search.records.models import Point, StudyRecord, TrialRecord

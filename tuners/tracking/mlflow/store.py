@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prune_search.errors import UserError, one_line
-from prune_search.experiment.pruning import Plan
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import StudyRecord
 from prune_search.records.record import Record

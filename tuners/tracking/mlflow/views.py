@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from prune_search.experiment.pruning import Plan
+from prune_search.plan.plan import Plan
 from prune_search.records.models import StudyRecord
 from tuners.tracking.mlflow.runs import CHOICES, FRONT_RETURN, FRONT_SPARSITY, parameters, study_id
 

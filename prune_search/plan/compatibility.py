@@ -1,0 +1,108 @@
+"""What goes together, and which fields a choice leaves without a meaning: asked of the entries.
+
+The rules are these alone: experiment files, plans, the search space and the pages of methods ask
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prune_search.plan.axes import NONE
+from prune_search.sparsity.allocation import ALLOCATIONS
+from prune_search.sparsity.criteria import CRITERIA
+from prune_search.sparsity.gate import GATED
+from prune_search.sparsity.regrowth import REGROWTHS
+from prune_search.sparsity.rewinding import REWINDS
+from prune_search.sparsity.schedules import SCHEDULES, in_steps
+from prune_search.sparsity.selection.granularities import GRANULARITIES
+from prune_search.sparsity.selection.strategy import Clash, clash
+
+
+def conflict(chosen: Mapping[str, Any]) -> str | None:
+    """Why these values of `AXES` don't go together, or None; axes may be absent."""
+    found = _clash(chosen)
+    if found is None:
+        return None
+    first, second = (f"{axis} {chosen[axis]}" for axis in (found.axis, found.other))
+    return f"{first} does not go with {second}: {found.why}"
+
+
+def _clash(chosen: Mapping[str, Any]) -> Clash | None:
+    granularity = GRANULARITIES.get(chosen.get("granularity", ""))
+    criterion = CRITERIA.get(chosen.get("criterion", ""))
+    allocation = ALLOCATIONS.get(chosen.get("allocation") or "")
+    schedule = SCHEDULES.get(chosen.get("schedule", ""))
+    rewind = REWINDS.get(chosen.get("rewind", ""))
+    regrowth = REGROWTHS.get(chosen.get("regrowth", ""))
+    gated = chosen.get("schedule") == GATED
+    scratch = chosen.get("origin") == "scratch"
+    by_value = criterion is not None and criterion.by_value
+    single = granularity is None or not (granularity.structured or granularity.pattern)
+    all_the_time = gated or (schedule is not None and not in_steps(schedule))
+
+    steps = " or ".join(name for name, entry in SCHEDULES.items() if in_steps(entry))
+    pattern = granularity is not None and granularity.pattern is not None
+    measured = allocation is not None and allocation.fitted_to == "curves"
+    permutes = rewind is not None and rewind.masks is not None
+    ticket = rewind is not None and rewind.weights is not None
+    rewinds, grows = rewind is not None, regrowth is not None
+    rules = (
+        (gated and pattern, "schedule", "granularity", "a pattern keeps a fixed share"),
+        (gated and by_value, "schedule", "criterion", "the gate sets a ratio"),
+        (measured and scratch, "allocation", "origin", "it is measured on the baseline"),
+        (rewinds and scratch, "rewind", "origin", "it returns to the baseline's past"),
+        (
+            rewinds and all_the_time,
+            "rewind",
+            "schedule",
+            f"it follows each pruning, and there it must go in steps: {steps}",
+        ),
+        (permutes and not single, "rewind", "granularity", "single weights change places"),
+        (grows and not single, "regrowth", "granularity", "single weights are grown"),
+        (grows and gated, "regrowth", "schedule", "the gate grows by itself"),
+        (grows and ticket, "regrowth", "rewind", "tickets keep their masks"),
+        (grows and by_value, "regrowth", "criterion", "grown weights start at zero"),
+    )
+    broken = (Clash(axis, other, why) for holds, axis, other, why in rules if holds)
+    return clash(granularity, criterion, allocation) or next(broken, None)
+
+
+CONDITIONAL = frozenset(
+    {
+        *("allocation", "densities", "ratio", "critic_ratio", "threshold", "threshold_unit"),
+        *("start", "end", "drop_fraction", "regrow_every", "temperature"),
+    }
+)
+"""Fields of a plan that do not apply to every one."""
+
+
+def applicable(chosen: Mapping[str, Any]) -> frozenset[str]:
+    """Those of `CONDITIONAL` that apply to a choice of `AXES`, scope and distillation.
+
+    Values that are absent count as their field's usual one; `distillation` may be any number.
+    """
+    granularity = GRANULARITIES.get(chosen.get("granularity", "weight"))
+    criterion = CRITERIA.get(chosen.get("criterion", "magnitude"))
+    allocation = ALLOCATIONS.get(chosen.get("allocation") or "")
+    schedule = SCHEDULES.get(chosen.get("schedule", ""))
+    gated = chosen.get("schedule") == GATED
+    regrown = chosen.get("regrowth", NONE) != NONE
+    by_value = criterion is not None and criterion.by_value
+    by_ratio = not by_value and (granularity is None or granularity.allocated)
+    gradual = schedule is not None and not schedule.at_once
+    applies = {
+        "allocation": by_ratio,
+        "densities": allocation is not None and allocation.fitted_to == "densities",
+        "ratio": by_ratio and not gated,
+        "critic_ratio": by_ratio and not gated and chosen.get("scope") == "both",
+        "threshold": by_value,
+        "threshold_unit": by_value,
+        "start": not gated,
+        "end": gradual or regrown,
+        "drop_fraction": regrown,
+        "regrow_every": regrown,
+        "temperature": bool(chosen.get("distillation")),
+    }
+    return frozenset(name for name, does in applies.items() if does)
