@@ -17,9 +17,9 @@ from typing import Any
 
 from tests.cluster.servers import free_port
 from tests.commands import python
-from tests.studies import end_study, make_experiment, make_study, make_trial
+from tests.studies import end_study, make_experiment, make_study, make_trial, mlflow_tracker
+from tuners.tracking.mlflow.tracking import default_uri
 from tuners.tracking.mlflow.views import compare_url
-from tuners.tracking.projector import Tracker, default_uri
 
 CHROMIUM = Path("/usr/bin/chromium")
 TRIALS = 12
@@ -32,7 +32,7 @@ def make(storage: Path) -> None:
     for number in range(TRIALS):
         folder.write_trial(_falling(number))
     end_study(folder)
-    tracker = Tracker(folder, make_experiment(), default_uri(storage))
+    tracker = mlflow_tracker(folder, make_experiment(), default_uri(storage))
     tracker.start()
     report = tracker.finish(timeout_s=300)
     assert not report.pending, report.problem

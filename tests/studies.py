@@ -20,6 +20,8 @@ from prune_search.records.models import (
 )
 from prune_search.records.reasons import BUDGET_USED
 from prune_search.records.returns import Return
+from tuners.tracking.mlflow.tracking import MlflowTracking
+from tuners.tracking.projector import Tracker
 
 PARAMETERS = 4_610
 STARTED = 1_760_000_000.0
@@ -159,3 +161,8 @@ def end_study(folder: StudyFolder) -> None:
     study = folder.study()
     assert study is not None
     folder.write_study(study.model_copy(update={"ended": STARTED + 5_000}))
+
+
+def mlflow_tracker(folder: StudyFolder, experiment: Experiment, uri: str) -> Tracker:
+    """What a driver tells of changes, with MLflow behind it."""
+    return Tracker(folder, experiment, MlflowTracking(folder, experiment, uri))

@@ -27,13 +27,12 @@ from tests.cluster.servers import free_port
 from tests.commands import Command, refused
 from tests.conftest import TINY
 from tests.rllib.test_replay import CHOSEN, DQN, SHORT, stand_in
-from tests.studies import make_experiment, make_study
+from tests.studies import make_experiment, make_study, mlflow_tracker
 from tests.tracking.test_projector import wait_for
 from tuners.catalog.finding import checkpoint, open_study
 from tuners.cli import main
 from tuners.search.database import storage as optuna_storage
 from tuners.study.creation import create
-from tuners.tracking.projector import Tracker
 
 Refusal = Callable[..., str]
 
@@ -351,7 +350,7 @@ def test_a_tracker_does_not_tell_the_password(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada-lovelace")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
     folder = make_study(tmp_path, trials=1)
-    tracker = Tracker(folder, make_experiment(), f"http://127.0.0.1:{free_port()}")
+    tracker = mlflow_tracker(folder, make_experiment(), f"http://127.0.0.1:{free_port()}")
     report = tracker.catch_up()
     assert report.problem and report.pending
     told = report.problem + repr(report) + "".join(capfd.readouterr())

@@ -291,13 +291,21 @@ class Resources(Section):
 
 
 class Tracking(Section):
-    """MLflow."""
+    """Where the study is shown beside its folder; `tracking: none` for nowhere."""
 
+    to: Annotated[Line, Field(min_length=1)] = "mlflow"
+    """What shows it: mlflow, none, or a tracker of yours (see docs/extending.md)."""
     uri: Line | None = None
-    """Tracking URI, without user and password, which MLflow takes from MLFLOW_TRACKING_USERNAME and
-    MLFLOW_TRACKING_PASSWORD; when absent, a SQLite file in the storage folder."""
+    """MLflow's tracking URI, without user and password, which MLflow takes from
+    MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; when absent, a SQLite file in the storage
+    folder."""
     experiment: Annotated[Line, Field(min_length=1, max_length=250)] = "prune-search"
     """MLflow's experiment, where the runs of all studies are listed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return {"to": given} if isinstance(given, str) else given
 
 
 class Experiment(Section):

@@ -16,7 +16,7 @@ from prune_search.records.folder import StudyFolder
 from tests.plans import plan
 from tuners.benchmarks.simulation import BASELINE, SimulatedRounds
 from tuners.search.database import states
-from tuners.tracking.projector import default_uri
+from tuners.tracking.mlflow.tracking import default_uri
 
 TRIALS, ROUNDS = 20, 3
 

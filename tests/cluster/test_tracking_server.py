@@ -17,9 +17,8 @@ import pytest
 
 from prune_search.errors import UserError
 from tests.cluster.servers import TrackingServer
-from tests.studies import end_study, make_experiment, make_study
+from tests.studies import end_study, make_experiment, make_study, mlflow_tracker
 from tuners.tracking.mlflow.store import check_user, tracked_experiment
-from tuners.tracking.projector import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -80,7 +79,7 @@ def test_a_running_study_is_told_so_and_catches_up(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv(USER, raising=False)
     monkeypatch.delenv(PASSWORD, raising=False)
-    refused = Tracker(folder, make_experiment(experiment="late"), tracking.uri).catch_up()
+    refused = mlflow_tracker(folder, make_experiment(experiment="late"), tracking.uri).catch_up()
     assert refused.pending == ["summary", "t00"]
     assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in refused.problem
     with pytest.raises(UserError, match="it asks for a user and password"):
@@ -90,7 +89,8 @@ def test_a_running_study_is_told_so_and_catches_up(
     monkeypatch.setenv(PASSWORD, tracking.admin_password)
     check_user(tracking.uri)
     assert (
-        Tracker(folder, make_experiment(experiment="late"), tracking.uri).catch_up().pending == []
+        mlflow_tracker(folder, make_experiment(experiment="late"), tracking.uri).catch_up().pending
+        == []
     )
 
 
@@ -101,22 +101,23 @@ def test_runs_lie_in_postgresql_and_artifacts_in_the_store(
 
     folder = make_study(tmp_path, trials=2, name="shared")
     end_study(folder)
-    tracker = Tracker(folder, make_experiment(experiment="shared"), tracking.uri)
+    tracker = mlflow_tracker(folder, make_experiment(experiment="shared"), tracking.uri)
     tracker.start()
     report = tracker.finish(timeout_s=60)
     assert report.pending == [], report.problem
     client = MlflowClient(tracking.uri)
-    files = {item.path for item in client.list_artifacts(report.runs["t00"])}
+    files = {item.path for item in client.list_artifacts(report.where.runs["t00"])}
     assert files == {"best_at_sparsity.json", "front.html", "front.json", "front.png"}
 
     with psycopg.connect(connection(tracking)) as database:
         found = database.execute(
-            "SELECT key FROM latest_metrics WHERE run_uuid = %s", [report.runs["t00"]]
+            "SELECT key FROM latest_metrics WHERE run_uuid = %s", [report.where.runs["t00"]]
         )
         assert ("hypervolume",) in found.fetchall()
         assert database.execute("SELECT username FROM users").fetchall()[0] == ("admin",)
-    assert f"artifacts/{report.experiment_id}/{report.runs['t00']}/artifacts/front.json" in keys(
-        tracking
+    assert (
+        f"artifacts/{report.where.experiment_id}/{report.where.runs['t00']}/artifacts/front.json"
+        in keys(tracking)
     )
 
 
@@ -131,7 +132,7 @@ def test_others_write_into_an_experiment_and_only_its_owner_deletes_it(
     monkeypatch.setenv(USER, "ada")
     monkeypatch.setenv(PASSWORD, "a long password")
     folder = make_study(tmp_path, trials=1, name="adas")
-    tracked = Tracker(folder, make_experiment(experiment="ours"), tracking.uri).catch_up()
+    tracked = mlflow_tracker(folder, make_experiment(experiment="ours"), tracking.uri).catch_up()
     assert tracked.pending == [], tracked.problem
     with pytest.raises(MlflowException, match="Permission denied"):
         MlflowClient(tracking.uri).delete_experiment(owned)

@@ -32,13 +32,15 @@ from tests.studies import (
     make_experiment,
     make_study,
     make_trial,
+    mlflow_tracker,
     returned,
 )
 from tuners.tracking.mlflow.runs import study_id
 from tuners.tracking.mlflow.server import ui
 from tuners.tracking.mlflow.store import tracked_experiment
+from tuners.tracking.mlflow.tracking import default_uri
 from tuners.tracking.mlflow.views import choices, compare_url, runs_url
-from tuners.tracking.projector import Tracker, TrackerReport, default_uri
+from tuners.tracking.projector import TrackerReport
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ["best_at_sparsity.json", "front.html", "front.json", "front.png"]
@@ -67,7 +69,7 @@ def client_of(storage: Path) -> Any:
 
 def tracked(storage: Path, folder: StudyFolder) -> TrackerReport:
     """Projects a study to its end, as the driver does."""
-    tracker = Tracker(folder, make_experiment(), default_uri(storage))
+    tracker = mlflow_tracker(folder, make_experiment(), default_uri(storage))
     tracker.start()
     return tracker.finish(timeout_s=60)
 
@@ -93,7 +95,7 @@ def contents(storage: Path) -> dict[str, Any]:
 
 def by_trial(storage: Path, report: TrackerReport) -> dict[str, Any]:
     client = client_of(storage)
-    return {key: client.get_run(run_id) for key, run_id in report.runs.items()}
+    return {key: client.get_run(run_id) for key, run_id in report.where.runs.items()}
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,13 @@ class Finished:
     """MLflow's, by trial name."""
 
     def files(self, key: str) -> list[str]:
-        found = client_of(self.storage).list_artifacts(self.report.runs[key])
+        found = client_of(self.storage).list_artifacts(self.report.where.runs[key])
         return [item.path for item in found]
 
     def history(self, key: str, metric: str) -> list[Any]:
-        found: list[Any] = client_of(self.storage).get_metric_history(self.report.runs[key], metric)
+        found: list[Any] = client_of(self.storage).get_metric_history(
+            self.report.where.runs[key], metric
+        )
         return found
 
 
@@ -231,7 +235,7 @@ def test_points_of_nearly_equal_sparsity_are_told_apart(storage: Path) -> None:
 def test_a_front_is_drawn_once_it_stands(storage: Path) -> None:
     folder = make_study(storage, trials=0)
     folder.write_trial(make_trial(0, rounds=3, state="running"))
-    tracker = Tracker(folder, make_experiment(), default_uri(storage))
+    tracker = mlflow_tracker(folder, make_experiment(), default_uri(storage))
     metrics = by_trial(storage, tracker.catch_up())["t00"].data.metrics
     assert "front/return" not in metrics and "rounds/return" in metrics
     folder.write_trial(make_trial(0))
@@ -243,7 +247,7 @@ def test_runs_share_the_rows_of_one_table(finished: Finished) -> None:
     client, tables = client_of(finished.storage), {}
     for key, run in finished.runs.items():
         first = json.loads(run.data.tags["mlflow.loggedArtifacts"])[0]["path"]
-        text = Path(client.download_artifacts(finished.report.runs[key], first)).read_text()
+        text = Path(client.download_artifacts(finished.report.where.runs[key], first)).read_text()
         tables[key] = json.loads(text)
     rows = {key: [row[0] for row in table["data"]] for key, table in tables.items()}
     assert set(map(tuple, rows.values())) == {tuple(rows["summary"])}
@@ -295,17 +299,17 @@ def test_the_summary_run_holds_the_study(finished: Finished) -> None:
 
 def test_artifacts_lie_beside_a_sqlite_file(finished: Finished) -> None:
     client, storage = client_of(finished.storage), finished.storage
-    experiment = client.get_experiment(finished.report.experiment_id)
+    experiment = client.get_experiment(finished.report.where.experiment_id)
     assert experiment.artifact_location == (storage / "mlartifacts").as_uri()
-    run_id = finished.report.runs["t00"]
+    run_id = finished.report.where.runs["t00"]
     assert (storage / "mlartifacts" / run_id / "artifacts" / "front.png").is_file()
     assert finished.files("t03") == ARTIFACTS
 
 
 def test_the_addresses_open_views_that_exist(finished: Finished) -> None:
     report = finished.report
-    tags = client_of(finished.storage).get_experiment(report.experiment_id).tags
-    key = report.runs_url.partition("viewStateShareKey=")[2]
+    tags = client_of(finished.storage).get_experiment(report.where.experiment_id).tags
+    key = report.where.runs_url.partition("viewStateShareKey=")[2]
     tag = tags[f"mlflow.sharedViewState.{key}"]
     assert len(tag) <= 5_000  # MLflow's limit
     envelope = json.loads(tag)
@@ -327,8 +331,8 @@ def test_the_addresses_open_views_that_exist(finished: Finished) -> None:
         assert set(parallel["selectedParams"]) <= run.params.keys()
     sections = {section["uuid"] for section in view["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in (line, scatter, parallel)} <= sections
-    assert report.runs["t00"] in report.compare_url
-    assert report.runs["summary"] not in report.compare_url
+    assert report.where.runs["t00"] in report.where.compare_url
+    assert report.where.runs["summary"] not in report.where.compare_url
 
 
 def test_choices_that_differ_are_shown_first() -> None:
@@ -348,7 +352,7 @@ def test_projecting_twice_changes_nothing(storage: Path) -> None:
     (folder.path / "mlflow.json").unlink()
     again = tracked(storage, folder)
     assert contents(storage) == before
-    assert set(again.runs.values()) == set(before)
+    assert set(again.where.runs.values()) == set(before)
 
 
 def test_fronts_of_several_runs_are_one_table(storage: Path) -> None:
@@ -360,8 +364,8 @@ def test_fronts_of_several_runs_are_one_table(storage: Path) -> None:
     tracked(storage, folder)  # a second time, so that rows could have been doubled
     mlflow.set_tracking_uri(default_uri(storage))
     try:
-        mlflow.set_experiment(experiment_id=report.experiment_id)
-        chosen = [report.runs["t00"], report.runs["t01"]]
+        mlflow.set_experiment(experiment_id=report.where.experiment_id)
+        chosen = [report.where.runs["t00"], report.where.runs["t01"]]
         table = mlflow.load_table("front.json", run_ids=chosen, extra_columns=["run_id"])
     finally:
         mlflow.set_tracking_uri(None)
@@ -380,9 +384,9 @@ def test_a_process_that_is_killed_loses_and_doubles_nothing(storage: Path) -> No
     code = f"""
 import os, signal
 from tests.studies import *
-from tuners.tracking.projector import Tracker, default_uri
-tracker = Tracker(StudyFolder({str(storage)!r}, "cartpole"), make_experiment(),
-                  default_uri(Path({str(storage)!r})))
+from tuners.tracking.mlflow.tracking import default_uri
+tracker = mlflow_tracker(StudyFolder({str(storage)!r}, "cartpole"), make_experiment(),
+                         default_uri(Path({str(storage)!r})))
 tracker.catch_up()
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -396,10 +400,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
     folder.write_trial(make_trial(2))
     report = tracked(storage, folder)
-    assert set(report.runs.values()) == set(before) == set(contents(storage))
+    assert set(report.where.runs.values()) == set(before) == set(contents(storage))
     run = by_trial(storage, report)["t02"]
     assert run.info.status == "FINISHED"
-    steps = client_of(storage).get_metric_history(report.runs["t02"], "rounds/return")
+    steps = client_of(storage).get_metric_history(report.where.runs["t02"], "rounds/return")
     assert [item.step for item in steps] == [1, 2, 3, 4, 5, 6]
 
 
@@ -410,10 +414,10 @@ def test_an_interrupted_trial_goes_on_in_its_run(storage: Path) -> None:
     runs = by_trial(storage, stopped)
     assert {run.info.status for run in runs.values()} == {"FINISHED", "KILLED"}
     assert runs["t01"].data.tags["reason"].startswith("interrupted")
-    shown = client_of(storage).download_artifacts(stopped.runs["t01"], "front.json")
+    shown = client_of(storage).download_artifacts(stopped.where.runs["t01"], "front.json")
 
-    resumed = Tracker(folder, make_experiment(), default_uri(storage))
-    assert resumed.catch_up().runs == stopped.runs
+    resumed = mlflow_tracker(folder, make_experiment(), default_uri(storage))
+    assert resumed.catch_up().where.runs == stopped.where.runs
     runs = by_trial(storage, stopped)
     assert runs["t01"].info.status == runs["summary"].info.status == "RUNNING"
     assert "reason" not in runs["t01"].data.tags
@@ -422,9 +426,9 @@ def test_an_interrupted_trial_goes_on_in_its_run(storage: Path) -> None:
     folder.write_trial(make_trial(1))
     resumed.trial_changed(1)
     resumed.start()
-    assert resumed.finish(timeout_s=60).runs == stopped.runs
+    assert resumed.finish(timeout_s=60).where.runs == stopped.where.runs
     assert by_trial(storage, stopped)["t01"].info.status == "FINISHED"
-    after = client_of(storage).download_artifacts(stopped.runs["t01"], "front.json")
+    after = client_of(storage).download_artifacts(stopped.where.runs["t01"], "front.json")
     assert Path(after).read_text() != before
 
 
@@ -433,7 +437,7 @@ def test_studies_of_one_name_are_kept_apart(storage: Path) -> None:
     second = make_study(storage / "b", trials=1)
     second.write_study(StudyRecord(name="cartpole", started=STARTED + 1, baseline=BASELINE))
     reports = [tracked(storage, folder) for folder in (first, second)]
-    assert not set(reports[0].runs.values()) & set(reports[1].runs.values())
+    assert not set(reports[0].where.runs.values()) & set(reports[1].where.runs.values())
     assert len(contents(storage)) == 4
 
 
@@ -455,7 +459,7 @@ def test_a_study_without_baseline_or_points_has_its_summary(storage: Path) -> No
     folder.write_study(StudyRecord(name="young", started=STARTED))
     folder.write_trial(make_trial(0, rounds=0, state="failed"))
     report = tracked(storage, folder)
-    assert report.pending == [] and report.compare_url == ""
+    assert report.pending == [] and report.where.compare_url == ""
     assert by_trial(storage, report)["summary"].info.status == "KILLED"
     assert by_trial(storage, report)["t00"].info.status == "FAILED"
 
@@ -463,15 +467,15 @@ def test_a_study_without_baseline_or_points_has_its_summary(storage: Path) -> No
 def test_deleted_runs_and_experiments(storage: Path) -> None:
     folder = make_study(storage, trials=1)
     first = tracked(storage, folder)
-    client_of(storage).delete_run(first.runs["t00"])
+    client_of(storage).delete_run(first.where.runs["t00"])
     second = tracked(storage, folder)
-    assert second.runs["t00"] != first.runs["t00"]
-    assert second.runs["summary"] == first.runs["summary"]
-    files = client_of(storage).list_artifacts(second.runs["t00"])
+    assert second.where.runs["t00"] != first.where.runs["t00"]
+    assert second.where.runs["summary"] == first.where.runs["summary"]
+    files = client_of(storage).list_artifacts(second.where.runs["t00"])
     assert [item.path for item in files] == ARTIFACTS
 
-    client_of(storage).delete_experiment(first.experiment_id)
-    third = Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
+    client_of(storage).delete_experiment(first.where.experiment_id)
+    third = mlflow_tracker(folder, make_experiment(), default_uri(storage)).catch_up()
     assert third.pending == ["summary", "t00"]
     assert "is deleted" in third.problem and "tracking.experiment" in third.problem
 
@@ -479,7 +483,7 @@ def test_deleted_runs_and_experiments(storage: Path) -> None:
 def test_a_store_that_is_away_never_blocks(storage: Path, capfd: Any) -> None:
     folder = make_study(storage)
     address = f"http://127.0.0.1:{free_port()}"
-    tracker = Tracker(folder, make_experiment(), address)
+    tracker = mlflow_tracker(folder, make_experiment(), address)
     tracker.start()
     # Were one of these to wait for the store, the test would run into its time limit.
     for number in range(3):
@@ -489,7 +493,11 @@ def test_a_store_that_is_away_never_blocks(storage: Path, capfd: Any) -> None:
     report = tracker.finish(timeout_s=2)
     assert report.pending == ["summary", "t00", "t01", "t02"]
     assert address in report.problem and "\n" not in report.problem and len(report.problem) < 300
-    assert report.experiment_id is None and report.runs == {} and report.compare_url == ""
+    assert (
+        report.where.experiment_id is None
+        and report.where.runs == {}
+        and report.where.compare_url == ""
+    )
     assert capfd.readouterr() == ("", "")
 
     # The same study, pointed to a store that answers: all is caught up.
@@ -504,7 +512,7 @@ def test_a_locked_database_is_caught_up(storage: Path, capfd: Any) -> None:
     lock = sqlite3.connect(storage / "mlflow.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     try:
-        tracker = Tracker(folder, make_experiment(), default_uri(storage) + "?timeout=0.1")
+        tracker = mlflow_tracker(folder, make_experiment(), default_uri(storage) + "?timeout=0.1")
         tracker.start()
         tracker.trial_changed(1)
         wait_for(lambda: tracker.problem != "")
@@ -537,7 +545,7 @@ def short(value: float) -> float:
 def test_the_server_shows_a_store_and_takes_what_was_pending(storage: Path) -> None:
     tracked(storage, make_study(storage, trials=1, name="earlier"))
     folder, port = make_study(storage, trials=1), free_port()
-    tracker = Tracker(folder, make_experiment(), f"http://127.0.0.1:{port}")
+    tracker = mlflow_tracker(folder, make_experiment(), f"http://127.0.0.1:{port}")
     tracker.start()
     tracker.trial_changed(0)
     wait_for(lambda: tracker.problem != "")
@@ -564,7 +572,9 @@ def test_the_server_shows_a_store_and_takes_what_was_pending(storage: Path) -> N
         assert server.wait(20) == 0
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
     assert sorted(by_trial(storage, report)) == ["summary", "t00"]
-    assert (storage / "mlartifacts" / report.runs["t00"] / "artifacts" / "front.png").is_file()
+    assert (
+        storage / "mlartifacts" / report.where.runs["t00"] / "artifacts" / "front.png"
+    ).is_file()
 
 
 def test_the_server_says_what_is_missing(storage: Path) -> None:

@@ -33,7 +33,8 @@ from tuners.study.cluster import connection
 from tuners.study.creation import create
 from tuners.study.driver import search
 from tuners.study.stoppers import Budget, EarlyStopping
-from tuners.tracking.projector import Tracker, default_uri
+from tuners.tracking.mlflow.tracking import MlflowTracking, default_uri
+from tuners.tracking.projector import Tracker
 
 STRETCH = 100
 """Trials of each item of the curve, more or less."""
@@ -141,7 +142,7 @@ def _measure(experiment: Experiment, trials: int) -> Scale:
     folder = create(experiment, name, name)
     folder.write_study(StudyRecord(name=name, started=time.time(), baseline=BASELINE))
     uri = experiment.tracking.uri or default_uri(folder.path.parent)
-    tracker = Tracker(folder, experiment, uri)
+    tracker = Tracker(folder, experiment, MlflowTracking(folder, experiment, uri))
     progress = Progress(experiment, name, [], Console(file=io.StringIO()))
     mirror = Mirror(folder.path.parent, experiment.mirror)
     request = trial_resources(experiment)

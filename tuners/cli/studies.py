@@ -157,21 +157,21 @@ def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> 
     from tuners.display.tables import show as show_report
     from tuners.report.study_report import report
 
-    found = report(folder, settings)
+    found, where = report(folder, settings), tracked.where
     show_report(found, out)
     if tracked.pending:
         out.print(
-            f"MLflow has not got all of it ({tracked.problem}); catch up by:"
+            f"Not all of it is shown yet ({tracked.problem}); catch up by:"
             f" {command('resume', folder.path)}",
             soft_wrap=True,
             highlight=False,
             markup=False,
         )
-    server = settings.tracking.uri if (settings.tracking.uri or "").startswith("http") else None
-    if server is None:
+    own = settings.tracking.to == "mlflow" and not (settings.tracking.uri or "").startswith("http")
+    if own:
         serve = f"prune-search ui{storage_option(folder.path.parent)}"
         out.print(f"MLflow UI: {serve}", highlight=False, soft_wrap=True, markup=False)
-    for label, url in (("runs", tracked.runs_url), ("compare", tracked.compare_url)):
+    for label, url in (("runs", where.runs_url), ("compare", where.compare_url)):
         if url:
             out.print(f"{label}: {url}", soft_wrap=True, highlight=False, markup=False)
     _lead_on(found)
@@ -262,7 +262,7 @@ def ui(
 ) -> None:
     """Serve MLflow's UI on the studies, and say where."""
     from tuners.tracking.mlflow.server import ui as serve
-    from tuners.tracking.projector import default_uri
+    from tuners.tracking.mlflow.tracking import default_uri
 
     if uri and holds_credentials(uri):
         raise UserError(

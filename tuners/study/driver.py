@@ -54,7 +54,7 @@ from tuners.study.dense_control import Control
 from tuners.study.final_evaluation import evaluate_front
 from tuners.study.keeping import keep, push_results
 from tuners.study.stoppers import Budget, EarlyStopping
-from tuners.tracking.projector import Tracker, TrackerReport, default_uri
+from tuners.tracking.projector import Tracker, TrackerReport, tracking_of
 
 _PATIENCE_S, _INTERRUPTED_S = 60.0, 10.0  # that MLflow gets at the end; what kills waits no longer
 
@@ -80,12 +80,7 @@ def run(
     record = folder.study() or StudyRecord(name=folder.name, started=time.time())
     _check_ready(experiment, record, progress)
     mirror = Mirror(folder.path.parent, experiment.mirror)
-    tracker = Tracker(
-        folder,
-        experiment,
-        experiment.tracking.uri or default_uri(folder.path.parent),
-        tell=progress.note,
-    )
+    tracker = Tracker(folder, experiment, tracking_of(folder, experiment), tell=progress.note)
     patience_s = _PATIENCE_S
     with (
         sigterm_interrupts(),

@@ -1,78 +1,58 @@
-"""MLflow as a view of a study: the study's folder is the truth, and is projected into runs.
+"""A tracker kept in line with a study: the study's folder is the truth, and is projected.
 
-Whatever changes is marked, and a thread brings MLflow's runs in line with the records, however
-often it takes. So a server that is away, a kill or a resumption neither loses nor doubles
-anything, and trials never wait for MLflow.
+Whatever changes is marked, and a thread brings the tracker in line with the records, however often
+it takes. So a server that is away, a kill or a resumption neither loses nor doubles anything, and
+trials never wait for it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from prune_search.errors import one_line
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.axes import NONE
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import front
-from prune_search.records.models import StudyRecord, TrialRecord, trial_name
-from prune_search.records.returns import Return
-from tuners.plots.front import front_figure, front_html, study_figure, study_html
-from tuners.plots.search import curve_figure, importances_figure
-from tuners.report.study_report import StudyReport, report
-from tuners.tracking.mlflow.runs import (
-    SUMMARY,
-    importances_json,
-    levels_json,
-    study_id,
-    summary_run,
-    table_json,
-    trial_run,
-)
-from tuners.tracking.mlflow.store import IMPORTANCES, LEVELS, TABLE, Artifacts, Store, described
-from tuners.tracking.mlflow.views import compare_url, runs_url
+from prune_search.records.models import trial_name
+from tuners.report.study_report import report
+from tuners.tracking.base import TRACKERS, Tracking, Where
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 # The summary is of all trials, and takes the longer the more there are.
 _SUMMARY_SHARE = 0.1  # of the time, at most, while the study runs
 
 
-def default_uri(storage: Path) -> str:
-    """The SQLite file in the storage folder."""
-    return f"sqlite:///{storage.expanduser().resolve() / 'mlflow.db'}"
+SUMMARY = "summary"
+"""What the study itself is among the keys of what is projected."""
 
 
 @dataclass(frozen=True)
 class TrackerReport:
-    """What MLflow has of a study."""
+    """What a tracker has of a study."""
 
     pending: list[str]
     """What is not projected yet: trials' names, `summary`; `prune-search resume` catches up."""
     problem: str
     """What was wrong the last time, in one line; empty when all went well."""
-    experiment_id: str | None
-    """None when MLflow was never reached."""
-    runs: dict[str, str]
-    """Run ids by trial name; the study's own under `summary`."""
-    runs_url: str
-    compare_url: str
-    """Compares the trials that have points; empty for fewer than two."""
+    where: Where
+    """Where it is to be seen."""
 
 
 class Tracker:
-    """Projects a study's records into MLflow, in a thread of its own."""
+    """Projects a study's records, in a thread of its own; nothing without a tracker."""
 
     def __init__(
         self,
         folder: StudyFolder,
         experiment: Experiment,
-        uri: str,
+        tracking: Tracking | None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._folder, self._experiment = folder, experiment
-        self._store = Store(folder, experiment, uri)
+        self._tracking = tracking
         self._wake = threading.Condition()
         self._changed: dict[str, int] = {}  # what to project: how often it was marked
         self._projecting = threading.Lock()  # catch_up works in its caller's thread
@@ -83,13 +63,13 @@ class Tracker:
 
     @property
     def problem(self) -> str:
-        """What keeps MLflow from being up to date, in one line; empty when nothing does."""
+        """What keeps the tracker from being up to date, in one line; empty when nothing does."""
         return self._problem
 
     def start(self) -> None:
         """Starts the thread."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        if self._thread is None and self._tracking is not None:
+            self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
             self._thread.start()
 
     def trial_changed(self, number: int) -> None:
@@ -123,6 +103,8 @@ class Tracker:
         return {trial.name for trial in self._folder.trials()} | {SUMMARY}
 
     def _mark(self, keys: set[str]) -> None:
+        if self._tracking is None:
+            return
         with self._wake:
             for key in keys:
                 self._changed[key] = self._changed.get(key, 0) + 1
@@ -152,22 +134,24 @@ class Tracker:
 
     def _sweep(self) -> bool:
         """Projects what is due, each once; whether all went well."""
+        tracking, problem = self._tracking, ""
+        if tracking is None:
+            return True
         with self._wake:
             marked = self._due()
-        problem = ""
         with self._projecting:
             for key, times in marked:
                 began = time.monotonic()
                 try:
-                    self._store.connect()
-                except Exception as error:  # a study does not end for MLflow's sake
-                    problem = f"MLflow at {self._store.uri}: {described(error)}"
+                    tracking.connect()
+                except Exception as error:  # a study does not end for a tracker's sake
+                    problem = f"{tracking.place}: {tracking.described(error)}"
                     break
                 try:
-                    self._project(key)
+                    self._project(tracking, key)
                 except Exception as error:
-                    problem = f"MLflow at {self._store.uri}: {key}: {described(error)}"
-                    self._store.disconnect()
+                    problem = f"{tracking.place}: {key}: {tracking.described(error)}"
+                    tracking.disconnect()
                     continue
                 if key == SUMMARY:
                     ended = time.monotonic()
@@ -177,107 +161,46 @@ class Tracker:
                         del self._changed[key]
                     self._wake.notify_all()
             try:
-                self._store.remember()
+                tracking.finish()
             except OSError as error:
-                problem = problem or f"mlflow.json: {one_line(error)}"
+                problem = problem or f"{tracking.place}: {one_line(error)}"
         if problem and not self._problem:
-            self._tell(f"{problem}; the study goes on, MLflow is caught up")
+            self._tell(f"{problem}; the study goes on, and is caught up there")
         elif self._problem and not problem:
-            self._tell("MLflow is back, and up to date")
+            self._tell(f"{tracking.place.partition(' at ')[0]} is back, and up to date")
         self._problem = problem
         return not problem
 
-    def _project(self, key: str) -> None:
-        folder, experiment = self._folder, self._experiment
-        study = folder.study()
+    def _project(self, tracking: Tracking, key: str) -> None:
+        study = self._folder.study()
         if study is None:
             raise ValueError("the study has no record yet")
         if key == SUMMARY:
-            found = report(folder, experiment)
-            self._store.show([trial.plan for trial in found.trials])
-            self._store.write(
-                summary_run(study, found, experiment, over=self._closing),
-                lambda: _summary_artifacts(found, folder),
-            )
+            found = report(self._folder, self._experiment)
+            tracking.project_study(study, found, over=self._closing)
             return
-        trial = folder.trial(int(key[1:]))
-        final = folder.final()
-        finals = final.points if final else {}
+        trial, final = self._folder.trial(int(key[1:])), self._folder.final()
         if trial is not None:
-            self._store.write(
-                trial_run(study, trial, experiment, finals, over=self._closing),
-                lambda: _trial_artifacts(study, trial, experiment, finals, folder.path),
-            )
+            finals = final.points if final else {}
+            tracking.project_trial(study, trial, finals, over=self._closing)
 
     def _report(self) -> TrackerReport:
         with self._wake:
             pending = sorted(self._changed)
-        store, base = self._store, self._store.ui
-        known, experiment_id = dict(store.runs), store.experiment_id
-        study = self._folder.study()
-        compared = [
-            known[trial.name]
-            for trial in self._folder.trials()
-            if trial.points and trial.name in known
-        ]
         return TrackerReport(
             pending=pending,
             problem=self._problem if pending else "",
-            experiment_id=experiment_id,
-            runs=known,
-            runs_url=(
-                runs_url(base, experiment_id, study_id(study)) if experiment_id and study else ""
-            ),
-            compare_url=(
-                compare_url(base, experiment_id, compared)
-                if experiment_id and len(compared) > 1
-                else ""
-            ),
+            where=self._tracking.where() if self._tracking else Where(),
         )
 
 
-def _trial_artifacts(
-    study: StudyRecord,
-    trial: TrialRecord,
-    experiment: Experiment,
-    finals: Mapping[str, Return],
-    folder: Path,
-) -> Artifacts:
-    if not trial.points or not study.baseline:
-        return {}
-    floor = study.baseline.return_at(experiment.pruning.floor)
-    bound = study.baseline.return_at(experiment.evaluation.holds_at)
-    title = f"{study.name} {trial.name}: {trial.plan.label}"
-    drawn = (trial.points, study.baseline, floor)
-    labels = {trial.number: trial.plan.label}
-    return {
-        LEVELS: levels_json(trial.points),
-        TABLE: table_json(front(trial.points), folder, finals, bound),
-        "front.png": front_figure(*drawn, control=study.control, final=finals, title=title),
-        "front.html": front_html(
-            *drawn, control=study.control, final=finals, labels=labels, title=title
-        ),
-    }
+def tracking_of(folder: StudyFolder, experiment: Experiment) -> Tracking | None:
+    """The study's tracker, as `tracking.to` names it; None where it is `none`.
 
+    Raises:
+        ValueError: there is none of this name.
+    """
+    from tuners.tracking.mlflow import tracking  # noqa: F401 - it is registered
 
-def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
-    files: Artifacts = {}
-    if folder.experiment_file.is_file():
-        files["experiment.yaml"] = folder.experiment_file.read_text(encoding="utf-8")
-    if not found.front or not found.baseline:
-        return files
-    if found.importances:
-        files[IMPORTANCES] = importances_json(found.importances)
-        files["importances.png"] = importances_figure(
-            found.importances, f"{found.name}: which choices mattered"
-        )
-    return {
-        **files,
-        "hypervolume.png": curve_figure(found.curve, f"{found.name}: {found.environment}"),
-        LEVELS: levels_json(found.points),
-        TABLE: table_json(
-            [item.point for item in found.front], found.folder, found.finals, found.bound
-        ),
-        "front.png": study_figure(found),
-        "front.html": study_html(found),
-    }
+    name = experiment.tracking.to
+    return None if name == NONE else TRACKERS.find(name)(folder, experiment)
