@@ -164,7 +164,7 @@ class Search(Section):
     """Stop the search after this many seconds."""
     env_steps: PositiveInt | None = None
     """Stop the search once its trials have sampled this many env steps."""
-    sampler: Literal["tpe", "nsga2", "random", "grid"] = "tpe"
+    sampler: Annotated[Line, Field(min_length=1)] = "tpe"
     """Optuna's sampler: tpe (grouped, multivariate), nsga2 or random; or a grid, which runs every
     combination of `pruning`'s lists once, as many as there are trials."""
     sampler_options: dict[str, Any] = {}

@@ -502,7 +502,7 @@ def test_a_store_that_is_away_never_blocks(storage: Path, capfd: Any) -> None:
 
     # The same study, pointed to a store that answers: all is caught up.
     live = tracked(storage, folder)
-    assert live.pending == [] and sorted(live.runs) == ["summary", "t00", "t01", "t02"]
+    assert live.pending == [] and sorted(live.where.runs) == ["summary", "t00", "t01", "t02"]
 
 
 def test_a_locked_database_is_caught_up(storage: Path, capfd: Any) -> None:

@@ -1,29 +1,59 @@
-"""Optuna's samplers by name, with the options that an experiment file gives them."""
+"""Optuna's samplers by name, with the options that an experiment file gives."""
 
 from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from prune_search.errors import UserError, check_known, one_line
 from prune_search.experiment.schema import Experiment, Search
+from prune_search.registry import Registry
 from tuners.search.beginnings import grid
 from tuners.search.space import suggest
 
-_SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
-    "tpe": (
-        TPESampler,
-        {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 4},
-    ),
-    "nsga2": (NSGAIISampler, {}),
-    "random": (RandomSampler, {}),
-    "grid": (RandomSampler, {}),  # its trials are enqueued, parameter by parameter
-}
+GRID = "grid"
+
+
+class Sampler(NamedTuple):
+    """One of Optuna's samplers, or of their interface."""
+
+    kind: Callable[..., BaseSampler]
+    """Takes `seed` and options of its own."""
+    usual: Mapping[str, Any]
+    """Options where a file gives no others."""
+
+
+SAMPLERS: Registry[Sampler] = Registry("sampler")
+
+
+def register_sampler(name: str, kind: Callable[..., BaseSampler], **usual: Any) -> None:
+    """Registers a sampler under a name for `search.sampler`.
+
+    Args:
+        name: the name.
+        kind: its class; takes `seed` among its options.
+        usual: options where a file gives no others.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    SAMPLERS.add(name, Sampler(kind, usual))
+
+
+register_sampler(
+    "tpe", TPESampler, multivariate=True, group=True, constant_liar=True, n_startup_trials=4
+)
+register_sampler("nsga2", NSGAIISampler)
+register_sampler("random", RandomSampler)
+register_sampler(GRID, RandomSampler)  # its trials are enqueued, parameter by parameter
+SAMPLERS.close()
+
 _TRIED = 12  # of TPE the first four are random
 _OURS = ("self", "seed", "constraints_func")
 
@@ -36,28 +66,29 @@ def sampler(search: Search, number: int) -> BaseSampler:
     started. With one trial at a time these are the same in every run; with several, what has ended
     by then is a matter of timing, and suggestions differ.
     """
-    kind, usual = _SAMPLERS[search.sampler]
+    kind, usual = SAMPLERS.find(search.sampler)
     seed = (search.seed * 1_000_003 + number) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return kind(seed=seed, **(usual | search.sampler_options))  # type: ignore[call-arg]
+        return kind(seed=seed, **{**usual, **search.sampler_options})
 
 
 def check_sampler(experiment: Experiment) -> None:
     """Tries the sampler's options out, on trials that are nowhere kept.
 
     Raises:
-        UserError: the sampler has no such option, or can't work with its value; a grid is asked
-            for what is a range.
+        UserError: there is no such sampler; it has no such option, or can't work with its value; a
+            grid is asked for what is a range.
     """
     search = experiment.search
-    if search.sampler == "grid":
+    check_known("search.sampler", search.sampler, SAMPLERS)
+    if search.sampler == GRID:
         try:
             list(islice(grid(experiment.pruning), search.trials))
         except ValueError as error:
             raise UserError(f"search.sampler: {error}") from None
-    kind, _ = _SAMPLERS[search.sampler]
-    known = [name for name in inspect.signature(kind.__init__).parameters if name not in _OURS]
+    kind, _ = SAMPLERS[search.sampler]
+    known = [name for name in inspect.signature(kind).parameters if name not in _OURS]
     for name in search.sampler_options:
         check_known(f"search.sampler_options of {search.sampler}", name, known)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -24,6 +24,7 @@ from tuners.search.searcher import SNAPSHOT
 from tuners.study.capacity import check_room, here, trial_resources
 from tuners.study.cluster import reachable
 from tuners.tracking.mlflow.store import check_user
+from tuners.tracking.projector import check_tracker
 
 
 def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
@@ -46,6 +47,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     mirror.check()
     if experiment.resources.address:
         reachable(experiment.resources.address)
+    check_tracker(experiment)
     check_user(experiment.tracking.uri or "")
     check_sampler(experiment)
     scheduler(experiment)  # refuses what it has no option for

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prune_search.errors import one_line
+from prune_search.errors import check_known, one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.axes import NONE
 from prune_search.records.folder import StudyFolder
@@ -192,6 +192,17 @@ class Tracker:
             problem=self._problem if pending else "",
             where=self._tracking.where() if self._tracking else Where(),
         )
+
+
+def check_tracker(experiment: Experiment) -> None:
+    """Whether there is a tracker of the name that `tracking.to` gives.
+
+    Raises:
+        UserError: there is none.
+    """
+    from tuners.tracking.mlflow import tracking  # noqa: F401 - it is registered
+
+    check_known("tracking.to", experiment.tracking.to, [*TRACKERS, NONE])
 
 
 def tracking_of(folder: StudyFolder, experiment: Experiment) -> Tracking | None:
