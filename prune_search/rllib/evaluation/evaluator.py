@@ -166,19 +166,34 @@ class Evaluator:
         totals = dict.fromkeys(order, 0.0)
         unfinished, steps = set(order), 0
         while unfinished and steps < self._settings.max_steps:
-            chunk = min(32, self._settings.max_steps - steps)
+            left, taken = self._settings.max_steps - steps, 0
+            asked = min(32, left) * len(seeds)
             for episode in runner.sample(
-                num_timesteps=chunk * len(seeds), explore=explore, random_actions=random
+                num_timesteps=asked, explore=explore, random_actions=random
             ):
                 if episode.id_ in unfinished:
                     if not self._several:
                         _check_finite(episode)
-                    totals[episode.id_] += float(episode.get_return())
+                    totals[episode.id_] += self._paid(episode, left)
+                    taken = max(taken, len(episode))
                     if episode.is_done:
                         unfinished.discard(episode.id_)
-            steps += chunk
+            steps += taken
         runner.get_metrics()  # else it keeps every episode for its statistics
         return np.array([totals[name] for name in order])
+
+    def _paid(self, episode: Any, steps: int) -> float:
+        """Sum of an episode's rewards in its first steps.
+
+        There may be more: RLlib does not count the resets of environments whose episode has
+        ended, and the rest take more steps than it was asked for.
+        """
+        if len(episode) <= steps:
+            return float(episode.get_return())
+        if not self._several:
+            return float(sum(episode.get_rewards(slice(0, steps))))
+        rewards = episode.get_rewards(slice(0, steps), return_list=True)
+        return float(sum(sum(of_agents.values()) for of_agents in rewards))
 
     def _seed_actions(self, seed: int) -> None:
         """Seeds the spaces that random actions are sampled from."""
