@@ -124,9 +124,10 @@ def test_evidence_and_frozen_steps_of_all_policies(local_ray: None) -> None:
         assert found["gradient"].keys() == before.keys()
 
 
-def test_returns_are_those_of_a_plain_loop(local_ray: None) -> None:
-    """The sum over agents, one whole episode for each seed, whichever ends first."""
-    experiment = pursuit()
+@pytest.mark.parametrize("most", [100_000, 10])
+def test_returns_are_those_of_a_plain_loop(local_ray: None, most: int) -> None:
+    """The sum over agents, one episode for each seed, whichever ends first, up to max_steps."""
+    experiment = pursuit(f"evaluation.max_steps={most}")
     evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
     modules, mapping = evaluator.modules(), policy_mapping(experiment.environment.policies or {})
     for module in modules.values():
@@ -136,9 +137,9 @@ def test_returns_are_those_of_a_plain_loop(local_ray: None) -> None:
     for seed in seeds:
         environment = Pursuit()
         observations, _ = environment.reset(seed=seed)
-        total, ended = 0.0, False
-        while not ended:
-            actions = {}
+        total, ended, steps = 0.0, False, 0
+        while not ended and steps < most:
+            actions, steps = {}, steps + 1
             for agent in environment.agents:
                 batch = {"obs": torch.as_tensor(observations[agent]).unsqueeze(0)}
                 logits = modules[mapping(agent)].forward_inference(batch)["action_dist_inputs"]

@@ -68,6 +68,25 @@ def benchmark_removal(
     print(f"learner update, {hidden}x{hidden}, after removal / dense: {result}, {pairs} pairs")
 
 
+@benchmarks.command("evaluation")
+def benchmark_evaluation(
+    pairs: Pairs = 20,
+    preset: Preset = "cartpole",
+    env_steps: Annotated[
+        int, typer.Option(min=0, help="Env steps that the policy is trained for first.")
+    ] = 20_000,
+    overrides: Overrides = None,
+    trust: Trust = False,
+) -> None:
+    """Time of an evaluation by the lean loop, against RLlib's env runner, in one process."""
+    from tuners.benchmarks.evaluation import evaluation_gain
+
+    settings = experiment_file.load(preset, overrides or [], trust)
+    result = evaluation_gain(settings, pairs, env_steps)
+    name = f"evaluation of {settings.evaluation.episodes} episodes"
+    print(f"{name}, lean / RLlib's env runner: {result}, {pairs} pairs")
+
+
 @benchmarks.command("methods")
 def benchmark_methods(
     out: Annotated[

@@ -1,24 +1,25 @@
 """Measuring a policy's return: vectorised, on held-out seeds, the same for everyone compared.
 
-RLlib's own env runner steps the environments, so that every connector (observation filters,
-frame stacking, action unsquashing) acts as in training, but learns nothing: what is measured is
-the state that was loaded, and it leaves no trace in a training of the same process. Its
-`sample(num_episodes=n)` returns the n episodes that end first, which favours short ones; here
-exactly one episode is played for each seed.
+What RLlib puts between environment and network (observation filters, frame stacking, action
+unsquashing) acts as in training, but learns nothing: what is measured is the state that was
+loaded, and it leaves no trace in a training of the same process. Exactly one episode is played
+for each seed, by `lean` where that can be, else by RLlib's own env runner, whose
+`sample(num_episodes=n)` would return the n episodes that end first, which favours short ones.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import hashlib
+import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tree  # type: ignore[import-untyped]  # dm-tree, which RLlib requires
+import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.connectors.connector_pipeline_v2 import ConnectorPipelineV2
 from ray.rllib.core import (
     COMPONENT_ENV_TO_MODULE_CONNECTOR,
     COMPONENT_MODULE_TO_ENV_CONNECTOR,
@@ -29,10 +30,10 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from torch import Tensor
 
-from prune_search.errors import TrialError
 from prune_search.experiment.schema import Evaluation
 from prune_search.records.intervals import summarised
 from prune_search.records.returns import Return
+from prune_search.rllib.evaluation import lean, obstacles
 from prune_search.rllib.networks import full_name
 from prune_search.rllib.randomness import random_state_kept, seed_process
 
@@ -65,9 +66,16 @@ class Evaluator:
     """Plays evaluation episodes with the weights it is given.
 
     With several agents an episode's return is the sum of theirs.
+
+    Args:
+        config: of the algorithm whose policies are measured.
+        evaluation: how.
+        stock: whether RLlib's env runner plays even where `lean` can.
     """
 
-    def __init__(self, config: AlgorithmConfig, evaluation: Evaluation) -> None:
+    def __init__(
+        self, config: AlgorithmConfig, evaluation: Evaluation, *, stock: bool = False
+    ) -> None:
         config = config.copy(copy_frozen=False)
         config.env_runners(
             num_env_runners=0,
@@ -81,10 +89,30 @@ class Evaluator:
         runner = MultiAgentEnvRunner if self._several else SingleAgentEnvRunner
         with random_state_kept():  # RLlib's env runners seed the process that they are built in
             self._runner = runner(config=config)
-        for connector in _connectors(self._runner._env_to_module):
+        for connector in obstacles.connectors(self._runner._env_to_module):
             if hasattr(connector, "_update_stats"):  # MeanStdFilter's switch
                 connector._update_stats = False
         self._hold()
+        self._sampled = evaluation.actions == "sampled"
+        self._obstacle = "it was asked for" if stock else obstacles.of_surroundings(self._runner)
+        self._lean = None
+        if not self._obstacle:
+            self._lean = lean.LeanRunner(
+                self._runner, sampled=self._sampled, max_steps=evaluation.max_steps
+            )
+
+    def obstacle(self, *, random: bool = False) -> str:
+        """Why RLlib's env runner plays the episodes; empty where the lean loop does.
+
+        It may depend on what is loaded, and some reasons are found in playing the first block.
+
+        Args:
+            random: of random actions, not of the policy's.
+        """
+        if self._lean is None:
+            return self._obstacle
+        by_policy = "" if random else obstacles.of_policy(self._runner, self._sampled)
+        return self._lean.obstacle or by_policy
 
     def modules(self) -> dict[str, RLModule]:
         """The inference networks, by ModuleID."""
@@ -136,6 +164,20 @@ class Evaluator:
         """Every block of episodes begins with the state that there is now."""
         self._held = copy.deepcopy(self._runner.get_state(components=CONNECTORS))
 
+    def digest(self) -> bytes:
+        """Of all that decides what the loaded policy does: equal ones have equal returns."""
+        found = hashlib.blake2b(pickle.dumps(self._held))
+        for module_id, module in self.modules().items():
+            for name, value in module.state_dict().items():
+                found.update(f"{module_id}/{name}".encode())
+                if not isinstance(value, Tensor):  # a network's own extra state
+                    found.update(pickle.dumps(value))
+                    continue
+                found.update(f"{value.dtype} {tuple(value.shape)}".encode())
+                data = value.detach().cpu().contiguous().view(-1)
+                found.update(data.view(torch.uint8).numpy().data)
+        return found.digest()
+
     def measure(self, seed: int, episodes: int, *, random: bool = False) -> Return:
         """Return of the loaded policy, or of random actions, over an evaluation seed's episodes."""
         return summarised(
@@ -150,35 +192,65 @@ class Evaluator:
         blocks = [list(seeds[i : i + size]) for i in range(0, len(seeds), size)]
         blocks = [block + [block[-1]] * (size - len(block)) for block in blocks]
         with random_state_kept():
-            played = np.concatenate([self._block(block, random) for block in blocks])
-        return played[: len(seeds)]
+            played = [
+                self._block(block, min(size, len(seeds) - number * size), random)
+                for number, block in enumerate(blocks)
+            ]
+        return np.concatenate(played)
 
-    def _block(self, seeds: list[int], random: bool) -> NDArray[np.float64]:
-        runner = self._runner
-        runner.set_state(copy.deepcopy(self._held))
+    def _block(self, seeds: list[int], count: int, random: bool) -> NDArray[np.float64]:
+        """Returns of the first episodes of a block."""
+        if self._lean is not None and not self.obstacle(random=random):
+            self._seed(seeds, random)
+            found = self._lean.play(seeds, count, random)
+            if found is not None:
+                return np.array(found)
+        return self._stock_block(seeds, random)[:count]
+
+    def _seed(self, seeds: list[int], random: bool) -> None:
         if random:
             self._seed_actions(seeds[0])
         seed_process(seeds[0])  # sampled actions, and environments without a generator of their own
+
+    def _stock_block(self, seeds: list[int], random: bool) -> NDArray[np.float64]:
+        """What RLlib's env runner plays, of which the first episode of each environment counts."""
+        runner, most = self._runner, self._settings.max_steps
+        runner.set_state(copy.deepcopy(self._held))
+        self._seed(seeds, random)
         runner._seed, runner._needs_initial_reset = seeds, True
-        explore = self._settings.actions == "sampled"
-        runner._reset_envs_and_episodes(explore)
+        runner._reset_envs_and_episodes(self._sampled)
         order = [episode.id_ for episode in runner._ongoing_episodes]
         totals = dict.fromkeys(order, 0.0)
         unfinished, steps = set(order), 0
-        while unfinished and steps < self._settings.max_steps:
-            chunk = min(32, self._settings.max_steps - steps)
+        while unfinished and steps < most:
+            left, taken = most - steps, 0
+            asked = min(lean.CHUNK, left) * len(seeds)
             for episode in runner.sample(
-                num_timesteps=chunk * len(seeds), explore=explore, random_actions=random
+                num_timesteps=asked, explore=self._sampled, random_actions=random
             ):
                 if episode.id_ in unfinished:
                     if not self._several:
                         _check_finite(episode)
-                    totals[episode.id_] += float(episode.get_return())
+                    totals[episode.id_] += self._paid(episode, left)
+                    taken = max(taken, len(episode))
                     if episode.is_done:
                         unfinished.discard(episode.id_)
-            steps += chunk
+            steps += taken
         runner.get_metrics()  # else it keeps every episode for its statistics
         return np.array([totals[name] for name in order])
+
+    def _paid(self, episode: Any, steps: int) -> float:
+        """Sum of an episode's rewards in its first steps.
+
+        There may be more: RLlib does not count the resets of environments whose episode has
+        ended, and the rest take more steps than it was asked for.
+        """
+        if len(episode) <= steps:
+            return float(episode.get_return())
+        if not self._several:
+            return float(sum(episode.get_rewards(slice(0, steps))))
+        rewards = episode.get_rewards(slice(0, steps), return_list=True)
+        return float(sum(sum(of_agents.values()) for of_agents in rewards))
 
     def _seed_actions(self, seed: int) -> None:
         """Seeds the spaces that random actions are sampled from."""
@@ -197,25 +269,7 @@ def runner_state(algorithm: Algorithm) -> dict[str, Any]:
     return state
 
 
-def _connectors(pipeline: ConnectorPipelineV2) -> Iterator[Any]:
-    """All connectors of a pipeline, those of pipelines within it too."""
-    for connector in pipeline.connectors:
-        if isinstance(connector, ConnectorPipelineV2):
-            yield from _connectors(connector)
-        else:
-            yield connector
-
-
 def _check_finite(episode: Any) -> None:
-    """Greedy actions exist for observations that are NaN too, and so would a return.
-
-    Raises:
-        TrialError: an observation or a reward is not finite.
-    """
-    for what, found in (
-        ("observation", episode.get_observations()),
-        ("reward", episode.get_rewards()),
-    ):
-        leaves = [np.asarray(leaf) for leaf in tree.flatten(found)]
-        if not all(np.isfinite(leaf).all() for leaf in leaves if leaf.dtype.kind == "f"):
-            raise TrialError(f"the environment returned a {what} that is not finite")
+    """Raises TrialError where an observation or a reward is not finite."""
+    lean.check_finite("observation", episode.get_observations())
+    lean.check_finite("reward", episode.get_rewards())

@@ -65,8 +65,31 @@ def test_random_actions_are_reproducible_and_bad(tiny: Any) -> None:
     assert 10 < first.value < 40
 
 
-def test_max_steps_cuts_episodes(tiny: Any, algorithm: Any) -> None:
-    experiment = tiny("evaluation.max_steps=20")
-    evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
-    evaluator.load(learner.module_state(algorithm))
-    assert evaluator.returns(evaluation_seeds(0, 6)).max() <= 20
+@pytest.mark.parametrize(("random", "most"), [(False, 9), (True, 20)])
+def test_max_steps_cuts_episodes(tiny: Any, random: bool, most: int) -> None:
+    """Exactly there, whatever others have ended before; each step pays 1."""
+    returns = []
+    for limit in (100_000, most):
+        experiment = tiny(f"evaluation.max_steps={limit}")
+        evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
+        weights = torch.Generator().manual_seed(3)
+        for weight in evaluator.parameters().values():
+            weight.data = torch.randn(weight.shape, generator=weights)
+        returns.append(evaluator.returns(evaluation_seeds(0, 18), random=random))
+    assert returns[0].min() < most < returns[0].max()
+    assert returns[1].tolist() == returns[0].clip(max=most).tolist()
+
+
+def test_a_digest_tells_policies_apart(tiny: Any) -> None:
+    """By weights, and by how far the policy is in its life; not by who loaded them."""
+    config = algorithm_config(tiny(), seed=0)
+    first, second = (Evaluator(config, tiny().evaluation) for _ in range(2))
+    states = {name: module.get_state() for name, module in first.modules().items()}
+    second.load(states)
+    assert first.digest() == second.digest()
+    second.load(states, {"num_env_steps_sampled_lifetime": 3})
+    assert first.digest() != second.digest()
+    second.load(states, {"num_env_steps_sampled_lifetime": 0})
+    assert first.digest() == second.digest()
+    next(iter(second.parameters().values())).data[0] = 0
+    assert first.digest() != second.digest()
