@@ -14,15 +14,18 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from prune_search.errors import UserError
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume, hypervolume_curve, summary
-from prune_search.records.models import Point, StudyRecord
+from prune_search.records.models import Point, StudyRecord, TrialRecord
+from prune_search.records.reasons import SEARCH_TIME_USED, below_floor, stopped_by
 from tests.cluster.servers import free_port
 from tests.commands import python
 from tests.studies import (
@@ -35,12 +38,15 @@ from tests.studies import (
     mlflow_tracker,
     returned,
 )
+from tuners.display.tables import show
+from tuners.plots.front import study_html
+from tuners.report.study_report import report
 from tuners.tracking.mlflow.runs import study_id
 from tuners.tracking.mlflow.server import ui
 from tuners.tracking.mlflow.store import tracked_experiment
 from tuners.tracking.mlflow.tracking import default_uri
 from tuners.tracking.mlflow.views import choices, compare_url, runs_url
-from tuners.tracking.projector import TrackerReport
+from tuners.tracking.projector import Tracker, TrackerReport
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ["best_at_sparsity.json", "front.html", "front.json", "front.png"]
@@ -165,6 +171,41 @@ def test_a_study_becomes_one_flat_run_a_trial_and_one_summary(finished: Finished
     assert runs["t01"].info.run_name == f"t01 {record.plan.aim} {told}"
     assert runs["t01"].info.start_time == record.started * 1000
     assert runs["t01"].info.end_time == record.points[-1].time * 1000
+
+
+def test_what_became_of_a_trial_is_told_in_the_terminals_words(storage: Path) -> None:
+    """Given up by itself is "complete" in the record, and stopped by the search "stopped"."""
+    folder = make_study(storage, trials=1)
+    collapsed = below_floor(0.5, 2)
+    folder.write_trial(make_trial(1, rounds=3, reason=collapsed))
+    folder.write_trial(make_trial(2, rounds=3, state="stopped", reason=stopped_by("asha")))
+    folder.write_trial(make_trial(3, rounds=3, state="stopped", reason=SEARCH_TIME_USED))
+    folder.write_trial(make_trial(4, rounds=3, state="failed"))
+    runs = by_trial(storage, tracked(storage, folder))
+    expected = {
+        "t00": "complete.",
+        "t01": f"given up ({collapsed}).",
+        "t02": "given up (stopped by asha).",
+        "t03": f"stopped ({SEARCH_TIME_USED}).",
+        "t04": "failed (NaN in the learner's weights).",
+    }
+    console = Console(file=StringIO(), width=200)
+    show(report(folder, make_experiment()), console)
+    shown = [line for line in console.file.getvalue().splitlines() if line.startswith("t0")]  # type: ignore[attr-defined]
+    for (key, words), line in zip(expected.items(), shown, strict=False):
+        first = runs[key].data.tags["mlflow.note.content"].splitlines()[0]
+        assert first.endswith(f"`, {words}")
+        assert line.startswith(key) and words.partition(" (")[0].rstrip(".") in line
+    metrics = runs["summary"].data.metrics
+    counted = ("complete", "given_up", "stopped", "failed")
+    assert [metrics[f"study/trials_{word}"] for word in counted] == [1, 2, 1, 1]
+
+
+def test_one_trial_is_one_trial(storage: Path) -> None:
+    folder = make_study(storage, trials=1)
+    note = by_trial(storage, tracked(storage, folder))["summary"].data.tags["mlflow.note.content"]
+    assert "**cartpole**: 1 trial, pruning PPO on CartPole-v1." in note
+    assert "CartPole-v1, 1 trial</text>" in study_html(report(folder, make_experiment()))
 
 
 def test_parameters_are_the_plan(finished: Finished) -> None:
@@ -407,12 +448,24 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert [item.step for item in steps] == [1, 2, 3, 4, 5, 6]
 
 
+def falling(rounds: int, state: str = "complete") -> TrialRecord:
+    """Trial 1, each of whose points is sparser than the one before and returns less."""
+    trial = make_trial(1, rounds, state)
+    points = [
+        point.model_copy(
+            update={"sparsity": 0.8 + 0.02 * point.round, "returned": returned(500 - point.round)}
+        )
+        for point in trial.points
+    ]
+    return trial.model_copy(update={"points": points})
+
+
 def test_an_interrupted_trial_goes_on_in_its_run(storage: Path) -> None:
-    folder = make_study(storage, trials=1)
-    folder.write_trial(make_trial(1, rounds=3, state="running"))
+    folder = make_study(storage, trials=0)
+    folder.write_trial(falling(rounds=3, state="running"))
     stopped = tracked(storage, folder)
     runs = by_trial(storage, stopped)
-    assert {run.info.status for run in runs.values()} == {"FINISHED", "KILLED"}
+    assert {run.info.status for run in runs.values()} == {"KILLED"}
     assert runs["t01"].data.tags["reason"].startswith("interrupted")
     shown = client_of(storage).download_artifacts(stopped.where.runs["t01"], "front.json")
 
@@ -423,13 +476,50 @@ def test_an_interrupted_trial_goes_on_in_its_run(storage: Path) -> None:
     assert "reason" not in runs["t01"].data.tags
 
     before = Path(shown).read_text()
-    folder.write_trial(make_trial(1))
+    folder.write_trial(falling(rounds=6))
     resumed.trial_changed(1)
     resumed.start()
     assert resumed.finish(timeout_s=60).where.runs == stopped.where.runs
     assert by_trial(storage, stopped)["t01"].info.status == "FINISHED"
     after = client_of(storage).download_artifacts(stopped.where.runs["t01"], "front.json")
     assert Path(after).read_text() != before
+
+
+def better(trial: TrialRecord, last: int) -> TrialRecord:
+    """The trial with a last point that dominates all others: sparser, and nothing lost."""
+    best = trial.points[last].model_copy(update={"sparsity": 0.995, "returned": returned(500)})
+    return trial.model_copy(update={"points": [*trial.points[:last], best]})
+
+
+def test_points_that_fall_off_a_front_leave_its_chart(storage: Path) -> None:
+    """MLflow forgets no metric: what was drawn as the study was interrupted would stay."""
+    folder = make_study(storage, trials=1)
+    folder.write_trial(make_trial(1, rounds=3, state="running"))
+    stopped = tracked(storage, folder)
+    assert curve(Finished(storage, folder, stopped, {}), "t01")
+
+    folder.write_trial(better(make_trial(1), last=5))
+    end_study(folder)
+    ended = tracked(storage, folder)
+    finished, best = Finished(storage, folder, ended, {}), (0.995, 500.0)
+    assert curve(finished, "t01") == [best]
+    assert curve(finished, "summary")[-1] == best
+    assert len(curve(finished, "summary")) == len(front(finished_points(finished)))
+    assert ended.runs["t00"] == stopped.runs["t00"]
+    assert set(ended.runs.values()) == set(contents(storage))  # what they replace is not shown
+    assert tracked(storage, folder).runs == ended.runs
+
+
+def test_a_round_that_was_lost_and_made_again_is_drawn_once(storage: Path) -> None:
+    """A node was lost after the driver had seen its point, and before the mirror had."""
+    folder = make_study(storage, trials=1)
+    folder.write_trial(make_trial(1, rounds=4, state="running"))
+    Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
+    folder.write_trial(better(make_trial(1, rounds=4, state="running"), last=3))
+    report = Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
+    drawn = client_of(storage).get_metric_history(report.runs["t01"], "rounds/return")
+    assert [item.step for item in drawn] == [1, 2, 3, 4] and drawn[-1].value == 500
+    assert set(report.runs.values()) == set(contents(storage))
 
 
 def test_studies_of_one_name_are_kept_apart(storage: Path) -> None:

@@ -18,6 +18,7 @@ from prune_search.records.fronts import front
 from prune_search.records.models import BaselineRecord, ControlRecord, Point
 from prune_search.records.returns import Return
 from tuners.report.phrases import counted
+from tuners.words import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -198,7 +199,7 @@ def study_html(study: StudyReport) -> str:
 
 
 def _title(study: StudyReport) -> str:
-    return f"{study.name}: {study.environment}, {len(study.trials)} trials"
+    return f"{study.name}: {study.environment}, {count(len(study.trials), 'trial')}"
 
 
 def _others(points: Sequence[Point], best: Sequence[Point]) -> list[Point]:

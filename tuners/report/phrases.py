@@ -10,7 +10,7 @@ from prune_search.records.models import Point, TrialRecord
 from prune_search.records.returns import Return
 from prune_search.sparsity.gate import GATED
 from tuners.report.repeats import Repeated
-from tuners.report.words import count
+from tuners.words import count
 
 
 def remark(plan: Repeated) -> str:

@@ -15,8 +15,9 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import fmean
 
+OVERDUE = 0.2
+"""What has been silent for longer than expected takes this share of that once more."""
 _RECENT_ROUNDS, _RECENT_TRIALS = 10, 20
-_OVERDUE = 0.2  # what has been silent for longer than expected takes this share of that once more
 _START_S = 8.0  # until a process is up, at least
 _EVALUATIONS = 2  # of a round: before and after its training
 
@@ -134,7 +135,7 @@ class TimeLeft:
         whole, silent = self._control.budget * step_s, now - self._control.since
         if silent < 0:  # it has not begun
             return search + whole
-        return max(search, whole - silent, _OVERDUE * silent)
+        return max(search, whole - silent, OVERDUE * silent)
 
     def evaluation(self, checkpoints: int, ratio: float, workers: int) -> float:
         """Seconds of the final evaluation.
@@ -144,15 +145,18 @@ class TimeLeft:
             ratio: episodes of each over those of an evaluation in the search.
             workers: processes that measure.
         """
-        each = fmean(self._evaluations or [0.0]) * ratio
-        return self._start_s + each * -(-checkpoints // max(1, workers))
+        return self._start_s + self.measurement(ratio) * -(-checkpoints // max(1, workers))
+
+    def measurement(self, ratio: float) -> float:
+        """Seconds of one of the final evaluation's measurements, without a process's start."""
+        return fmean(self._evaluations or [0.0]) * ratio
 
     def _of_running(self, trial: _Running, step_s: float, now: float) -> float:
         """Seconds that a trial still takes, as those did that came further than it has."""
         share = trial.env_steps / trial.budget
         further = fmean([*(other for other in self._shares if other > share), 1.0])
         silent = now - trial.since
-        return max(max(0.0, further - share) * trial.budget * step_s - silent, _OVERDUE * silent)
+        return max(max(0.0, further - share) * trial.budget * step_s - silent, OVERDUE * silent)
 
     def _end(self, env_steps: int, budget: int) -> None:
         self._ended += 1

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import DatabaseError
 
 from prune_search.errors import UserError
@@ -20,13 +21,30 @@ from prune_search.records.fronts import delivered
 from prune_search.records.models import TrialRecord
 from prune_search.records.objectives import OBJECTIVES
 from tuners.search.parameters import MEANINGS
+from tuners.words import outcome
 
 LOCKED_S = 900.0
 """Seconds that a study which runs waits for a database that another process holds locked."""
+_DIGITS = 6  # of figures that are read and not computed with
 _FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
 
 
-def storage(folder: StudyFolder, locked_s: float = 60.0) -> optuna.storages.BaseStorage:
+class Writes:
+    """Whether this process holds the database while it writes: from a change until it is saved."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.under_way = False
+        event.listen(engine, "after_cursor_execute", self._executed)
+        event.listen(engine, "checkin", self._ended)
+
+    def _executed(self, _: Any, __: Any, statement: str, *___: Any) -> None:
+        self.under_way |= not statement.lstrip().upper().startswith(("SELECT", "PRAGMA"))
+
+    def _ended(self, *_: Any) -> None:
+        self.under_way = False
+
+
+def storage(folder: StudyFolder, locked_s: float = 60.0) -> optuna.storages.RDBStorage:
     """Optuna's storage of a study.
 
     Args:
@@ -66,12 +84,13 @@ def result_of(trial: TrialRecord, objectives: Iterable[str]) -> TrialState:
 
 def introduce(study: optuna.Study, objectives: Sequence[str]) -> None:
     """What Optuna's own pages need to be read by: names of objectives, and of parameters."""
-    if "parameters" in study.user_attrs:
+    if not MEANINGS.keys() - study.user_attrs.keys():
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(list(objectives))
-    study.set_user_attr("parameters", MEANINGS)
+    for name, meaning in MEANINGS.items():
+        study.set_user_attr(name, meaning)
 
 
 def annotate(trial: optuna.Trial, record: TrialRecord | None, retention: float) -> None:
@@ -84,15 +103,17 @@ def annotate(trial: optuna.Trial, record: TrialRecord | None, retention: float) 
     """
     if record is None:
         return
-    found: dict[str, Any] = {"plan": record.plan.label, "ended": record.reason}
+    remark = f": {record.remark}" if record.remark else ""
+    found: dict[str, Any] = {"plan": record.plan.label, "ended": f"{outcome(record)}{remark}"}
     if record.points:
         point = delivered(record.points, retention)
-        found |= {
-            "point": point.name,
+        figures = {
             "sparsity": point.sparsity,
             "return": point.returned.value,
             "retention": point.retention,
         }
+        found |= {"point": point.name}
+        found |= {name: float(f"{value:.{_DIGITS}g}") for name, value in figures.items()}
     for name, value in found.items():
         trial.set_user_attr(name, value)
 

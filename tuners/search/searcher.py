@@ -16,6 +16,7 @@ from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
@@ -27,7 +28,7 @@ from prune_search.records.objectives import OBJECTIVES
 from prune_search.storage.full_disk import with_room
 from prune_search.storage.mirror import Mirror
 from tuners.search.beginnings import FROM, grid, observed
-from tuners.search.database import LOCKED_S, annotate, introduce, result_of, storage
+from tuners.search.database import LOCKED_S, Writes, annotate, introduce, result_of, storage
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
 from tuners.search.space import parameters, suggest
@@ -65,13 +66,15 @@ class StudySearch(OptunaSearch):
         self._mirror = Mirror(folder.path.parent, experiment.mirror)
         self._layers, self._tell = layers, tell
         objectives = list(experiment.search.objectives)
+        database = storage(folder, LOCKED_S)
+        self._writes = Writes(database.engine)
         super().__init__(
             space=self._define,
             metric=objectives,
             mode=["min" if OBJECTIVES[name].minimised else "max" for name in objectives],
             sampler=sampler(experiment.search, 0),
             study_name=folder.name,
-            storage=storage(folder, LOCKED_S),
+            storage=database,
         )
         introduce(self._ot_study, objectives)
         self._learn()
@@ -230,7 +233,7 @@ class StudySearch(OptunaSearch):
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Waits for the database, which may be locked or without room; says so when that lasts."""
-        watcher = threading.Timer(_PATIENCE_S, self._tell_locked)
+        watcher = threading.Timer(_PATIENCE_S, self._tell_why)
         watcher.daemon = True
         watcher.start()
         try:
@@ -241,13 +244,21 @@ class StudySearch(OptunaSearch):
         finally:
             watcher.cancel()
 
-    def _tell_locked(self) -> None:
+    def _tell_why(self) -> None:
+        """Tells what the database has to say; nothing where a suggestion takes long by itself."""
         database = self._folder.path / "optuna.db"
-        with closing(sqlite3.connect(database, timeout=1)) as asked:
-            try:
+        address = f"file:{quote(str(database))}?mode=rw"  # makes no file where there is none
+        try:
+            with closing(sqlite3.connect(address, timeout=1, uri=True)) as asked:
                 asked.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                self._tell(f"Optuna's database is locked; the search waits for {database}")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                why = f"Optuna's database does not answer ({error})"
+            elif self._writes.under_way:  # the search's own, on a slow disk or network
+                why = "writing to Optuna's database takes long"
+            else:
+                why = "Optuna's database is locked"
+            self._tell(f"{why}; the search waits for {database}")
 
 
 def _key(trial: FrozenTrial) -> tuple[tuple[str, Any], ...]:

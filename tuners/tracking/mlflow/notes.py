@@ -14,6 +14,7 @@ from tuners.report import sizes
 from tuners.report.phrases import did_words, interval, missing_costs, remark, tail
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport
+from tuners.words import count, outcome
 
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
 
@@ -29,7 +30,7 @@ def trial_note(
     ended = f" ({remark})" if remark else ""
     lines = [
         f"Trial **{trial.name}** of study **{study.name}** on {experiment.environment.id}:"
-        f" `{trial.plan.label}`, {trial.state}{ended}.",
+        f" `{trial.plan.label}`, {outcome(trial)}{ended}.",
         *([f"What it did: {words}."] if (words := did_words(trial)) else []),
         "",
     ]
@@ -54,8 +55,8 @@ def _missing(points: Sequence[Point]) -> list[str]:
 def summary_note(found: StudyReport, experiment: Experiment) -> str:
     about = f" {experiment.description.strip()}" if experiment.description.strip() else ""
     lines = [
-        f"Study **{found.name}**: {len(found.trials)} trials that prune {experiment.algorithm.name}"
-        f" on {found.environment}.{about}",
+        f"Study **{found.name}**: {count(len(found.trials), 'trial')}, pruning"
+        f" {experiment.algorithm.name} on {found.environment}.{about}",
         "",
     ]
     if found.baseline:

@@ -28,10 +28,12 @@ from tuners.report.as_json import point_json, strategy
 from tuners.report.phrases import did, did_words, interval
 from tuners.report.study_report import StudyReport
 from tuners.tracking.mlflow.notes import summary_note, trial_note
+from tuners.words import outcome
 
 SUMMARY = "summary"
 FRONT_RETURN, FRONT_SPARSITY = "front/return", "front/sparsity"
 """What charts of fronts draw over each other; MLflow pairs two metrics' values by their steps."""
+ROUNDS_RETURN = "rounds/return"
 CHOICES = (
     "criterion",
     "allocation",
@@ -136,11 +138,12 @@ def summary_run(
 ) -> Run:
     """The run of the study."""
     ended = max([study.ended or 0, study.started, *(point.time for point in found.points)])
-    states = [trial.state for trial in found.trials]
+    outcomes = [outcome(trial) for trial in found.trials]
     figures = {
-        "trials_complete": states.count("complete"),
-        "trials_stopped": states.count("stopped"),
-        "trials_failed": states.count("failed"),
+        "trials_complete": outcomes.count("complete"),
+        "trials_given_up": outcomes.count("given up"),
+        "trials_stopped": outcomes.count("stopped"),
+        "trials_failed": outcomes.count("failed"),
         "env_steps": found.env_steps,
         "env_steps_saved": found.env_steps_saved,
         "wall_s": study.wall_s,
