@@ -98,6 +98,16 @@ def check_known(what: str, given: object, known: Iterable[object]) -> None:
         raise unknown(what, given, names)
 
 
+def unknown_name(what: str, given: object, known: Iterable[str]) -> str:
+    """`unknown criterion 'magnitud', did you mean magnitude? known: magnitude, random`.
+
+    For packages whose errors are Python's own, such as `prune_search.sparsity`.
+    """
+    names = list(known)
+    near = did_you_mean(given, names) or ";"
+    return f"unknown {what} {shown(given)}{near} known: {', '.join(names)}"
+
+
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """`, did you mean magnitude?`; empty where nothing known is near."""
     near = near_names(given, known, cutoff=0.7)

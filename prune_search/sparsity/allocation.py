@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prune_search.errors import unknown_name
+
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of each prunable weight tensor, (out, in, *kernel)."""
 
@@ -87,7 +89,7 @@ def find_allocation(allocation: str | Allocation) -> Allocation:
     if isinstance(allocation, Allocation):
         return allocation
     if allocation not in ALLOCATIONS:
-        raise ValueError(f"unknown allocation {allocation!r}; known: {', '.join(ALLOCATIONS)}")
+        raise ValueError(unknown_name("allocation", allocation, ALLOCATIONS))
     return ALLOCATIONS[allocation]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prune_search.errors import unknown_name
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -213,5 +215,5 @@ def criterion(name: str) -> Criterion:
         ValueError: there is none; the message lists the known ones.
     """
     if name not in CRITERIA:
-        raise ValueError(f"unknown criterion {name!r}; known: {', '.join(CRITERIA)}")
+        raise ValueError(unknown_name("criterion", name, CRITERIA))
     return CRITERIA[name]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prune_search.errors import unknown_name
+
 Score = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
 
 
@@ -60,7 +62,7 @@ def regrowth(name: str) -> Regrowth:
         ValueError: there is none; the message lists the known ones.
     """
     if name not in REGROWTHS:
-        raise ValueError(f"unknown regrowth {name!r}; known: {', '.join(REGROWTHS)}")
+        raise ValueError(unknown_name("regrowth", name, REGROWTHS))
     return REGROWTHS[name]
 
 

@@ -6,6 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from prune_search.errors import unknown_name
+
 
 @dataclass(frozen=True)
 class Schedule(ABC):
@@ -124,5 +126,5 @@ def schedule(name: str, start: float, end: float, steps: int) -> Schedule:
         ValueError: there is none (the message lists the known ones), or a field is out of range.
     """
     if name not in SCHEDULES:
-        raise ValueError(f"unknown schedule {name!r}; known: {', '.join(SCHEDULES)}")
+        raise ValueError(unknown_name("schedule", name, SCHEDULES))
     return SCHEDULES[name](start, end, steps)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prune_search.errors import unknown_name
 from prune_search.sparsity._n_of_m import NOfM
 from prune_search.sparsity._units import producers, select_units, threshold_units, unit_sizes
 from prune_search.sparsity._weights import select_weights, threshold_weights, weight_sizes
@@ -248,7 +249,7 @@ def emptied(
 
 def _granularity(name: str) -> Granularity:
     if name not in GRANULARITIES:
-        raise ValueError(f"unknown granularity {name!r}; known: {', '.join(GRANULARITIES)}")
+        raise ValueError(unknown_name("granularity", name, GRANULARITIES))
     return GRANULARITIES[name]
 
 

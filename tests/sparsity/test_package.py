@@ -1,14 +1,25 @@
 import doctest
+import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 import prune_search.sparsity
-from prune_search.sparsity import MaskSet, prune, size
+from prune_search.sparsity import (
+    MaskSet,
+    check_strategy,
+    criterion,
+    layer_ratios,
+    prune,
+    schedule,
+    size,
+)
+from prune_search.sparsity.regrowth import regrowth
 
 
 def test_importing_needs_torch_alone() -> None:
@@ -47,10 +58,28 @@ def test_prune_leaves_biases_and_counts_exactly() -> None:
     params: dict[str, torch.Tensor] = dict(model.named_parameters())
     masks = MaskSet()
     gradients = {name: torch.rand_like(param) for name, param in params.items()}
-    for ratio, criterion in ((0.5, "saliency"), (0.9, "random")):
-        prune(masks, params, ratio, criterion=criterion, allocation="erk", gradients=gradients)
+    for ratio, name in ((0.5, "saliency"), (0.9, "random")):
+        prune(masks, params, ratio, criterion=name, allocation="erk", gradients=gradients)
         assert size(params).weight_sparsity == pytest.approx(ratio)
     assert set(masks.masks) == {"0.weight", "1.weight"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: criterion("magnitud"), "unknown criterion 'magnitud', did you mean magnitude?"),
+        (lambda: schedule("cubik", 0, 1, 4), "unknown schedule 'cubik', did you mean cubic?"),
+        (lambda: layer_ratios("globl", {}, 0.5), "allocation 'globl', did you mean global?"),
+        (lambda: check_strategy("wieght", "random", None), "'wieght', did you mean weight?"),
+        (lambda: regrowth("rigle"), "unknown regrowth 'rigle', did you mean rigl?"),
+        (lambda: prune(MaskSet(), {}, 0.5, granularity="2-4"), "'2-4'; known: weight, neuron"),
+    ],
+)
+def test_a_name_that_is_not_known_is_answered_with_the_nearest(
+    ask: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ask()
 
 
 def test_prune_at_random_can_be_repeated() -> None:

@@ -108,5 +108,7 @@ def test_schedules_are_values() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'sine'; known: one_shot, linear, cubic, cosine"):
+    with pytest.raises(
+        ValueError, match=r"'sine', did you mean cosine\? known: one_shot, linear, cubic, cosine"
+    ):
         schedule("sine", 0.0, 1.0, 1)
