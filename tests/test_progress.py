@@ -98,3 +98,5 @@ def test_counts_begin_at_zero() -> None:
         progress.begin_search(BASELINE)
         progress.trial_changed(make_trial(0, rounds=1, state="running"))
     assert "0 of 12 trials ended, 0 running, 1 round," in stream.getvalue()
+    progress.planned(1)
+    assert "0 of 1 trial ended, 0 running" in progress._counts()

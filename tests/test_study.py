@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import re
@@ -24,12 +25,20 @@ from prune_search.experiment import Evaluation, Experiment, Search
 from prune_search.experiment_file import dump
 from prune_search.mirror import Mirror
 from prune_search.pareto import front, objectives
-from prune_search.reasons import FAILED, SEARCH_STEPS_USED, STOPPED_BY_SEARCH, stopped_by
+from prune_search.reasons import (
+    BUDGET_USED,
+    FAILED,
+    SEARCH_STEPS_USED,
+    SEARCH_TIME_USED,
+    STOPPED_BY_SEARCH,
+    below_floor,
+    stopped_by,
+)
 from prune_search.record import StudyFolder
 from prune_search.training.algorithm import MODULE_PATH
 from prune_search.training.control import cached_control
 from prune_search.training.rounds import TrialRounds
-from tests.studies import BASELINE, make_trial
+from tests.studies import BASELINE, make_experiment, make_study, make_trial
 from tuners.benchmark import wall_overhead
 from tuners.callback import StudyCallback
 from tuners.creation import create
@@ -39,6 +48,7 @@ from tuners.report import report
 from tuners.search import StudySearch
 from tuners.stopping import Budget
 from tuners.study import _close, meters, run
+from tuners.tracking import Tracker
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -297,7 +307,7 @@ def test_a_stopped_trial_says_so_and_is_not_taken_up_again(
     assert {(one.state, len(one.points)) for one in first} == {("complete", 2)}
     assert (second.state, len(second.points)) == ("stopped", 1)
     assert second.reason.startswith("no longer improves the front: for that it would have to")
-    assert f"t02 stopped: {second.reason}" in (tmp_path / "progress.txt").read_text()
+    assert f"t02 given up: {second.reason}" in (tmp_path / "progress.txt").read_text()
     told = optuna.load_study(study_name="stopped", storage=folder.optuna_url).trials[2]
     figures = objectives(second, experiment.search.retention)
     assert told.state is optuna.trial.TrialState.COMPLETE
@@ -339,6 +349,40 @@ def test_a_trial_whose_process_never_began_is_closed(tmp_path: Path) -> None:
     callback._close(Trial("never", stub=True, config=fields), "its process died")
     (record,) = folder.trials()
     assert (record.state, record.reason) == ("failed", "its process died")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        ("complete", BUDGET_USED, ""),
+        ("complete", below_floor(0.5, 2), f"t00 given up: {below_floor(0.5, 2)}"),
+        ("stopped", stopped_by("asha"), "t00 given up: stopped by asha"),
+        ("stopped", SEARCH_TIME_USED, f"t00 stopped: {SEARCH_TIME_USED}"),
+        ("running", "", "t00 given up: stopped by asha"),  # as Tune's schedulers leave it
+    ],
+)
+def test_the_end_of_a_trial_is_told_in_the_tables_words(
+    tmp_path: Path, state: str, reason: str, told: str
+) -> None:
+    from ray.tune.experiment import Trial
+
+    folder, stream = make_study(tmp_path, trials=0), io.StringIO()
+    rounds = 6 if reason == BUDGET_USED else 2
+    folder.write_trial(make_trial(0, rounds, state, reason=reason))
+    experiment = make_experiment()
+    progress = Progress(experiment, "cartpole", [], Console(file=stream, width=200))
+    callback = StudyCallback(
+        folder,
+        progress,
+        Tracker(folder, experiment, f"sqlite:///{tmp_path / 'mlflow.db'}"),
+        Mirror(tmp_path, None),
+        Search(scheduler={"name": "asha"}, objectives=["retention"]),  # type: ignore[arg-type]
+    )
+    trial = Trial("ended", stub=True, config={"number": 0})
+    callback.on_trial_complete(0, [], trial)
+    of_rounds, *notes = [line.partition("] ")[2] for line in stream.getvalue().splitlines()]
+    assert of_rounds.startswith("t00/")
+    assert notes == ([told] if told else [])
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,16 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from prune_search.errors import UserError
 from prune_search.pareto import front, hypervolume, hypervolume_curve, summary
+from prune_search.reasons import SEARCH_TIME_USED, below_floor, stopped_by
 from prune_search.record import Point, StudyFolder, StudyRecord
 from tests.cluster.servers import free_port
 from tests.commands import python
@@ -33,9 +36,12 @@ from tests.studies import (
     make_trial,
     returned,
 )
+from tuners.plots import study_html
+from tuners.report import report
 from tuners.runs import study_id
 from tuners.server import ui
 from tuners.store import tracked_experiment
+from tuners.terminal import show
 from tuners.tracking import Tracker, TrackerReport, default_uri
 from tuners.views import choices, compare_url, runs_url
 
@@ -159,6 +165,41 @@ def test_a_study_becomes_one_flat_run_a_trial_and_one_summary(finished: Finished
     assert runs["t01"].info.run_name == f"t01 {record.plan.aim} {told}"
     assert runs["t01"].info.start_time == record.started * 1000
     assert runs["t01"].info.end_time == record.points[-1].time * 1000
+
+
+def test_what_became_of_a_trial_is_told_in_the_terminals_words(storage: Path) -> None:
+    """Given up by itself is "complete" in the record, and stopped by the search "stopped"."""
+    folder = make_study(storage, trials=1)
+    collapsed = below_floor(0.5, 2)
+    folder.write_trial(make_trial(1, rounds=3, reason=collapsed))
+    folder.write_trial(make_trial(2, rounds=3, state="stopped", reason=stopped_by("asha")))
+    folder.write_trial(make_trial(3, rounds=3, state="stopped", reason=SEARCH_TIME_USED))
+    folder.write_trial(make_trial(4, rounds=3, state="failed"))
+    runs = by_trial(storage, tracked(storage, folder))
+    expected = {
+        "t00": "complete.",
+        "t01": f"given up ({collapsed}).",
+        "t02": "given up (stopped by asha).",
+        "t03": f"stopped ({SEARCH_TIME_USED}).",
+        "t04": "failed (NaN in the learner's weights).",
+    }
+    console = Console(file=StringIO(), width=200)
+    show(report(folder, make_experiment()), console)
+    shown = [line for line in console.file.getvalue().splitlines() if line.startswith("t0")]  # type: ignore[attr-defined]
+    for (key, words), line in zip(expected.items(), shown, strict=False):
+        first = runs[key].data.tags["mlflow.note.content"].splitlines()[0]
+        assert first.endswith(f"`, {words}")
+        assert line.startswith(key) and words.partition(" (")[0].rstrip(".") in line
+    metrics = runs["summary"].data.metrics
+    counted = ("complete", "given_up", "stopped", "failed")
+    assert [metrics[f"study/trials_{word}"] for word in counted] == [1, 2, 1, 1]
+
+
+def test_one_trial_is_one_trial(storage: Path) -> None:
+    folder = make_study(storage, trials=1)
+    note = by_trial(storage, tracked(storage, folder))["summary"].data.tags["mlflow.note.content"]
+    assert "**cartpole**: 1 trial, pruning PPO on CartPole-v1." in note
+    assert "CartPole-v1, 1 trial</text>" in study_html(report(folder, make_experiment()))
 
 
 def test_parameters_are_the_plan(finished: Finished) -> None:

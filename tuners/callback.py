@@ -21,6 +21,7 @@ from prune_search.watch import why_ended
 from tuners.progress import Progress
 from tuners.search import snapshot
 from tuners.tracking import Tracker
+from tuners.words import outcome
 
 _LOOK_S = 1.0  # between two looks for trials that wait for room
 
@@ -88,8 +89,8 @@ class StudyCallback(tune.Callback):
             self._mirror.push(self._folder.trial_file(number))
         self._changed(trial)
         self._push_search()
-        if record is not None and record.state == "stopped":
-            self._progress.note(f"{record.name} stopped: {record.reason}")
+        if record is not None and record.remark:
+            self._progress.note(f"{record.name} {outcome(record)}: {record.remark}")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         number = trial.config["number"]

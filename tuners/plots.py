@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.pareto import front
 from prune_search.record import BaselineRecord, ControlRecord, Point, Return
 from tuners.report import counted
+from tuners.words import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -197,7 +198,7 @@ def study_html(study: StudyReport) -> str:
 
 
 def _title(study: StudyReport) -> str:
-    return f"{study.name}: {study.environment}, {len(study.trials)} trials"
+    return f"{study.name}: {study.environment}, {count(len(study.trials), 'trial')}"
 
 
 def _others(points: Sequence[Point], best: Sequence[Point]) -> list[Point]:

@@ -248,7 +248,7 @@ class Progress:
     def _counts(self) -> str:
         sums = self._sums
         return (
-            f"{sums['ended']} of {self._planned} trials ended"
+            f"{sums['ended']} of {count(self._planned, 'trial')} ended"
             + (f" ({sums['failed']} failed)" if sums["failed"] else "")
             + f", {len(self._running)} running, {count(sums['rounds'], 'round')},"
             f" {_thousands(sums['env steps'])} env steps, {self._left()}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prune_search.pareto import delivered
 from prune_search.record import Point
 from tuners.commands import command
+from tuners.words import count
 
 if TYPE_CHECKING:
     from tuners.report import StudyReport
@@ -79,5 +80,5 @@ def _sizes(point: Point) -> list[str]:
         return []
     return [
         f"  its file has {point.stored_bytes:,} bytes; compact {point.compact_bytes:,}, with"
-        f" {point.compact:,} parameters"
+        f" {count(point.compact or 0, 'parameter')}"
     ]

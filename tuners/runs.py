@@ -36,6 +36,7 @@ from tuners.report import (
     strategy,
     tail,
 )
+from tuners.words import count, outcome
 
 SUMMARY = "summary"
 FRONT_RETURN, FRONT_SPARSITY = "front/return", "front/sparsity"
@@ -145,11 +146,12 @@ def summary_run(
 ) -> Run:
     """The run of the study."""
     ended = max([study.ended or 0, study.started, *(point.time for point in found.points)])
-    states = [trial.state for trial in found.trials]
+    outcomes = [outcome(trial) for trial in found.trials]
     figures = {
-        "trials_complete": states.count("complete"),
-        "trials_stopped": states.count("stopped"),
-        "trials_failed": states.count("failed"),
+        "trials_complete": outcomes.count("complete"),
+        "trials_given_up": outcomes.count("given up"),
+        "trials_stopped": outcomes.count("stopped"),
+        "trials_failed": outcomes.count("failed"),
         "env_steps": found.env_steps,
         "env_steps_saved": found.env_steps_saved,
         "wall_s": study.wall_s,
@@ -332,7 +334,7 @@ def _trial_note(
     ended = f" ({remark})" if remark else ""
     lines = [
         f"Trial **{trial.name}** of study **{study.name}** on {experiment.environment.id}:"
-        f" `{trial.plan.label}`, {trial.state}{ended}.",
+        f" `{trial.plan.label}`, {outcome(trial)}{ended}.",
         *([f"What it did: {words}."] if (words := did_words(trial)) else []),
         "",
     ]
@@ -357,8 +359,8 @@ def _missing(points: Sequence[Point]) -> list[str]:
 def _summary_note(found: StudyReport, experiment: Experiment) -> str:
     about = f" {experiment.description.strip()}" if experiment.description.strip() else ""
     lines = [
-        f"Study **{found.name}**: {len(found.trials)} trials that prune {experiment.algorithm.name}"
-        f" on {found.environment}.{about}",
+        f"Study **{found.name}**: {count(len(found.trials), 'trial')}, pruning"
+        f" {experiment.algorithm.name} on {found.environment}.{about}",
         "",
     ]
     if found.baseline:

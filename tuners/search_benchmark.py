@@ -22,6 +22,7 @@ from prune_search.record import StudyFolder
 from tuners.front_history import final_curve
 from tuners.progress import clock
 from tuners.search_arms import DEFAULT, PROBES, arms
+from tuners.words import count
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def benchmark(
         left = clock(seconds / number * (len(planned) - number))
         report(
             f"{number}/{len(planned)} {study}: hypervolume {found.final_hypervolume:.4f} in"
-            f" {found.env_steps:,} env steps, {found.trials} trials; at most {left} left"
+            f" {found.env_steps:,} env steps, {count(found.trials, 'trial')}; at most {left} left"
         )
     return Result(preset, env_steps, experiment.baseline.env_steps, outcomes)
 

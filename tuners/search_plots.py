@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tuners.words import count
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -81,7 +83,7 @@ def benchmark_figure(
             [[next((v for s, v in curve[::-1] if s <= x), 0.0) for x in at] for curve in each]
         )
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-        axes.plot(at, middle, color=color, lw=2, label=f"{name} ({len(each)} seeds)")
+        axes.plot(at, middle, color=color, lw=2, label=f"{name} ({count(len(each), 'seed')})")
         axes.fill_between(at, low, high, color=color, alpha=0.15, lw=0)
     axes.set_xlim(0, env_steps)
     # What tells searches apart happens near the top.
