@@ -24,7 +24,7 @@ from rich.console import Console
 from prune_search.errors import UserError
 from prune_search.pareto import front, hypervolume, hypervolume_curve, summary
 from prune_search.reasons import SEARCH_TIME_USED, below_floor, stopped_by
-from prune_search.record import Point, StudyFolder, StudyRecord
+from prune_search.record import Point, StudyFolder, StudyRecord, TrialRecord
 from tests.cluster.servers import free_port
 from tests.commands import python
 from tests.studies import (
@@ -442,12 +442,24 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert [item.step for item in steps] == [1, 2, 3, 4, 5, 6]
 
 
+def falling(rounds: int, state: str = "complete") -> TrialRecord:
+    """Trial 1, each of whose points is sparser than the one before and returns less."""
+    trial = make_trial(1, rounds, state)
+    points = [
+        point.model_copy(
+            update={"sparsity": 0.8 + 0.02 * point.round, "returned": returned(500 - point.round)}
+        )
+        for point in trial.points
+    ]
+    return trial.model_copy(update={"points": points})
+
+
 def test_an_interrupted_trial_goes_on_in_its_run(storage: Path) -> None:
-    folder = make_study(storage, trials=1)
-    folder.write_trial(make_trial(1, rounds=3, state="running"))
+    folder = make_study(storage, trials=0)
+    folder.write_trial(falling(rounds=3, state="running"))
     stopped = tracked(storage, folder)
     runs = by_trial(storage, stopped)
-    assert {run.info.status for run in runs.values()} == {"FINISHED", "KILLED"}
+    assert {run.info.status for run in runs.values()} == {"KILLED"}
     assert runs["t01"].data.tags["reason"].startswith("interrupted")
     shown = client_of(storage).download_artifacts(stopped.runs["t01"], "front.json")
 
@@ -458,13 +470,50 @@ def test_an_interrupted_trial_goes_on_in_its_run(storage: Path) -> None:
     assert "reason" not in runs["t01"].data.tags
 
     before = Path(shown).read_text()
-    folder.write_trial(make_trial(1))
+    folder.write_trial(falling(rounds=6))
     resumed.trial_changed(1)
     resumed.start()
     assert resumed.finish(timeout_s=60).runs == stopped.runs
     assert by_trial(storage, stopped)["t01"].info.status == "FINISHED"
     after = client_of(storage).download_artifacts(stopped.runs["t01"], "front.json")
     assert Path(after).read_text() != before
+
+
+def better(trial: TrialRecord, last: int) -> TrialRecord:
+    """The trial with a last point that dominates all others: sparser, and nothing lost."""
+    best = trial.points[last].model_copy(update={"sparsity": 0.995, "returned": returned(500)})
+    return trial.model_copy(update={"points": [*trial.points[:last], best]})
+
+
+def test_points_that_fall_off_a_front_leave_its_chart(storage: Path) -> None:
+    """MLflow forgets no metric: what was drawn as the study was interrupted would stay."""
+    folder = make_study(storage, trials=1)
+    folder.write_trial(make_trial(1, rounds=3, state="running"))
+    stopped = tracked(storage, folder)
+    assert curve(Finished(storage, folder, stopped, {}), "t01")
+
+    folder.write_trial(better(make_trial(1), last=5))
+    end_study(folder)
+    ended = tracked(storage, folder)
+    finished, best = Finished(storage, folder, ended, {}), (0.995, 500.0)
+    assert curve(finished, "t01") == [best]
+    assert curve(finished, "summary")[-1] == best
+    assert len(curve(finished, "summary")) == len(front(finished_points(finished)))
+    assert ended.runs["t00"] == stopped.runs["t00"]
+    assert set(ended.runs.values()) == set(contents(storage))  # what they replace is not shown
+    assert tracked(storage, folder).runs == ended.runs
+
+
+def test_a_round_that_was_lost_and_made_again_is_drawn_once(storage: Path) -> None:
+    """A node was lost after the driver had seen its point, and before the mirror had."""
+    folder = make_study(storage, trials=1)
+    folder.write_trial(make_trial(1, rounds=4, state="running"))
+    Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
+    folder.write_trial(better(make_trial(1, rounds=4, state="running"), last=3))
+    report = Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
+    drawn = client_of(storage).get_metric_history(report.runs["t01"], "rounds/return")
+    assert [item.step for item in drawn] == [1, 2, 3, 4] and drawn[-1].value == 500
+    assert set(report.runs.values()) == set(contents(storage))
 
 
 def test_studies_of_one_name_are_kept_apart(storage: Path) -> None:

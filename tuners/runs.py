@@ -41,6 +41,7 @@ from tuners.words import count, outcome
 SUMMARY = "summary"
 FRONT_RETURN, FRONT_SPARSITY = "front/return", "front/sparsity"
 """What charts of fronts draw over each other; MLflow pairs two metrics' values by their steps."""
+ROUNDS_RETURN = "rounds/return"
 CHOICES = (
     "criterion",
     "allocation",

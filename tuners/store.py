@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,7 +18,7 @@ from prune_search.errors import UserError, one_line
 from prune_search.experiment import Experiment
 from prune_search.pruning import Plan
 from prune_search.record import Record, StudyFolder, StudyRecord
-from tuners.runs import Metric, Run, study_id
+from tuners.runs import FRONT_RETURN, ROUNDS_RETURN, Metric, Run, study_id
 from tuners.views import view_tags
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _SILENT = re.compile(
     "Connection refused|timed out|No route to host|Network is unreachable"
     "|Name or service not known|Temporary failure in name resolution"
 )
+_CURVES = (FRONT_RETURN, ROUNDS_RETURN)
+"""By these a run is found to draw points that are none any more."""
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 
@@ -73,6 +76,7 @@ class Store:
         self._status: dict[str, str] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._logged: dict[str, set[Metric]] = {}
+        self._drawn: dict[str, list[str]] = {}  # of the runs that were there: which curves they had
 
     @property
     def ui(self) -> str:
@@ -93,7 +97,7 @@ class Store:
         mlflow = _mlflow()
         client = mlflow.MlflowClient(self.uri)
         self.experiment_id = self._experiment(client, study)
-        self.runs, self._status, self._tags, self._logged = {}, {}, {}, {}
+        self.runs, self._status, self._tags, self._logged, self._drawn = {}, {}, {}, {}, {}
         page = None
         while True:
             found = client.search_runs(
@@ -108,6 +112,7 @@ class Store:
                 if self.runs.setdefault(key, run.info.run_id) == run.info.run_id:
                     self._status[key] = run.info.status
                     self._tags[key] = dict(run.data.tags)
+                    self._drawn[key] = [name for name in _CURVES if name in run.data.metrics]
             page = found.token
             if not page:
                 break
@@ -135,6 +140,8 @@ class Store:
 
         Its artifacts follow once it has ended, where they would be others than those it has.
         """
+        if self._superseded(run):
+            self._put_aside(run.key)
         run_id = self._run_id(run)
         tags, logged = self._tags[run.key], self._logged.setdefault(run.key, set())
         new = [metric for metric in run.metrics if metric not in logged]
@@ -168,6 +175,43 @@ class Store:
             known.write(self._cache)
             self._remembered = known
 
+    def _superseded(self, run: Run) -> bool:
+        """Whether the run that is there draws points that are none any more.
+
+        MLflow forgets no metric. So a study that was interrupted has a front that later points
+        dominate, and a round that was lost with its node is drawn twice.
+        """
+        ended = run.status != "RUNNING"  # its front is drawn then, and not asked about before
+        curves = [name for name in self._drawn.get(run.key, []) if ended or name != FRONT_RETURN]
+        if not curves or (ended and self._digests.get(run.key) == self._digest(run)):
+            return False
+        # Asked once: what is logged from now on is not taken back.
+        self._drawn[run.key] = [name for name in self._drawn[run.key] if name not in curves]
+        given = {(metric.key, metric.step, metric.value) for metric in run.metrics}
+        return any(
+            (name, drawn.step, drawn.value) not in given
+            for name in curves
+            for drawn in self._client.get_metric_history(self.runs[run.key], name)
+        )
+
+    def _put_aside(self, key: str) -> None:
+        """Has another run be made in place of one.
+
+        It leaves the study's views before it is deleted, which takes the rights of its owner.
+        """
+        from mlflow.exceptions import MlflowException
+
+        run_id, tags = self.runs[key], self._tags[key]
+        self._client.set_tag(run_id, "kind", "superseded")
+        for tag in ("study", "study_id"):  # the last is what it is found by
+            if tag in tags:
+                self._client.delete_tag(run_id, tag)
+        with suppress(MlflowException):
+            self._client.delete_run(run_id)
+        del self.runs[key]
+        for known in (self._status, self._tags, self._logged, self._drawn, self._digests):
+            known.pop(key, None)
+
     def _run_id(self, run: Run) -> str:
         if run.key not in self.runs:
             made = self._client.create_run(
@@ -195,8 +239,7 @@ class Store:
             self._log(run_id, {}, rest, {})
 
     def _draw(self, run: Run, run_id: str, artifacts: Callable[[], Artifacts]) -> None:
-        source = repr((run.params, run.metrics, run.tags, str(self._folder.path)))
-        digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+        digest = self._digest(run)
         if self._digests.get(run.key) == digest:
             return
         files = artifacts()
@@ -212,6 +255,10 @@ class Store:
             logged = json.dumps([{"path": name, "type": "table"} for name in tables])
             self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
         self._digests[run.key] = digest
+
+    def _digest(self, run: Run) -> str:
+        source = repr((run.params, run.metrics, run.tags, str(self._folder.path)))
+        return hashlib.sha256(source.encode()).hexdigest()[:16]
 
     def _experiment(self, client: Any, study: StudyRecord) -> str:
         views = view_tags(study, [])
