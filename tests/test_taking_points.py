@@ -199,7 +199,8 @@ def test_the_sparsest_point_that_holds_is_recommended(tmp_path: Path, ended: boo
     assert taken is not None and taken.holds and taken.final == ended
     expected = "t03/1" if ended else "t03/2"  # that one was lucky on the seeds that chose it
     assert taken.point.name == to_json(found)["recommended"] == expected
-    first, take, play, _ = lines(found)
+    first, take, play, act = lines(found)
+    assert Path(act.partition(": ")[2].partition(", with")[0]).read_text() == PAGE
     assert first.startswith(f"recommended: {expected}, ")
     words = ["it's one", expected, "--storage", str(tmp_path / "a b")]
     for line, verb in ((take, "restore"), (play, "evaluate")):
@@ -212,6 +213,10 @@ def test_without_a_point_that_holds_the_one_that_keeps_most_is_named(tmp_path: P
     found = report(made(tmp_path, 300, 200, 100, 50), make_experiment())
     taken = recommended(found)
     assert taken is not None and not taken.holds and taken.point.name == "t03/0"
-    assert lines(found)[0].endswith("no point of the front with at least 95%; it keeps most")
+    assert lines(found)[0].endswith(
+        "no point of the front keeps at least 95%; this one keeps the most"
+    )
+    near = lines(report(made(tmp_path / "near", 475.97), make_experiment()))[0]
+    assert "retention 94.99% on" in near  # one digit less, and it would be what was wished
     empty = report(made(tmp_path / "none"), make_experiment())
     assert recommended(empty) is None and lines(empty) == []

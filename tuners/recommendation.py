@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prune_search.pareto import delivered
+from prune_search.paths import page
 from prune_search.record import Point
 from tuners.commands import command
 from tuners.words import count
@@ -56,13 +57,17 @@ def lines(study: StudyReport) -> list[str]:
     found = recommended(study)
     if found is None:
         return []
-    point, folder = found.point, study.folder
+    point, folder, using = found.point, study.folder, page("using.md")
     seeds = "the final seeds" if found.final else "the search's seeds, not yet on the final ones"
-    why = "the sparsest" if found.holds else "no point"
-    instead = "" if found.holds else "; it keeps most"
+    least = f"at least {found.wished:.0%}"
+    why = (
+        f"the sparsest of the front that keeps {least}"
+        if found.holds
+        else f"no point of the front keeps {least}; this one keeps the most"
+    )
     return [
-        f"recommended: {point.name}, {point.sparsity:.2%} sparse, retention {found.retention:.1%}"
-        f" on {seeds}: {why} of the front with at least {found.wished:.0%}{instead}",
+        f"recommended: {point.name}, {point.sparsity:.2%} sparse, retention"
+        f" {_against(found.retention, found.wished)} on {seeds}: {why}",
         *_sizes(point),
         f"  take it     {command('restore', folder, point.name)}",
         f"  play it     {command('evaluate', folder, point.name)}",
@@ -71,8 +76,16 @@ def lines(study: StudyReport) -> list[str]:
             if point.compact_bytes is None
             else [f"  compact it  {command('compact', folder, point.name)}"]
         ),
-        "  act with it: docs/using.md, with RLlib and without",
+        *([] if using is None else [f"  act with it: {using}, with RLlib and without"]),
     ]
+
+
+def _against(retention: float, wished: float) -> str:
+    """A retention with as many digits as tell it from the wished one: `94.97%` of 95 %."""
+    digits = 1
+    while digits < 6 and retention < wished <= round(retention, digits + 2):
+        digits += 1
+    return f"{retention:.{digits}%}"
 
 
 def _sizes(point: Point) -> list[str]:

@@ -1,0 +1,49 @@
+"""What an installed package carries: the page that its messages name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prune_search.paths import page
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_an_installed_package_names_a_page_that_is_there(tmp_path: Path) -> None:
+    """Built from a copy, as building leaves files in the checkout; installed without a network."""
+    source, home = tmp_path / "source", tmp_path / "home"
+    for folder in ("prune_search", "tuners", "docs"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "--quiet"]
+    options = ["--no-deps", "--no-index", "--no-build-isolation"]
+    # Without isolation setuptools is what this Python has.
+    wheel = [sys.executable, "-m", "pip", "--quiet", "wheel", *options, "-w", tmp_path, source]
+    subprocess.run(wheel, check=True, cwd=tmp_path)
+    (built,) = tmp_path.glob("prune_search-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", built], check=True, cwd=tmp_path)
+    code = "import prune_search.paths as paths; print(paths.page('using.md'), paths.__file__)"
+    told = subprocess.run(
+        [home / "bin" / "python", "-c", code],
+        cwd=tmp_path,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert all(Path(path).is_relative_to(home) for path in told)
+    assert Path(told[0]).read_text() == (ROOT / "docs" / "using.md").read_text()
+
+
+def test_a_checkout_names_its_own_page() -> None:
+    assert page("using.md") == ROOT.resolve() / "docs" / "using.md"
+    assert page("none.md") is None
