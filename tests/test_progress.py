@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from prune_search.training.baseline import BaselineProgress
-from tests.recording import Screen
-from tests.studies import BASELINE, make_experiment, make_trial
+from tests.recording import Screen, record
+from tests.studies import BASELINE, make_experiment, make_study, make_trial
 from tuners.progress import Progress
 
 
@@ -76,6 +79,51 @@ def test_nothing_empty_is_shown_before_the_first_point_and_80_columns_hold_the_r
     text = stream.getvalue()
     assert "best return" in text and "…" not in text
     assert max(map(len, text.splitlines()[-8:])) <= 80
+
+
+def test_lines_that_a_terminal_breaks_are_set_in() -> None:
+    stream, screen = io.StringIO(), Screen()
+    console = Console(file=stream, force_terminal=True, width=60, color_system=None)
+    with Progress(make_experiment(), "mine", [], console) as progress:
+        progress.begin_search(BASELINE)
+        progress.trial_started(0)
+        progress.trial_changed(make_trial(0, rounds=2, state="running"))
+    screen.feed(stream.getvalue())
+    lines = str(screen).splitlines()
+    assert lines[0].startswith("[0:00] baseline: return 500.0 [")
+    assert lines[1].startswith(" " * 7) and "parameters" in lines[1]
+    assert lines[-2].startswith("  t00 weight/") and lines[-1].startswith(" " * 6)
+    assert max(map(len, lines)) <= 60
+
+
+def test_one_time_is_left_at_a_time_and_none_when_all_is_over() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=120, color_system=None)
+    progress = Progress(make_experiment(), "mine", [], console)
+    with progress:
+        progress.begin_search(BASELINE)
+        progress.trial_changed(make_trial(0))
+        progress.begin_final()
+        for told in (None, "1 of 3 measured", "3 of 3 measured"):
+            if told:
+                progress.final_measured(int(told[0]), 3)
+            stream.truncate(0)
+            console.print(progress._view())
+            assert len(re.findall(r"about [\w ]+ left", stream.getvalue())) == 1
+            assert (told or "evaluating") in stream.getvalue()
+    stream.truncate(0)
+    console.print(progress._view())
+    assert "left" not in stream.getvalue() and "3 of 3 measured" in stream.getvalue()
+
+
+def test_something_is_seen_before_a_study_has_been_read(tmp_path: Path) -> None:
+    """What `show` and `list` import takes seconds."""
+    make_study(tmp_path)
+    tool = [sys.executable, "-m", "prune_search.cli"]
+    for command, word in (("show cartpole", "study"), ("list", "studies")):
+        frames = record([*tool, *command.split(), "--storage", str(tmp_path)], 80, tmp_path)
+        assert frames[1].text.endswith(f" reading the {word}")
+        assert "cartpole" in frames[-1].text and "reading" not in frames[-1].text
 
 
 def test_elsewhere_it_prints_lines() -> None:

@@ -19,8 +19,8 @@ from prune_search.experiment import Experiment
 from prune_search.pareto import best_returns, front
 from prune_search.record import BaselineRecord, Point, StudyFolder, TrialRecord, trial_name
 from prune_search.searchable import highest
-from tuners.time_left import TimeLeft, about
-from tuners.words import count
+from tuners.time_left import OVERDUE, TimeLeft, about
+from tuners.words import count, hanging
 
 
 class _Notes(logging.Handler):
@@ -67,6 +67,8 @@ class Progress:
         self._first_step: tuple[int, float] | None = None
         self._running: set[int] = set()
         self._began = self._search_began = self._final_began = time.monotonic()
+        self._measured: tuple[int, int, float] | None = None  # by the final evaluation; when
+        self._over = False
         self._stage, self._detail = "loading RLlib, checking the experiment", ""
         self._baseline: BaselineRecord | None = None
         self._printed_at = 0.0
@@ -95,7 +97,7 @@ class Progress:
 
     def end(self) -> None:
         """Leaves the display as it stands."""
-        self._shown = False
+        self._shown, self._over = False, True
         logging.getLogger("prune_search").removeHandler(self._notes)
         if self._live is not None:
             self._live.stop()
@@ -181,13 +183,13 @@ class Progress:
             f"evaluating the front: {count(points, 'point')}, on {episodes} new episodes each"
         )
         self._printed_at = self._final_began = time.monotonic()
+        self._measured = (0, points, self._final_began)
 
     def final_measured(self, done: int, of: int) -> None:
         """So many of the final evaluation's measurements have been made."""
         now = time.monotonic()
-        left = (now - self._final_began) / done * (of - done)
-        self._detail = f"{done} of {of} measured" + (f", about {about(left)} left" if left else "")
-        self._print_detail(now)
+        self._measured, self._detail = (done, of, now), f"{done} of {of} measured"
+        self._print_detail(now, after=f", {self._left()}" if done < of else "")
 
     def trial_started(self, number: int) -> None:
         self._running.add(number)
@@ -219,18 +221,18 @@ class Progress:
         """One line that stays, such as a trial's failure."""
         self._line(text)
 
-    def _print_detail(self, now: float, of: str = "") -> None:
+    def _print_detail(self, now: float, of: str = "", after: str = "") -> None:
         """Every ten seconds where nothing redraws itself."""
         if self._live is None and now - self._printed_at > 10:
             self._printed_at = now
-            self._line(f"{of}{self._detail}")
+            self._line(f"{of}{self._detail}{after}")
 
     def _line(self, text: str) -> None:
         if not self._quiet:
             stamp = clock(time.monotonic() - self._began)
-            # A file's lines stay whole; a terminal's end at words.
-            whole = not self._console.is_terminal
-            line = f"[{stamp}] {text}"
+            line, whole = f"[{stamp}] {text}", not self._console.is_terminal
+            if not whole:  # a file's lines stay whole; a terminal's end at words
+                line = hanging(line, self._console.width, len(stamp) + 3)
             self._console.print(line, highlight=False, markup=False, soft_wrap=whole)
 
     def _take(self, record: TrialRecord) -> TrialRecord | None:
@@ -251,12 +253,15 @@ class Progress:
             f"{sums['ended']} of {count(self._planned, 'trial')} ended"
             + (f" ({sums['failed']} failed)" if sums["failed"] else "")
             + f", {len(self._running)} running, {count(sums['rounds'], 'round')},"
-            f" {_thousands(sums['env steps'])} env steps, {self._left()}"
+            f" {_thousands(sums['env steps'])} env steps"
+            + ("" if self._over else f", {self._left()}")
         )
 
     def _left(self) -> str:
         """`about 7 min left`; until anything is known, that it is not."""
         now, search = time.monotonic(), self._experiment.search
+        if self._measured is not None:
+            return f"about {about(self._measuring_s(now))} left"
         left = None
         if self._time_left is not None:
             open_steps = search.env_steps and search.env_steps - self._sums["env steps"]
@@ -266,6 +271,16 @@ class Progress:
         if left is None or self._time_left is None:
             return "time left known after the first round"
         return f"about {about(left + self._final_s(self._time_left))} left"
+
+    def _measuring_s(self, now: float) -> float:
+        """Seconds that the final evaluation still takes, now that it has begun."""
+        assert self._measured is not None
+        done, of, at = self._measured
+        if done:
+            left = (at - self._final_began) / done * (of - done)
+        else:
+            left = self._final_s(self._time_left) if self._time_left else 0.0
+        return max(left - (now - at), OVERDUE * (now - at))
 
     def _final_s(self, time_left: TimeLeft) -> float:
         """Seconds of the final evaluation, of the front as it stands now."""
@@ -286,10 +301,11 @@ class Progress:
                 parts.append(self._best())
             running = sorted(self._running)
             shown = running[: max(3, self._console.height - 8)]  # a terminal cuts off what is below
-            parts += [
-                Text(f"  {trial_name(number)} {self._running_line(number)}", style="dim")
-                for number in shown
-            ]
+            rows = Table.grid(padding=(0, 1, 0, 0))
+            for number in shown:
+                name = f"  {trial_name(number)}"
+                rows.add_row(name, self._running_line(number), style="dim")
+            parts.append(rows)
             if len(shown) < len(running):
                 parts.append(Text(f"  and {len(running) - len(shown)} more", style="dim"))
         return Group(*parts)
@@ -301,8 +317,8 @@ class Progress:
         point = record.points[-1]
         return (
             f"{record.plan.label}: round {min(point.round + 1, record.plan.rounds)} of"
-            f" {record.plan.rounds}, sparsity"
-            f" {point.sparsity:.1%}, return {point.returned.value:.1f}"
+            f" {record.plan.rounds}, {point.sparsity:.1%} sparse, return"
+            f" {point.returned.value:.1f}"
         )
 
     def _best(self) -> Table:

@@ -373,6 +373,7 @@ def _final(
             progress.final_measured(len(measured), len(paths) + 1)  # random actions come last
         pool.submit(lambda meter, _: meter.random.options(**again).remote(seed, episodes), None)
         random: Return = pool.get_next()
+        progress.final_measured(len(paths) + 1, len(paths) + 1)
     except ray.exceptions.RayError as error:
         raise UserError(
             f"evaluation: the front cannot be measured again: {lost(error)}; try it again by"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from prune_search.statistics import FEWEST_SEEDS
 from tuners import sizes
 from tuners.plots import position, ticks
 from tuners.report import StudyReport, did_words, interval, missing_costs, remark, tail
-from tuners.words import count, outcome, wrapped
+from tuners.words import count, joined, outcome, wrapped
 
 _RATIO = "a plan's % is the share of weights that it asks for, sparsity counts biases as well"
 _VERDICTS = {
@@ -21,6 +22,9 @@ _VERDICTS = {
     "worse": "worse than this {dense}",
 }
 _NARROW = 24  # columns of a plan
+_WIDE = 140  # columns from which on tables have all of their figures
+_FIGURES = 112  # columns of the front's figures there
+_NAMES = 8  # trials that a line names
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -35,12 +39,12 @@ def show(study: StudyReport, console: Console) -> None:
 
 def renderables(study: StudyReport, width: int = 100) -> list[RenderableType]:
     """What `show` prints, part by part."""
-    wide = width >= 120
+    wide = width >= _WIDE
     parts: list[RenderableType] = [_summary(study)]
     if study.trials:
         parts += ["", _trial_table(study, wide)]
     if study.front:
-        parts += ["", _front_table(study, wide), ""]
+        parts += ["", _front_table(study, width), ""]
         best = [item.point for item in study.front]
         parts += [sizes.table(best, study.baseline, _table("Sizes", "policy")), ""]
         if study.repeated:
@@ -88,7 +92,7 @@ def _summary(study: StudyReport) -> RenderableType:
         found = (
             f"{best.sparsity:.2%} sparse, {best.compression:.1f}x smaller ({best.name})"
             if best
-            else "no point yet"
+            else "none of the points"
         )
         grid.add_row(f"retention ≥ {level:.0%}", found)
     return grid
@@ -120,6 +124,7 @@ def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
     for name in ("rounds", "sparsity", "return", *(["retention", "hold"] if wide else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", overflow="fold")
+    reasons: dict[str, list[str]] = {}
     for trial in study.trials:
         figures = ["", "", "", ""]
         if trial.points:
@@ -129,7 +134,9 @@ def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
             figures += [f"{best.retention:.1%}", held.partition(" ")[0]]
         told = outcome(trial)
         color = {"complete": "green", "failed": "red"}.get(told, "yellow")
-        remark = f": {_safe(trial.remark)}" if trial.remark else ""
+        remark = f": {_safe(trial.remark)}" if trial.remark and wide else ""
+        if trial.remark:
+            reasons.setdefault(f"{told}: {trial.remark}", []).append(trial.name)
         words = did_words(trial) if wide else fill(did_words(trial), _NARROW)
         happened = f"\n[dim]{words}[/]" if words else ""
         table.add_row(
@@ -139,15 +146,24 @@ def _trial_table(study: StudyReport, wide: bool) -> RenderableType:
             *figures[: 4 if wide else 2],
             f"[{color}]{told}[/]{remark}",
         )
-    table.caption = (
+    below = [
         f"figures of the sparsest point at retention ≥ {study.retention:.0%}, else the best return;"
         f" {_RATIO}"
-    )
-    return table
+    ]
+    # 80 columns have no room for them beside the figures.
+    why = [] if wide else [f"{reason} ({_named(names)})" for reason, names in reasons.items()]
+    return _with_captions(table, [*why, *below])
 
 
-def _front_table(study: StudyReport, wide: bool) -> RenderableType:
-    table = _table("Front", "point")
+def _named(trials: Sequence[str]) -> str:
+    """`t00, t04`; of many, some and how many more."""
+    more = len(trials) - _NAMES
+    return ", ".join(trials[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _front_table(study: StudyReport, width: int) -> RenderableType:
+    table, wide = _table("Front", "point"), width >= _WIDE
+    room = max(_NARROW, width - _FIGURES) if wide else _NARROW
     if wide:
         names = ["sparsity", "smaller", "return", "retention", "on final seeds", "worst", "hold"]
         for name in names:
@@ -160,7 +176,7 @@ def _front_table(study: StudyReport, wide: bool) -> RenderableType:
     for item in study.front:
         point = item.point
         name, sparsity = f"[bold]{point.name}[/]", f"{point.sparsity:.2%}"
-        smaller, plan = f"{point.compression:.1f}x", _plan(item.plan, wide=False)
+        smaller, plan = f"{point.compression:.1f}x", _safe(wrapped(item.plan.label, room))
         final = interval(item.final) if item.final else ""
         figures = (interval(point.returned), f"{point.retention:.1%}")
         if wide:
@@ -170,12 +186,12 @@ def _front_table(study: StudyReport, wide: bool) -> RenderableType:
         else:  # 80 columns hold no more than two lines a point
             returned = f"{figures[0]}\n[dim]{final}[/]"
             table.add_row(name, plan, f"{sparsity}\n{smaller}", returned, figures[1])
-    table.caption = "\n".join(_captions(study, wide))
-    return table
+    return _with_captions(table, _captions(study, width))
 
 
-def _captions(study: StudyReport, wide: bool) -> list[str]:
+def _captions(study: StudyReport, width: int) -> list[str]:
     """What the front's table does not say by itself."""
+    wide = width >= _WIDE
     smaller = "how many times fewer parameters are not zero"
     found = [f"smaller: {smaller}" if wide else f"second lines: {smaller}", _RATIO]
     if any(item.final for item in study.front):
@@ -191,10 +207,12 @@ def _captions(study: StudyReport, wide: bool) -> list[str]:
         for item in study.front:
             worst, held = tail(item.final or item.point.returned, study.bound)
             if worst and not held.startswith("100%"):
-                failing.append(f"{item.point.name} {held} hold, worst tenth {worst}")
+                failing.append(f"{item.point.name} {held}, {worst}")
         if failing:
-            told = "; ".join(failing)
-            found.append(f"not all episodes hold (return ≥ {study.bound:.4g}): {told}")
+            found.append(
+                f"share of episodes that hold (return ≥ {study.bound:.4g}), and the worst tenth's"
+                f" mean, where not all hold:\n{joined(failing, '; ', width)}"
+            )
     for verdict, words in _VERDICTS.items():
         names = [item.point.name for item in study.front if item.than_dense == verdict]
         if names:
@@ -222,12 +240,12 @@ def _repeated_table(study: StudyReport, wide: bool) -> RenderableType:
                 best.told,
             ]
         table.add_row(f"{names}{remark(item)}", _plan(item.plan, wide), *figures)
-    table.caption = (
+    told = (
         "return over seeds and episodes, with the 95 % t interval over seeds; the sparsest round"
         f" at retention ≥ {study.retention:.0%}, else the best return; undecided below"
         f" {FEWEST_SEEDS} seeds"
     )
-    return table
+    return _with_captions(table, [told])
 
 
 def _table(title: str, key: str) -> Table:
@@ -247,6 +265,17 @@ def _table(title: str, key: str) -> Table:
     return table
 
 
+def _with_captions(table: Table, lines: Sequence[str]) -> RenderableType:
+    """The table and what is to be known of it, in lines as long as the terminal's.
+
+    Rich's own captions are no wider than their table, and take brackets for markup.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(table, Text("\n".join(lines), style="table.caption"))
+
+
 def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> RenderableType:
     """A plot in characters: return over sparsity, spaced as in `tuners.plots`."""
     import plotext
@@ -257,7 +286,7 @@ def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> Renderabl
     labelled = ticks(study.points)
     edge = position(labelled[-1])
     figure = plotext.figure.clear().theme("colorless")
-    figure.plot_size(width, 18)
+    figure.plot_size(width, 20)  # so that rows between labels are even
     dense = [edge * column / width for column in range(width + 1)]
     figure.draw(figure.signal(dense, [baseline.returned.value] * len(dense), marker="┈"))
     if study.control:
@@ -274,15 +303,18 @@ def _plot(study: StudyReport, baseline: BaselineRecord, width: int) -> Renderabl
     ruler = figure.ruler("x", "lower")
     ruler.lim(0, edge)
     ruler.ticks([position(tick) for tick in labelled], [f"{100 * tick:g}%" for tick in labelled])
-    text = Text.from_ansi(str(figure.build()))
+    text = Text.from_ansi(str(figure.build()).rstrip())
     text.highlight_regex("●", "bold red")
     text.highlight_regex("[┈╌]", "dim")
-    legend = (
-        f"\nreturn over sparsity   ● front   · other points   ┈ dense {baseline.returned.value:.4g}"
-    )
+    legend = [
+        "return over sparsity",
+        "● front",
+        "· other points",
+        f"┈ dense {baseline.returned.value:.4g}",
+    ]
     if study.control:
-        legend += f"   ╌ trained on {study.control.returned.value:.4g}"
-    text.append(legend, "dim")
+        legend.append(f"╌ trained on {study.control.returned.value:.4g}")
+    text.append("\n" + joined(legend, "   ", width), "dim")
     return text
 
 
@@ -292,14 +324,14 @@ def _curve(study: StudyReport, width: int) -> RenderableType:
     from rich.text import Text
 
     figure = plotext.figure.clear().theme("colorless")
-    figure.plot_size(min(width, 100), 10)
+    figure.plot_size(min(width, 100), 12)
     last = study.curve[-1][0]
     columns = [last * column / width for column in range(width + 1)]
     values = [max((v for at, v in study.curve if at <= column), default=0.0) for column in columns]
     figure.draw(figure.signal(columns, values, marker="·"))
     marks = [last * quarter // 4 for quarter in range(5)]
     figure.ruler("x", "lower").ticks(marks, [f"{mark:,}" for mark in marks])
-    text = Text.from_ansi(str(figure.build()))
+    text = Text.from_ansi(str(figure.build()).rstrip())
     text.append("\nhypervolume of the front over env steps of all trials", "dim")
     return text
 

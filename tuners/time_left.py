@@ -15,8 +15,9 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import fmean
 
+OVERDUE = 0.2
+"""What has been silent for longer than expected takes this share of that once more."""
 _RECENT_ROUNDS, _RECENT_TRIALS = 10, 20
-_OVERDUE = 0.2  # what has been silent for longer than expected takes this share of that once more
 _START_S = 8.0  # until a process is up, at least
 _EVALUATIONS = 2  # of a round: before and after its training
 
@@ -134,7 +135,7 @@ class TimeLeft:
         whole, silent = self._control.budget * step_s, now - self._control.since
         if silent < 0:  # it has not begun
             return search + whole
-        return max(search, whole - silent, _OVERDUE * silent)
+        return max(search, whole - silent, OVERDUE * silent)
 
     def evaluation(self, checkpoints: int, ratio: float, workers: int) -> float:
         """Seconds of the final evaluation.
@@ -152,7 +153,7 @@ class TimeLeft:
         share = trial.env_steps / trial.budget
         further = fmean([*(other for other in self._shares if other > share), 1.0])
         silent = now - trial.since
-        return max(max(0.0, further - share) * trial.budget * step_s - silent, _OVERDUE * silent)
+        return max(max(0.0, further - share) * trial.budget * step_s - silent, OVERDUE * silent)
 
     def _end(self, env_steps: int, budget: int) -> None:
         self._ended += 1

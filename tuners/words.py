@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import textwrap
+from collections.abc import Sequence
 
 from prune_search.record import TrialRecord
 
@@ -25,6 +27,33 @@ def wrapped(label: str, width: int) -> str:
             lines.append("")
         lines[-1] += part if lines[-1] else part.lstrip()
     return "\n".join(line.rstrip() for line in lines)
+
+
+def hanging(line: str, width: int, indent: int) -> str:
+    """A line in lines that end at words, with those after the first set in.
+
+    Addresses and commands stay whole, longer than a line though they may be.
+    """
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def joined(parts: Sequence[str], separator: str, width: int) -> str:
+    """Parts in lines that end between two of them."""
+    lines = [""]
+    for part in parts:
+        longer = f"{lines[-1]}{separator}{part}" if lines[-1] else part
+        if lines[-1] and len(longer) > width:
+            lines[-1] = lines[-1] + separator.rstrip()
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def outcome(trial: TrialRecord) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,6 +162,11 @@ Trust = Annotated[
         " pickles, which run code of whoever made them.",
     ),
 ]
+
+
+def busy(what: str) -> AbstractContextManager[Any]:
+    """Says on a terminal what is going on, until there is something to show or to ask."""
+    return err.status(what, spinner="line") if err.is_terminal else nullcontext()
 
 
 def check_picture(path: Path) -> None:

@@ -25,6 +25,7 @@ from prune_search.cli._app import (
     Storage,
     Trust,
     app,
+    busy,
     check_picture,
     err,
     examples,
@@ -190,9 +191,10 @@ def _lead_on(found: StudyReport) -> None:
 @app.command("list")
 def list_studies(as_json: AsJson = False, storage: Storage = "studies") -> None:
     """List the studies: what each is doing, how far it is, and its best point."""
-    from tuners.listing import listed, table
+    with busy("reading the studies"):  # what it imports takes seconds
+        from tuners.listing import listed, table
 
-    found, wrong = listed(storage)
+        found, wrong = listed(storage)
     for line in wrong:  # the others are there all the same
         err.print(line, markup=False, highlight=False, soft_wrap=True)
     if as_json:
@@ -223,17 +225,20 @@ def show(
     """Show a study: baseline, trials, front, hypervolume; also while it runs."""
     if plot is not None:
         check_picture(plot)
-    folder, settings = opened(storage, name)
-    from tuners.report import report, to_json
-    from tuners.terminal import show as show_report
+    with busy("reading the study"):  # what it imports takes seconds
+        folder, settings = opened(storage, name)
+        from tuners.report import report, to_json
+        from tuners.terminal import renderables
 
-    found = report(folder, settings)
+        found = report(folder, settings)
+        parts = [] if as_json or plot else renderables(found, out.width)
     if plot is not None:
         _draw(found, plot)
     elif as_json:
         print(json.dumps(to_json(found), indent=1))
     else:
-        show_report(found, out)
+        for part in parts:
+            out.print(part)
         _lead_on(found)
 
 
