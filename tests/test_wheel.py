@@ -19,8 +19,9 @@ ROOT = Path(__file__).parents[1]
 def test_an_installed_package_names_a_page_that_is_there(tmp_path: Path) -> None:
     """Built from a copy, as building leaves files in the checkout; installed without a network."""
     source, home = tmp_path / "source", tmp_path / "home"
+    left_out = shutil.ignore_patterns("__pycache__")
     for folder in ("prune_search", "tuners", "docs"):
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, source / folder, ignore=left_out)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
