@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
@@ -196,6 +200,54 @@ def test_no_optuna_trial_is_left_running(
     searcher.suggest("a")
     searcher.on_trial_complete("a", result, error)
     assert states(folder) == {0: optuna.trial.TrialState.FAIL}
+
+
+HOLDS = """
+import sqlite3, sys, time
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+time.sleep(4)
+held.execute("ROLLBACK")
+"""
+
+
+def saves_slowly(_: Any) -> None:
+    time.sleep(2.5)
+
+
+@pytest.mark.parametrize("slow", ["sampler", "disk", "lock", "mount"])
+def test_what_keeps_a_suggestion_waiting_is_told_as_what_it_is(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr("tuners.search._PATIENCE_S", 0.3)
+    folder, told = StudyFolder(tmp_path, "study"), list[str]()
+    folder.path.mkdir()
+    searcher = StudySearch(tiny(), folder, tell=told.append)
+    database = folder.path / "optuna.db"
+    waits = f"; the search waits for {database}"
+    if slow == "sampler":
+        chosen = searcher._choose
+        monkeypatch.setattr(searcher, "_choose", lambda trials: (time.sleep(3), chosen(trials)))
+        expected = []
+    elif slow == "disk":
+        engine = searcher._ot_study._storage._backend.engine
+        # After the change has been made, and before it is saved.
+        sqlalchemy.event.listen(engine, "commit", saves_slowly)
+        searcher._patiently(lambda: searcher._ot_study.set_user_attr("some", "value"))
+        sqlalchemy.event.remove(engine, "commit", saves_slowly)
+        expected = [f"writing to Optuna's database takes long{waits}"]
+    elif slow == "lock":
+        other = subprocess.Popen([sys.executable, "-c", HOLDS, database], stdout=subprocess.PIPE)
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        expected = [f"Optuna's database is locked{waits}"]
+    else:
+        searcher._patiently(lambda: (database.rename(tmp_path / "away"), time.sleep(3)))
+        (tmp_path / "away").rename(database)
+        reason = "unable to open database file"
+        expected = [f"Optuna's database does not answer ({reason}){waits}"]
+    assert searcher.suggest("a") is not None
+    assert list(dict.fromkeys(told)) == expected
 
 
 def test_less_is_better_where_it_is(tiny: Any, tmp_path: Path) -> None:

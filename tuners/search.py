@@ -16,6 +16,7 @@ from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
@@ -25,7 +26,7 @@ from prune_search.mirror import Mirror
 from prune_search.record import StudyFolder, TrialRecord
 from prune_search.room import with_room
 from tuners.beginnings import FROM, grid, observed
-from tuners.optuna_study import LOCKED_S, annotate, introduce, result_of, storage
+from tuners.optuna_study import LOCKED_S, Writes, annotate, introduce, result_of, storage
 from tuners.probes import probe
 from tuners.samplers import sampler
 from tuners.space import parameters, suggest
@@ -63,13 +64,15 @@ class StudySearch(OptunaSearch):
         self._mirror = Mirror(folder.path.parent, experiment.mirror)
         self._layers, self._tell = layers, tell
         objectives = list(experiment.search.objectives)
+        database = storage(folder, LOCKED_S)
+        self._writes = Writes(database.engine)
         super().__init__(
             space=self._define,
             metric=objectives,
             mode=["min" if name in MINIMISED else "max" for name in objectives],
             sampler=sampler(experiment.search, 0),
             study_name=folder.name,
-            storage=storage(folder, LOCKED_S),
+            storage=database,
         )
         introduce(self._ot_study, objectives)
         self._learn()
@@ -228,7 +231,7 @@ class StudySearch(OptunaSearch):
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Waits for the database, which may be locked or without room; says so when that lasts."""
-        watcher = threading.Timer(_PATIENCE_S, self._tell_locked)
+        watcher = threading.Timer(_PATIENCE_S, self._tell_why)
         watcher.daemon = True
         watcher.start()
         try:
@@ -239,13 +242,21 @@ class StudySearch(OptunaSearch):
         finally:
             watcher.cancel()
 
-    def _tell_locked(self) -> None:
+    def _tell_why(self) -> None:
+        """Tells what the database has to say; nothing where a suggestion takes long by itself."""
         database = self._folder.path / "optuna.db"
-        with closing(sqlite3.connect(database, timeout=1)) as asked:
-            try:
+        address = f"file:{quote(str(database))}?mode=rw"  # makes no file where there is none
+        try:
+            with closing(sqlite3.connect(address, timeout=1, uri=True)) as asked:
                 asked.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                self._tell(f"Optuna's database is locked; the search waits for {database}")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                why = f"Optuna's database does not answer ({error})"
+            elif self._writes.under_way:  # the search's own, on a slow disk or network
+                why = "writing to Optuna's database takes long"
+            else:
+                why = "Optuna's database is locked"
+            self._tell(f"{why}; the search waits for {database}")
 
 
 def _key(trial: FrozenTrial) -> tuple[tuple[str, Any], ...]:
