@@ -125,12 +125,15 @@ def test_optunas_pages_name_what_they_show(tiny: Any, tmp_path: Path) -> None:
     StudySearch(experiment, folder)
     study = optuna.load_study(study_name="study", storage=storage(folder))
     assert study.metric_names == ["retention", "compression"]
-    assert "1 - pruning.ratio" in study.user_attrs["parameters"]["ratio_density"]
+    assert study.user_attrs["ratio_density"].startswith("1 - pruning.ratio: ")  # a row each
+    words = ["complete: because 0", "failed: because 1", "given up: because 2"]
     for number, (trial, record) in enumerate(zip(study.trials, folder.trials(), strict=True)):
         told = trial.user_attrs
         point = next(point for point in record.points if point.name == told["point"])
-        assert (told["sparsity"], told["return"]) == (point.sparsity, point.returned.value)
-        assert told["ended"] == f"because {number}" and told["plan"] == record.plan.label
+        figures = (point.sparsity, point.returned.value)
+        assert (told["sparsity"], told["return"]) == pytest.approx(figures, rel=1e-5)
+        assert all(len(str(told[name])) <= 8 for name in ("sparsity", "return", "retention"))
+        assert told["ended"] == words[number] and told["plan"] == record.plan.label
 
 
 def ended(folder: StudyFolder, number: int, progress: float, state: str = "complete") -> None:

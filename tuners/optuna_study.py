@@ -19,6 +19,7 @@ from prune_search.errors import UserError
 from prune_search.experiment import RETURNS
 from prune_search.pareto import delivered
 from prune_search.record import StudyFolder, TrialRecord
+from tuners.words import outcome
 
 LOCKED_S = 900.0
 """Seconds that a study which runs waits for a database that another process holds locked."""
@@ -29,7 +30,9 @@ PARAMETERS = {
     "density LAYER": "allocation searched: how densely this layer is kept, relative to the densest",
     "NAME of A, B": "the field NAME where only A and B go with what was chosen before",
 }
-"""What parameters mean that are no fields of `pruning`; see `tuners.space`."""
+"""What parameters mean that are no fields of `pruning`; see `tuners.space`. By their names, as user
+attributes of the study: a row each of its page."""
+_DIGITS = 6  # of figures that are read and not computed with
 _FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
 
 
@@ -87,12 +90,13 @@ def result_of(trial: TrialRecord, objectives: Iterable[str]) -> TrialState:
 
 def introduce(study: optuna.Study, objectives: Sequence[str]) -> None:
     """What Optuna's own pages need to be read by: names of objectives, and of parameters."""
-    if "parameters" in study.user_attrs:
+    if not PARAMETERS.keys() - study.user_attrs.keys():
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(list(objectives))
-    study.set_user_attr("parameters", PARAMETERS)
+    for name, meaning in PARAMETERS.items():
+        study.set_user_attr(name, meaning)
 
 
 def annotate(trial: optuna.Trial, record: TrialRecord | None, retention: float) -> None:
@@ -105,15 +109,17 @@ def annotate(trial: optuna.Trial, record: TrialRecord | None, retention: float) 
     """
     if record is None:
         return
-    found: dict[str, Any] = {"plan": record.plan.label, "ended": record.reason}
+    remark = f": {record.remark}" if record.remark else ""
+    found: dict[str, Any] = {"plan": record.plan.label, "ended": f"{outcome(record)}{remark}"}
     if record.points:
         point = delivered(record.points, retention)
-        found |= {
-            "point": point.name,
+        figures = {
             "sparsity": point.sparsity,
             "return": point.returned.value,
             "retention": point.retention,
         }
+        found |= {"point": point.name}
+        found |= {name: float(f"{value:.{_DIGITS}g}") for name, value in figures.items()}
     for name, value in found.items():
         trial.set_user_attr(name, value)
 
