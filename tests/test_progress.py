@@ -6,13 +6,15 @@ import io
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from prune_search.training.baseline import BaselineProgress
-from tests.recording import Screen, record
+from tests.recording import Screen, record, seconds
 from tests.studies import BASELINE, make_experiment, make_study, make_trial
+from tests.test_time_left import SLACK_S
 from tuners.progress import Progress
 
 
@@ -114,6 +116,24 @@ def test_one_time_is_left_at_a_time_and_none_when_all_is_over() -> None:
     stream.truncate(0)
     console.print(progress._view())
     assert "left" not in stream.getvalue() and "3 of 3 measured" in stream.getvalue()
+
+
+def test_a_slow_start_of_the_final_evaluation_is_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine its processes start for a minute or two, and then measure in seconds."""
+    now, stream = [0.0], io.StringIO()
+    monkeypatch.setattr("tuners.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    progress = Progress(make_experiment(), "mine", [], Console(file=stream, width=200))
+    progress.begin_search(BASELINE)
+    trial = make_trial(0)
+    slow = trial.points[-1].model_copy(update={"eval_s": 4.0})  # twice 20 episodes, of 100 later
+    progress.trial_started(0)
+    progress.trial_changed(trial.model_copy(update={"points": [*trial.points[:-1], slow]}))
+    progress.begin_final()
+    for done in range(1, 8):
+        now[0] = 90.0 + 11 * done
+        progress.final_measured(done, 8)
+        (said,) = re.findall(r"about ([\w ]+) left", stream.getvalue().splitlines()[-1])
+        assert 0.5 <= (seconds(said) + SLACK_S) / (11 * (8 - done) + SLACK_S) <= 2, (done, said)
 
 
 def test_something_is_seen_before_a_study_has_been_read(tmp_path: Path) -> None:

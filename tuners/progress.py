@@ -67,7 +67,8 @@ class Progress:
         self._first_step: tuple[int, float] | None = None
         self._running: set[int] = set()
         self._began = self._search_began = self._final_began = time.monotonic()
-        self._measured: tuple[int, int, float] | None = None  # by the final evaluation; when
+        # By the final evaluation: how many, of how many; when the first and the last of them.
+        self._measured: tuple[int, int, float, float] | None = None
         self._over = False
         self._stage, self._detail = "loading RLlib, checking the experiment", ""
         self._baseline: BaselineRecord | None = None
@@ -183,12 +184,13 @@ class Progress:
             f"evaluating the front: {count(points, 'point')}, on {episodes} new episodes each"
         )
         self._printed_at = self._final_began = time.monotonic()
-        self._measured = (0, points, self._final_began)
+        self._measured = (0, points, self._final_began, self._final_began)
 
     def final_measured(self, done: int, of: int) -> None:
         """So many of the final evaluation's measurements have been made."""
         now = time.monotonic()
-        self._measured, self._detail = (done, of, now), f"{done} of {of} measured"
+        first = self._measured[2] if self._measured and self._measured[0] else now
+        self._measured, self._detail = (done, of, first, now), f"{done} of {of} measured"
         self._print_detail(now, after=f", {self._left()}" if done < of else "")
 
     def trial_started(self, number: int) -> None:
@@ -275,19 +277,25 @@ class Progress:
     def _measuring_s(self, now: float) -> float:
         """Seconds that the final evaluation still takes, now that it has begun."""
         assert self._measured is not None
-        done, of, at = self._measured
-        if done:
-            left = (at - self._final_began) / done * (of - done)
-        else:
-            left = self._final_s(self._time_left) if self._time_left else 0.0
-        return max(left - (now - at), OVERDUE * (now - at))
+        done, of, first, last = self._measured
+        left = 0.0
+        if self._time_left is not None and not done:
+            left = self._final_s(self._time_left)
+        elif self._time_left is not None:
+            # The first came after its process had started: the search's pace stands in for it.
+            each = self._time_left.measurement(self._final_ratio) / self._at_a_time
+            left = (each + last - first) / done * (of - done)
+        return max(left - (now - last), OVERDUE * (now - last))
+
+    @property
+    def _final_ratio(self) -> float:
+        """Episodes of the final evaluation over those of an evaluation in the search."""
+        return self._experiment.evaluation.final_episodes / self._experiment.evaluation.episodes
 
     def _final_s(self, time_left: TimeLeft) -> float:
         """Seconds of the final evaluation, of the front as it stands now."""
-        evaluation = self._experiment.evaluation
-        ratio = evaluation.final_episodes / evaluation.episodes
         checkpoints = len(front(self._points())) + 3  # the dense policies, random actions
-        return time_left.evaluation(checkpoints, ratio, self._at_a_time)
+        return time_left.evaluation(checkpoints, self._final_ratio, self._at_a_time)
 
     def _view(self) -> RenderableType:
         head = Text(f"{self._name}  ", style="bold")
@@ -316,8 +324,8 @@ class Progress:
             return "first round"
         point = record.points[-1]
         return (
-            f"{record.plan.label}: round {min(point.round + 1, record.plan.rounds)} of"
-            f" {record.plan.rounds}, {point.sparsity:.1%} sparse, return"
+            f"{record.plan.label}: round {min(point.round + 1, record.plan.rounds)}/"
+            f"{record.plan.rounds}, {point.sparsity:.1%} sparse, return"
             f" {point.returned.value:.1f}"
         )
 

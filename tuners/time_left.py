@@ -145,8 +145,11 @@ class TimeLeft:
             ratio: episodes of each over those of an evaluation in the search.
             workers: processes that measure.
         """
-        each = fmean(self._evaluations or [0.0]) * ratio
-        return self._start_s + each * -(-checkpoints // max(1, workers))
+        return self._start_s + self.measurement(ratio) * -(-checkpoints // max(1, workers))
+
+    def measurement(self, ratio: float) -> float:
+        """Seconds of one of the final evaluation's measurements, without a process's start."""
+        return fmean(self._evaluations or [0.0]) * ratio
 
     def _of_running(self, trial: _Running, step_s: float, now: float) -> float:
         """Seconds that a trial still takes, as those did that came further than it has."""
