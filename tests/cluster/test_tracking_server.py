@@ -16,8 +16,9 @@ import psycopg
 import pytest
 
 from prune_search.errors import UserError
+from prune_search.record import Point
 from tests.cluster.servers import TrackingServer
-from tests.studies import end_study, make_experiment, make_study
+from tests.studies import end_study, make_experiment, make_point, make_study, make_trial
 from tuners.store import check_user, tracked_experiment
 from tuners.tracking import Tracker
 
@@ -135,6 +136,39 @@ def test_others_write_into_an_experiment_and_only_its_owner_deletes_it(
     assert tracked.pending == [], tracked.problem
     with pytest.raises(MlflowException, match="Permission denied"):
         MlflowClient(tracking.uri).delete_experiment(owned)
+
+
+def test_a_run_is_replaced_by_those_who_may_not_delete_it(
+    tracking: TrackingServer, tmp_path: Path, admin: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had drawn is no longer on the front: it leaves the study, although it stays."""
+    from mlflow import MlflowClient
+    from mlflow.server import get_app_client
+
+    MlflowClient(tracking.uri).create_experiment("theirs")
+    get_app_client("basic-auth", tracking.uri).create_user("grace", "a long password")
+    monkeypatch.setenv(USER, "grace")
+    monkeypatch.setenv(PASSWORD, "a long password")
+    folder = make_study(tmp_path, trials=0, name="replaced")
+    experiment, client = make_experiment(experiment="theirs"), MlflowClient(tracking.uri)
+    reports = []
+    for trial in (make_trial(1, rounds=3, state="running"), make_trial(1, points=[])):
+        folder.write_trial(trial.model_copy(update={"points": trial.points or [best_of_all()]}))
+        tracker = Tracker(folder, experiment, tracking.uri)
+        tracker.start()
+        reports.append(tracker.finish(timeout_s=60))
+        assert reports[-1].pending == [], reports[-1].problem
+    before, after = (report.runs for report in reports)
+    assert before["t01"] != after["t01"] and before["summary"] != after["summary"]
+    found = client.search_runs([reports[-1].experiment_id], "tags.study = 'replaced'")
+    assert {run.info.run_id for run in found} == set(after.values())
+    put_aside = client.get_run(before["t01"])
+    assert put_aside.info.lifecycle_stage == "active"
+    assert put_aside.data.tags["kind"] == "superseded"
+
+
+def best_of_all() -> Point:
+    return make_point(1, 1, 0.995, 500)
 
 
 def connection(tracking: TrackingServer) -> str:
