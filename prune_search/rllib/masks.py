@@ -148,6 +148,12 @@ class _KeptGradients:
             delattr(self._learner, self._METHOD)
 
 
+def masks_of(learner: Any) -> LearnerMasks | None:
+    """What `attach` has put on a learner; None where it hasn't been called."""
+    found: LearnerMasks | None = getattr(learner, _ATTRIBUTE, None)
+    return found
+
+
 def attach(algorithm: Algorithm, needs: frozenset[str] = frozenset()) -> None:
     """Puts empty masks on every learner, in place of any that were there.
 
@@ -160,7 +166,7 @@ def attach(algorithm: Algorithm, needs: frozenset[str] = frozenset()) -> None:
     """
 
     def run(learner: Any) -> None:
-        before: LearnerMasks | None = getattr(learner, _ATTRIBUTE, None)
+        before = masks_of(learner)
         if before is not None:
             before.remove()
         setattr(learner, _ATTRIBUTE, LearnerMasks(learner, needs))

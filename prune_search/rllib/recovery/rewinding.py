@@ -147,7 +147,7 @@ def rewind(algorithm: Algorithm, weights: Mapping[str, Tensor]) -> None:
         parameters = trained_parameters(learner)
         for name, value in given.items():
             parameters[name].copy_(value)
-        held = getattr(learner, masking._ATTRIBUTE, None)
+        held = masking.masks_of(learner)
         if held is not None:
             held.masks.apply_(held.parameters)
             held.evidence.restart()
