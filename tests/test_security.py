@@ -403,7 +403,7 @@ def test_a_password_is_nowhere_in_what_a_study_writes(
         )
         assert done.returncode == 0, done.stderr
         told = done.stdout + done.stderr
-        assert uri.encode() in told and b"MLflow has not got" not in told
+        assert uri.encode() in told and b"MLflow does not have" not in told
         logs, study = written(temporary), written(tmp_path)
         assert b"raylet" in logs and b"compression" in study  # both are what they should be
         for secret in ("ada-lovelace", "hunter2"):

@@ -74,7 +74,7 @@ def _names(expected: str) -> list[str]:
 def unknown_key(
     path: str, name: str, section: type[BaseModel] | None, root: type[BaseModel]
 ) -> str:
-    """The message for a key that a section has not.
+    """The message for a key that a section does not have.
 
     Args:
         path: the key's, with its sections'.

@@ -65,8 +65,8 @@ class Environment(Section):
     """Python modules to import first, on every process: those that register the environment;
     `module:function` calls the function as well."""
     wrappers: list[Wrapper] = []
-    """Wrappers by dotted name, gymnasium's or one's own, the first one innermost. What comes out
-    is made fit for networks by itself: bytes and other integers become floats, images of bytes
+    """Wrappers by dotted name, gymnasium's or one's own, the first one innermost. What comes out is
+    made fit for networks automatically: bytes and other integers become floats, images of bytes
     from -1 to 1; Dict, Tuple, Discrete and matrices become vectors; channels go last."""
     policies: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
     """Multi-agent environments: for each policy the agents (ids, or patterns with `*`) that it
@@ -101,7 +101,7 @@ class Baseline(Section):
 
     checkpoint: PathText | None = None
     """Path of an RLlib checkpoint to prune; when absent, a baseline is trained. It is a pickle,
-    which runs code of whoever made it: opened only with `--trust-checkpoint`."""
+    which runs its author's code: opened only with `--trust-checkpoint`."""
     env_steps: PositiveInt = 100_000
     """Train for at most this many env steps. A policy that is no better than random actions by
     then is kept, and `resume` trains it for as many again."""
@@ -113,18 +113,18 @@ class Baseline(Section):
     seed: NaturalInt = 0
     """Seed of the training."""
     control: bool = True
-    """Train the dense policy on as well, for as many env steps as a trial has and with nothing
-    pruned, once for all studies of that budget: what points are called better than."""
+    """Also train the dense policy on for as many env steps as a trial has, with nothing pruned,
+    once for all studies with that budget: points are called better or worse than the result."""
 
 
 class Stopping(Section):
     """When a trial is given up because it can no longer improve the study's front."""
 
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    """How sure that is: of trials that are stopped at most a share of 1 - confidence would still
-    have improved the front, on average over studies and as far as trials are alike. It is estimated
-    on trials that run to their end whatever they do: the first confidence / (1 - confidence), 4 at
-    0.8, and each fourth after them."""
+    """How sure that must be: of the trials that are stopped, at most a share of 1 - confidence
+    would still have improved the front, on average over studies and as far as trials are alike. It
+    is estimated on trials that run to their end whatever they do: the first confidence / (1 -
+    confidence), 4 at 0.8, and every fourth after them."""
     gain: Share = 0.001
     """The least improvement that counts, as a share of the front's hypervolume."""
 
@@ -150,7 +150,7 @@ class Constraints(Section):
     max_parameters: PositiveInt | None = None
     """Non-zero parameters of its inference network."""
     max_macs: PositiveInt | None = None
-    """Multiply-accumulates of one action, zeros multiplied as well."""
+    """Multiply-accumulates of one action, including those with zeros."""
     max_latency_us: PositiveFloat | None = None
     """Microseconds of one action; see objectives."""
 
@@ -175,8 +175,8 @@ class Search(Section):
     is chosen, and stopped, by what has been measured until then, which is a matter of timing."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Training seeds of a plan. A trial that ran to its end is repeated, each time as a trial with
-    a seed of its own, until its plan has so many, and they are also reported together, over seeds
-    and episodes. With fewer than six nothing is said of better or worse than dense."""
+    a seed of its own, until its plan has that many, and they are also reported together, over seeds
+    and episodes. With fewer than six, no plan is called better or worse than dense."""
     objectives: Annotated[list[Objective], Field(min_length=1)] = ["retention", "compression"]
     """One or several. Of what the trial delivers, its sparsest point at `retention` or above (its
     best return where there is none): return, return_low (lower end of its interval), retention,
@@ -190,18 +190,18 @@ class Search(Section):
     retention: Share = 0.95
     """The retention that a trial's point must hold to count for the objectives."""
     first: list[dict[str, Any]] = []
-    """Trials to begin with: for each what it takes of what `pruning` leaves open, by field; fields
-    that are absent are the sampler's."""
+    """Trials to begin with: for each, values of fields that `pruning` leaves open; the sampler
+    chooses those that are absent."""
     screening: NaturalInt = 0
     """Trials to begin with after those, chosen by a screening that trains nothing: every criterion
     and granularity prunes each layer of the baseline alone, and those that cost the least return
     come first."""
     probes: NaturalInt = 4
-    """Trials to begin with after those that find out how far policies can be pruned, by strategies
-    that have done well in the literature where they may be searched. They aim at the highest ratio
-    that may be searched; once one has broken there, halfway (by the density's logarithm) between
-    that and the highest that held `retention`. On its way a trial measures all that is less
-    sparse."""
+    """Trials to begin with after those: they find out how far policies can be pruned, by strategies
+    that have done well in the literature, as far as these may be searched. They aim at the highest
+    ratio that may be searched; once one has broken there, halfway (by the density's logarithm)
+    between that and the highest that held `retention`. On its way, each trial also measures
+    everything less sparse."""
     warm_start: list[str] = []
     """Earlier studies in the same storage, of the same baseline and evaluation: the sampler learns
     from those of their trials that this study could have had itself; what failed or was cut off
@@ -213,7 +213,8 @@ class Search(Section):
     retries: NaturalInt = 2
     """How often a trial that fails goes on from its last finished round."""
     round_s: PositiveFloat | None = None
-    """Seconds that a round may take; a trial that takes longer hangs: it fails, and is retried."""
+    """Seconds that a round may take; a trial that takes longer is taken to hang: it fails, and is
+    retried."""
 
     @model_validator(mode="after")
     def _objectives_differ(self) -> Search:
@@ -250,16 +251,16 @@ class Evaluation(Section):
     episodes: Annotated[int, Field(ge=2, le=100_000)] = 20
     """Episodes of each evaluation."""
     seed: EvaluationSeed = 0
-    """Names the evaluation's env seeds."""
+    """Selects the env seeds of evaluations."""
     final_episodes: Annotated[int, Field(ge=2, le=100_000)] = 100
     """Episodes of the front's re-evaluation when the search ends."""
     final_seed: EvaluationSeed = 1
-    """Names the env seeds of the re-evaluation; the search never sees them."""
+    """Selects the env seeds of the re-evaluation; the search never sees them."""
     aggregate: Aggregate = "mean"
     """What a policy's return over its episodes counts as, for retention and all that goes by it:
     the mean, or the interquartile mean (iqm), which leaves the worst quarter of episodes out."""
     holds_at: Share = 0.5
-    """Retention from which on a single episode counts among those that hold; see `show`."""
+    """Retention at or above which a single episode counts as one that holds; see `show`."""
     actions: Literal["greedy", "sampled"] = "greedy"
     """Which actions the evaluated policy takes."""
     envs: PositiveInt = 20
@@ -274,18 +275,18 @@ class Resources(Section):
     concurrent_trials: NaturalInt = 0
     """Trials at a time; 0 for as many as the cluster's CPUs and GPUs hold."""
     env_runners: NaturalInt = 0
-    """RLlib env runners a trial; 0 samples in the trial's own process."""
+    """RLlib env runners per trial; 0 samples in the trial's own process."""
     envs_per_env_runner: PositiveInt = 16
     """Environments stepped together by each env runner."""
     learners: NaturalInt = 0
-    """RLlib learners a trial; 0 updates in the trial's own process."""
+    """RLlib learners per trial; 0 updates in the trial's own process."""
     gpus_per_learner: NaturalFloat = 0
     """GPUs of each learner, or of the trial's process when learners is 0; may be a fraction."""
     threads: Annotated[int, Field(ge=1, le=1_024)] = 1
     """Torch threads of each process."""
     memory_gb: PositiveFloat | None = None
-    """Memory that a trial's process may hold; one that holds more leaks: it fails, and is retried
-    in a new process."""
+    """Memory that a trial's process may hold; one that holds more is taken to leak: it fails, and
+    is retried in a new process."""
     address: Line | None = None
     """Address of a running Ray cluster, or auto; when absent, Ray starts on this machine."""
 

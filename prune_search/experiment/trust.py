@@ -31,13 +31,13 @@ def require_trust(experiment: Experiment, *fields: str) -> None:
     """To be called before a field's pickle is opened; without fields, for all that there are.
 
     Raises:
-        UserError: nobody said that it may be.
+        UserError: the user has not said that they trust it.
     """
     if experiment.trusted:
         return
     for field in fields or pickles(experiment):
         raise UserError(
-            f"{field}: RLlib's checkpoints and recorded episodes may hold pickles, which run code"
-            " of whoever made them; if you trust these, say so by --trust-checkpoint"
+            f"{field}: RLlib's checkpoints and recorded episodes may hold pickles, which run their"
+            " author's code; if you trust these, add --trust-checkpoint"
             " (in Python: experiment.trusting())"
         )

@@ -52,7 +52,7 @@ def storage_path(storage: str | Path) -> Path:
     try:
         return Path(storage).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"storage: {str(storage)!r} is no folder: {one_line(error)}") from None
+        raise UserError(f"storage: {str(storage)!r} is not a folder: {one_line(error)}") from None
 
 
 def moved(record: _Dense, storage: Path) -> _Dense:
@@ -81,7 +81,7 @@ class StudyFolder:
         self.path = storage_path(storage) / name
         if self.path.is_symlink():
             raise UserError(
-                f"name: {name!r} in {self.path.parent} is a link, and may lead anywhere"
+                f"name: {name!r} in {self.path.parent} is a link, which may lead anywhere"
             )
         self._read: dict[Path, tuple[tuple[int, int, int], TrialRecord]] = {}
 

@@ -69,8 +69,8 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
         lr_scale: multiple of the learning rate (of each of its steps where it is a schedule).
 
     Raises:
-        UserError: an unknown algorithm, settings that RLlib refuses, or pickles that nobody said
-            are to be trusted.
+        UserError: an unknown algorithm, settings that RLlib refuses, or pickles that the
+            user has not said they trust.
     """
     algorithm, resources = experiment.algorithm, experiment.resources
     check_known("algorithm.name", algorithm.name, ALGORITHMS)
@@ -173,9 +173,7 @@ def checkpoint_config(experiment: Experiment) -> AlgorithmConfig:
     if not found:
         raise UserError(f"baseline.checkpoint: no folder {str(path)!r}")
     if foreign:
-        raise UserError(
-            f"baseline.checkpoint: {str(path)!r} is no checkpoint of RLlib's: {foreign}"
-        )
+        raise UserError(f"baseline.checkpoint: {str(path)!r} is not an RLlib checkpoint: {foreign}")
     require_trust(experiment, "baseline.checkpoint")
     try:
         with source.open("rb") as stream:

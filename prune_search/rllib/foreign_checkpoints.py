@@ -36,5 +36,5 @@ def _file(path: Path) -> str | None:
     if path.suffix == ".cleanrl_model":
         return f"it is a model of CleanRL (a state_dict); {other}"
     if path.suffix in {".pt", ".pth"}:
-        return f"it is a file of torch's, as CleanRL and others write; {other}"
+        return f"it is a torch file, as CleanRL and others write them; {other}"
     return None

@@ -36,7 +36,7 @@ def policy_mapping(policies: Mapping[str, Sequence[str]]) -> Callable[..., str]:
             if any(fnmatchcase(str(agent_id), pattern) for pattern in patterns):
                 return name
         raise ValueError(
-            f"environment.policies: none acts for agent {agent_id!r}; they name {table}"
+            f"environment.policies: no policy acts for agent {agent_id!r}; they name {table}"
         )
 
     return policy_of

@@ -118,9 +118,10 @@ def missing(plan: Plan, did: Did) -> str | None:
         )
     if not did.regrowths:
         return (
-            f"regrowth {plan.regrowth} was due {did.regrowths_due} times, and had seen no gradient"
+            f"regrowth {plan.regrowth} was due {did.regrowths_due} times, but had seen no gradient"
         )
     return (
-        f"regrowth {plan.regrowth} grew no weight in {did.regrowths} times: drop_fraction"
-        f" {plan.drop_fraction:g} of what its layers keep rounds to none, or comes back at once"
+        f"regrowth {plan.regrowth} grew no weight in {did.regrowths} regrowths: drop_fraction"
+        f" {plan.drop_fraction:g} of what its layers keep rounds to none, or the same weights"
+        " came back at once"
     )

@@ -86,7 +86,9 @@ def _check_costs(modules: dict[str, RLModule], experiment: Experiment) -> None:
         return
     for figure, why in policy_cost(modules, timed=search.timed).missing.items():
         if figure in named:
-            raise UserError(f"{named[figure]}: {figure} can't be had of these networks: {why}")
+            raise UserError(
+                f"{named[figure]}: {figure} can't be measured for these networks: {why}"
+            )
 
 
 def prunable_layers(experiment: Experiment) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ def test_help_begins_with_run_and_ends_with_schema(command: Command, tmp_path: P
     assert "--install-completion" in said.out and said.status == 0
     for name in ("run", "show", "evaluate", "restore", "compact", "sensitivity"):
         assert "Examples:" in command(name, "--help", cwd=tmp_path).out
+    assert "'pruning.granularity=[weight, neuron]'" in command("run", "--help", cwd=tmp_path).out
     assert command("--version", cwd=tmp_path).out == f"prune-search {version('prune-search')}\n"
     assert "Usage" in command(cwd=tmp_path).out
 

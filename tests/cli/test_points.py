@@ -109,7 +109,7 @@ def test_bytes_before_and_after_are_those_on_disk(
         after = bytes_of(Path("c", point))
         assert (item["stored_bytes"], item["compact_bytes"]) == (before, after), point
         assert after < before <= dense
-        assert f"{before:,} bytes, zeros and any critic among them -> {after:,} bytes" in said
+        assert f"{before:,} bytes, including zeros and any critic -> {after:,} bytes" in said
         assert re.search(rf"{before:,} +{after:,}$", text, re.MULTILINE), text
         said = command(capsys, monkeypatch, "restore", name, point, "--to", f"r/{point}", *at)
         assert bytes_of(Path("r", point) / MODULES_PATH) == before

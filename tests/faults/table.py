@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.faults.harness import Outcome
 
-_HEAD = """# Faults
+_WIDTH = 100  # of a line of the page; rows of its table are as long as they are
 
-What became of studies that faults were injected into, on a Ray cluster of several nodes on one
-machine: written by `{command}`. A study is a few trials, one at a time, of
-CartPole of five rounds each. Points are those that the study had when the fault was injected, and
-at its end. A point is lost when it isn't there at the end as it was then, to the time at which it
-was measured; doubled when the study or MLflow has it twice (or MLflow hasn't got it). The front is
-equal when all points, the front and its final measurements are, to the last bit, those of a study
-with the same seed that nothing happened to.
+_HEAD = """What became of studies into which faults were injected, on a Ray cluster of several
+nodes on one machine; written by `{command}`. Each study has a few trials, one at a time, on
+CartPole, with five rounds each. The points are those that the study had when the fault was injected
+and those that it had at its end. A point is lost if it is not there at the end exactly as it was,
+down to the time at which it was measured. It is doubled if the study or MLflow has it twice, or if
+MLflow lacks it. The front is equal if all points, the front and its final measurements are, to the
+last bit, those of a study with the same seed to which nothing happened."""
 
-| kind | moment | the user was told | points before → at the end | lost | doubled | front equal |
-|---|---|---|---|---|---|---|
-"""
+_COLUMNS = [
+    "| kind | moment | the user was told | points before → at the end | lost | doubled |"
+    " front equal |",
+    "|---|---|---|---|---|---|---|",
+]
 
 
 def markdown(outcomes: Sequence[Outcome], command: str) -> str:
@@ -34,11 +37,13 @@ def markdown(outcomes: Sequence[Outcome], command: str) -> str:
     kinds = len({o.injection.kind for o in outcomes})
     good = sum(o.good for o in outcomes)
     total = (
-        f"\n{len(outcomes)} injections of {kinds} kinds; {good} without loss, with an equal front,"
+        f"{len(outcomes)} injections of {kinds} kinds; {good} without loss, with an equal front,"
         f" and told. Lost points: {sum(o.lost for o in outcomes)}. Doubled points:"
-        f" {sum(o.doubled for o in outcomes)}.\n"
+        f" {sum(o.doubled for o in outcomes)}."
     )
-    return _HEAD.replace("{command}", command) + "\n".join(rows) + "\n" + total
+    head = textwrap.fill(_HEAD.replace("{command}", command), _WIDTH, break_on_hyphens=False)
+    table = [*_COLUMNS, *rows]
+    return "\n".join(["# Faults", "", head, "", *table, "", textwrap.fill(total, _WIDTH), ""])
 
 
 def _told(lines: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ def test_terminate_then_kill_everything(
     driver.terminate()  # as clusters do before they kill
     said, _ = driver.communicate(timeout=100)
     assert driver.returncode == 130
-    assert said.splitlines()[-1] == f"stopped; go on with it by: {command('resume', folder.path)}"
+    assert said.splitlines()[-1] == f"stopped; resume it with: {command('resume', folder.path)}"
     assert "Traceback" not in said and "SIGTERM" not in said, said
     driver = start(storage, folder.name, resume=True)
     assert wait_for(lambda: len(points(folder)) >= 4, 200)

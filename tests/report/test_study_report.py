@@ -372,7 +372,7 @@ def test_what_stopping_saved_is_told(tmp_path: Path) -> None:
     folder.write_trial(make_trial(4, rounds=2, state="stopped", reason=SEARCH_TIME_USED))
     assert report(folder, make_experiment()).env_steps_saved == found.env_steps_saved
     text = " ".join(shown(folder).split())
-    assert "saved by stopping 1 trial early; 1 cut off as the search's budget was used" in text
+    assert "saved by stopping 1 trial early; 1 cut off when the search's budget was used up" in text
 
 
 def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
@@ -436,7 +436,7 @@ def test_the_terminal_shows_everything_whole(tmp_path: Path, width: int) -> None
     assert "given up: kept" in text and text.count("complete") == 5
     told = " ".join(text.split())
     assert "budget" not in told and "σ" not in told and "1 rounds" not in told
-    assert "is the share of weights that it asks for" in told
+    assert "is the share of weights that it is to remove" in told
     if width >= 140:
         for reason in (given_up, hopeless):
             assert all(word in told for word in reason.split())

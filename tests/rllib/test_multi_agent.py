@@ -174,7 +174,7 @@ print(mapping("chaser_2", None), mapping("runner", None))
 def test_an_agent_without_policy_is_named() -> None:
     mapping = policy_mapping({"runner": ["run*"]})
     assert mapping("runner", None, worker=1) == "runner"
-    with pytest.raises(ValueError, match=r"none acts for agent 'chaser_1'; they name .*run\*"):
+    with pytest.raises(ValueError, match=r"no policy acts for agent 'chaser_1'; they name .*run\*"):
         mapping("chaser_1", None)
 
 

@@ -94,7 +94,7 @@ def test_a_checkpoint_of_ours_knows_its_wrappers(
     [
         ("ppo.zip", ["data", "policy.pth", "_stable_baselines3_version"], "Stable-Baselines3"),
         ("ppo.cleanrl_model", None, "a model of CleanRL"),
-        ("agent.pt", None, "a file of torch's, as CleanRL and others write"),
+        ("agent.pt", None, "a torch file, as CleanRL and others write them"),
         ("notes.txt", None, "RLlib's checkpoints are folders, this is a file"),
     ],
 )

@@ -502,7 +502,7 @@ def test_the_users_own_checkpoint_is_the_baseline(tiny: Any, baseline: Any, tmp_
         "pruning.rounds=1",
         storage=tmp_path,
     )
-    with pytest.raises(UserError, match="say so by --trust-checkpoint"):
+    with pytest.raises(UserError, match="add --trust-checkpoint"):
         complete(experiment, "mine")
     folder = complete(experiment.trusting(), "mine")
     record = folder.study()

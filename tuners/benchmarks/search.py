@@ -33,10 +33,10 @@ class Outcome:
     seed: int
     study: str
     env_steps: int
-    """That its trials sampled."""
+    """As many as its trials sampled."""
     trials: int
     env_steps_saved: int
-    """That stopped trials left of their budgets."""
+    """What stopped trials left unused of their budgets."""
     curve: Curve
     """(env steps, hypervolume), up to the benchmark's env steps, on the search's own seeds."""
     final_curve: Curve
@@ -79,6 +79,8 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Result:
+    """What the benchmark measured: one outcome for each arm and seed."""
+
     preset: str
     env_steps: int
     """Of each study, without its baseline's."""

@@ -28,7 +28,7 @@ BASELINE = BaselineRecord(
     env_steps=0,
     train_s=0.0,
 )
-"""The dense policy that there is none of."""
+"""A made-up dense policy, without a checkpoint."""
 
 
 class SimulatedTrial(PruningTrial):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from prune_search.errors import UserError
@@ -38,7 +39,7 @@ class _Listed(TyperGroup):
 
 def examples(*lines: str) -> str:
     """The end of a command's help: commands that can be pasted."""
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    return "\n\n".join(["Examples:", *(f"  {escape(line)}" for line in lines)])
 
 
 def _version(asked: bool) -> None:
@@ -159,7 +160,7 @@ Trust = Annotated[
     typer.Option(
         "--trust-checkpoint",
         help="Open the checkpoints and recorded episodes that the experiment names: they may hold"
-        " pickles, which run code of whoever made them.",
+        " pickles, which run their author's code.",
     ),
 ]
 

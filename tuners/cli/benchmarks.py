@@ -93,14 +93,14 @@ def benchmark_methods(
         Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")
     ] = None,
     algorithm: Annotated[
-        list[str] | None, typer.Option(help="Of this algorithm alone; may be repeated.")
+        list[str] | None, typer.Option(help="Only this algorithm; may be repeated.")
     ] = None,
     granularity: Annotated[
-        list[str] | None, typer.Option(help="Of this granularity alone; may be repeated.")
+        list[str] | None, typer.Option(help="Only this granularity; may be repeated.")
     ] = None,
     address: Address = None,
 ) -> None:
-    """Every method on every algorithm, actions and observations, and whether what must hold does.
+    """Run every method on every algorithm, kind of action and observation, and check it.
 
     Each is run for some updates on a small network; half an hour in all on two cores. With --out,
     cells are kept beside the page as they get ready, and the same command goes on after an
@@ -154,7 +154,7 @@ def benchmark_methods(
 
 @benchmarks.command("wall")
 def benchmark_wall(name: Name, storage: Storage = "studies") -> None:
-    """A finished study's wall time, against the RLlib time that was in it."""
+    """A finished study's wall time, against the time that it spent in RLlib."""
     from tuners.benchmarks.wall import wall_overhead
 
     folder, _ = opened(storage, name)
@@ -164,13 +164,15 @@ def benchmark_wall(name: Name, storage: Storage = "studies") -> None:
 @benchmarks.command("search")
 def benchmark_search(
     preset: Preset = "acrobot",
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds, each a study of each search.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Seeds; each search runs one study per seed.")
+    ] = 5,
     env_steps: Annotated[
-        int, typer.Option(min=1, help="Env steps of each study, without the baseline's.")
+        int, typer.Option(min=1, help="Env steps of each study, not counting the baseline's.")
     ] = 1_000_000,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Compare with this alone; may be repeated.  [default: all]"),
+        typer.Option(help="Compare only with this; may be repeated.  [default: all]"),
     ] = None,
     storage: Annotated[
         str, typer.Option(help="Folder of its studies; what is finished there is not run again.")
@@ -194,7 +196,7 @@ def benchmark_search(
     try:
         found = benchmark(settings, Path(preset).stem, range(seeds), env_steps, out.print, against)
     except KeyboardInterrupt:
-        err.print("stopped; the same command goes on with it")
+        err.print("stopped; run the same command again to go on")
         sys.exit(130)
     names = [DEFAULT, *found.others]
     curves = {name: [one.final_curve for one in found.arm(name)] for name in names}
@@ -260,7 +262,7 @@ def benchmark_scale(
     ] = None,
     trust: Trust = False,
 ) -> None:
-    """What the driver costs a trial: studies of trials whose training takes no time.
+    """What the driver costs per trial, in studies whose training takes no time.
 
     Ray, Tune, Optuna, MLflow and the records are real; the points are made up.
     """

@@ -32,7 +32,8 @@ def evaluate(
     name: Name,
     point: PointName,
     episodes: Annotated[
-        int | None, typer.Option(min=2, max=100_000, help="As in the search if absent.")
+        int | None,
+        typer.Option(min=2, max=100_000, help="Episodes; as many as in the search if absent."),
     ] = None,
     seed: Annotated[
         int | None,
@@ -42,7 +43,7 @@ def evaluate(
     trust: Trust = False,
     storage: Storage = "studies",
 ) -> None:
-    """Load a point's checkpoint, count its sparsity and measure its return anew."""
+    """Load a point's checkpoint, count its sparsity and measure its return again."""
     from tuners.catalog.finding import checkpoint
 
     folder, settings = opened(storage, name, trust)
@@ -105,7 +106,7 @@ def restore(
     ] = False,
     storage: Storage = "studies",
 ) -> None:
-    """Write the dense baseline, or a point, as an RLlib checkpoint of its own."""
+    """Write a point, or the dense baseline, as a separate RLlib checkpoint."""
     from tuners.catalog.finding import checkpoint
 
     folder, settings = opened(storage, name)
@@ -124,7 +125,7 @@ def restore(
         baseline = study.baseline if study and point != "baseline" else None
         whole = stored_bytes(Path(baseline.checkpoint)) if baseline else 0
         before = f"{whole:,} bytes of the dense baseline -> " if whole else ""
-        _say(f"{WEIGHTS}: {before}{stored:,} bytes, zeros and any critic among them")
+        _say(f"{WEIGHTS}: {before}{stored:,} bytes, including zeros and any critic")
         return
     from prune_search.export.rllib import laid_back, save
 
@@ -144,7 +145,7 @@ def compact(
 ) -> None:
     """Write a point's policy without the units that zeros have made superfluous.
 
-    The network computes the same; it opens by RLModule.from_checkpoint.
+    The network computes the same; it opens with RLModule.from_checkpoint.
     """
     from prune_search.records.policy_files import WEIGHTS, file_bytes, stored_bytes
     from tuners.catalog.finding import checkpoint
@@ -165,7 +166,7 @@ def compact(
         )
     _say_where(point, target, list(found))
     _say(
-        f"{WEIGHTS}: {stored_bytes(path):,} bytes, zeros and any critic among them ->"
+        f"{WEIGHTS}: {stored_bytes(path):,} bytes, including zeros and any critic ->"
         f" {file_bytes(target):,} bytes of the network that acts"
     )
 

@@ -1,4 +1,4 @@
-"""The command that measures how much each layer bears by itself."""
+"""The command that measures how much pruning each layer bears by itself."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def sensitivity(
     ] = "weight",
     episodes: Annotated[
         int | None,
-        typer.Option(min=2, max=100_000, help="Of each evaluation; as in the search if absent."),
+        typer.Option(
+            min=2, max=100_000, help="Episodes per evaluation; as in the search if absent."
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
@@ -187,7 +189,7 @@ def _trained(settings: Experiment, storage: Path, progress: Progress) -> Baselin
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """On a terminal only, and apart from the output."""
+    """On a terminal only, and separate from the output."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 

@@ -55,7 +55,9 @@ if TYPE_CHECKING:
 )
 def run(
     experiment: ExperimentName,
-    name: Annotated[str | None, typer.Option(help="The study's name; made up if absent.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The study's name; the experiment's if absent.")
+    ] = None,
     overrides: Overrides = None,
     address: Address = None,
     trust: Trust = False,
@@ -96,16 +98,16 @@ def resume(
     trust: Trust = False,
     storage: Storage = "studies",
     mirror: Annotated[
-        str | None, typer.Option(help="Fetch it from this mirror first, if it is not here.")
+        str | None, typer.Option(help="Fetch the study from this mirror first, if it is not here.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a study that was stopped or killed; repeats at most the round in progress."""
+    """Continue a study that was stopped or killed; repeats at most the round in progress."""
     if mirror and not (storage_path(storage) / name).exists():
         if not trust:
             raise UserError(
-                "--mirror: the checkpoints there are pickles, which run code of whoever made them;"
-                " if you trust them, say so by --trust-checkpoint"
+                "--mirror: the checkpoints there are pickles, which run their author's code; if you"
+                " trust them, add --trust-checkpoint"
             )
         from tuners.study.creation import fetch_study
 
@@ -123,7 +125,7 @@ def resume(
 
 @contextmanager
 def _shown(settings: Experiment, name: str, quiet: bool) -> Iterator[Progress]:
-    """Shows from the first second on what goes on; where it is stopped, it ends by a line."""
+    """Shows from the first second what is going on; if it is stopped, it ends with one line."""
     from tuners.display.live import Progress
 
     try:
@@ -141,7 +143,7 @@ def _run(folder: StudyFolder, settings: Experiment, progress: Progress, quiet: b
         tracked = run_study(folder, settings, progress, BEGAN)
     except KeyboardInterrupt:
         again = command("resume", folder.path)
-        err.print(f"stopped; go on with it by: {again}", soft_wrap=True, markup=False)
+        err.print(f"stopped; resume it with: {again}", soft_wrap=True, markup=False)
         sys.stdout.flush()
         os._exit(130)  # what Ray does at the exit of Python waits for what may be dead
     if not quiet:
@@ -162,7 +164,7 @@ def _tell(folder: StudyFolder, settings: Experiment, tracked: TrackerReport) -> 
     show_report(found, out)
     if tracked.pending:
         out.print(
-            f"Not all of it is shown yet ({tracked.problem}); catch up by:"
+            f"Not all of it is shown yet ({tracked.problem}); bring it up to date with:"
             f" {command('resume', folder.path)}",
             soft_wrap=True,
             highlight=False,
@@ -190,7 +192,7 @@ def _lead_on(found: StudyReport) -> None:
 
 @app.command("list")
 def list_studies(as_json: AsJson = False, storage: Storage = "studies") -> None:
-    """List the studies: what each is doing, how far it is, and its best point."""
+    """List the studies: what each is doing, how far it has come, and its best point."""
     with busy("reading the studies"):  # what it imports takes seconds
         from tuners.report.listing import listed, table
 
@@ -202,7 +204,7 @@ def list_studies(as_json: AsJson = False, storage: Storage = "studies") -> None:
     elif found:
         out.print(table(found))
     elif not wrong:
-        begin = "begin one by: prune-search run noisy-cartpole"
+        begin = "start one with: prune-search run noisy-cartpole"
         out.print(f"no studies in {storage}; {begin}", highlight=False, soft_wrap=True)
 
 
@@ -260,12 +262,12 @@ def _draw(found: StudyReport, path: Path) -> None:
 @app.command(epilog=examples("prune-search ui", "prune-search ui --port 5001"))
 def ui(
     storage: Storage = "studies",
-    uri: Annotated[str | None, typer.Option(help="Tracking URI, if not the storage's.")] = None,
+    uri: Annotated[str | None, typer.Option(help="Tracking URI; the storage's if absent.")] = None,
     experiment: Annotated[str, typer.Option(help="MLflow's experiment.")] = "prune-search",
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
-    """Serve MLflow's UI on the studies, and say where."""
+    """Serve MLflow's pages on the studies, and print their address."""
     from tuners.tracking.mlflow.server import ui as serve
     from tuners.tracking.mlflow.tracking import default_uri
 

@@ -272,7 +272,7 @@ class Progress:
             if left is not None and search.time_s is not None:
                 left = min(left, max(0.0, search.time_s - (now - self._search_began)))
         if left is None or self._time_left is None:
-            return "time left known after the first round"
+            return "time left: known after the first round"
         return f"about {about(left + self._final_s(self._time_left))} left"
 
     def _measuring_s(self, now: float) -> float:

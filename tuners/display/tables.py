@@ -16,7 +16,7 @@ from tuners.report.phrases import did_words, interval, missing_costs, remark, ta
 from tuners.report.study_report import StudyReport
 from tuners.words import count, joined, outcome, wrapped
 
-_RATIO = "a plan's % is the share of weights that it asks for, sparsity counts biases as well"
+_RATIO = "a plan's % is the share of weights that it is to remove; sparsity counts biases as well"
 _VERDICTS = {
     "better": "better than this {dense}",
     "undecided": "too close to this {dense} to call it better or worse",
@@ -115,7 +115,7 @@ def _env_steps(study: StudyReport) -> str:
         if stopped
         else ""
     )
-    cut = f"; {cut_off} cut off as the search's budget was used" if cut_off else ""
+    cut = f"; {cut_off} cut off when the search's budget was used up" if cut_off else ""
     return f"{study.env_steps:,} in {count(len(study.trials), 'trial')}{saved}{cut}"
 
 
@@ -193,7 +193,7 @@ def _front_table(study: StudyReport, width: int) -> RenderableType:
 def _captions(study: StudyReport, width: int) -> list[str]:
     """What the front's table does not say by itself."""
     wide = width >= _WIDE
-    smaller = "how many times fewer parameters are not zero"
+    smaller = "how many times fewer non-zero parameters"
     found = [f"smaller: {smaller}" if wide else f"second lines: {smaller}", _RATIO]
     if any(item.final for item in study.front):
         unseen = "on final seeds: those that the search never saw"

@@ -81,7 +81,7 @@ class StudySearch(OptunaSearch):
         self._planned = self._begin([*experiment.search.first, *screened])
         is_grid = experiment.search.sampler == "grid"
         self.trials = len(self._planned) if is_grid else experiment.search.trials
-        """That the study has in all: as many as asked for, or as the grid has."""
+        """How many the study has in all: as many as were asked for, or as the grid has."""
 
     @property
     def finished(self) -> int:

@@ -37,8 +37,8 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
 
     Raises:
         UserError: the name is taken, the storage cannot be written, the tracking server refuses
-            the user, the experiment cannot work, or names pickles that nobody said are to be
-            trusted, or asks for more than this machine has.
+            the user, the experiment cannot work, or names pickles that the user has not said
+            they trust, or asks for more than this machine has.
     """
     storage = storage_path(experiment.storage)
     _writable(storage)
@@ -64,7 +64,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
         folder.path.mkdir()
     except FileExistsError:
         raise UserError(
-            f"name: study {name!r} exists in {storage}; go on with it by"
+            f"name: study {name!r} already exists in {storage}; resume it with"
             f" {command('resume', folder.path)}, or give another --name"
         ) from None
     folder.experiment_file.write_text(experiment_file.dump(experiment), encoding="utf-8")

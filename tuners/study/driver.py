@@ -72,8 +72,8 @@ def run(
 
     Raises:
         UserError: no cluster, or one without room for a trial; a baseline that is no better than
-            random actions or of another experiment; pickles that nobody said are to be trusted; or
-            another process drives it.
+            random actions or of another experiment; pickles that the user has not said they trust;
+            or another process drives it.
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
     began = time.monotonic() if began is None else began

@@ -111,8 +111,8 @@ def resize_(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shapes: shapes by parameter name; a parameter that is absent keeps its shape.
 
     Raises:
-        ValueError: a name that the module has not, or a shape that its layer can't have. Nothing
-            has changed then.
+        ValueError: a name that the module does not have, or a shape that its layer can't have.
+            Nothing has changed then.
     """
     for layer in _reshape_(module, shapes):
         layer.reset_parameters()
@@ -135,7 +135,7 @@ def shrink_(module: nn.Module, step: Layout) -> None:
     names = dict(module.named_parameters(remove_duplicate=False))
     unknown = sorted(step.dense.keys() - names.keys())
     if unknown:
-        raise ValueError(f"the layout has parameters that the module has not: {unknown}")
+        raise ValueError(f"the layout has parameters that the module does not have: {unknown}")
     values = {name: step.take(name, names[name]) for name in step.dense}
     statistics = []
     for prefix, layer in module.named_modules():
@@ -222,7 +222,7 @@ def _reshape_(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> list[
     names = dict(module.named_parameters(remove_duplicate=False))
     unknown = sorted(shapes.keys() - names.keys())
     if unknown:
-        raise ValueError(f"shapes of parameters that the module has not: {unknown}")
+        raise ValueError(f"shapes of parameters that the module does not have: {unknown}")
     wanted = {
         id(names[name]): tuple(shape)
         for name, shape in shapes.items()

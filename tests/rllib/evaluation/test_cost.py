@@ -171,6 +171,6 @@ def test_a_figure_that_the_search_goes_by_is_asked_for_before_training(
         ("search.objectives=[retention, macs]", "macs"),
         ("search.constraints.max_latency_us=50", "latency_us"),
     ):
-        with pytest.raises(UserError, match=f"{field.split('=')[0]}: {figure} can't be had"):
+        with pytest.raises(UserError, match=f"{field.split('=')[0]}: {figure} can't be measured"):
             check(tiny(given, field).trusting())
     check(tiny(given).trusting())

@@ -511,7 +511,7 @@ class Bare(nn.Module):
         (nn.Linear(4, 4), {"weight": (0, 4), "bias": (0,)}, r"can't have the shape \(0, 4\)"),
         (nn.Linear(4, 4), {"weight": (3, 4)}, r"bias of Linear can't have the shape \(4,\)"),
         (nn.Linear(4, 4), {"bias": (3,)}, r"bias of Linear can't have the shape \(3,\)"),
-        (nn.Linear(4, 4), {"other": (3,)}, r"the module has not: \['other'\]"),
+        (nn.Linear(4, 4), {"other": (3,)}, r"the module does not have: \['other'\]"),
     ],
 )
 def test_shapes_that_are_impossible(
@@ -526,7 +526,7 @@ def test_shapes_that_are_impossible(
 def test_shrinking_checks_before_it_starts() -> None:
     network = Mlp()
     before = copy.deepcopy(network.state_dict())
-    with pytest.raises(ValueError, match=r"the module has not: \['other'\]"):
+    with pytest.raises(ValueError, match=r"the module does not have: \['other'\]"):
         shrink_(network, Layout({"other": (2,)}))
     with pytest.raises(ValueError, match=r"'net.0.bias' must have shape \(8,\), not \(9,\)"):
         shrink_(network, Layout({"net.0.bias": (8,)}))

@@ -76,7 +76,7 @@ def ui(
                 _await(server, address, log)
                 show(f"{_pages(address, found, tags)}\nCtrl-C ends it.")
                 server.wait()
-                raise UserError(f"MLflow's server ended by itself: {_last_line(log)}")
+                raise UserError(f"MLflow's server stopped unexpectedly: {_last_line(log)}")
             except KeyboardInterrupt:
                 pass
             finally:
