@@ -1,1 +1,35 @@
-"""Finds small policies for deep reinforcement learning: everything inside one trial."""
+"""Finds small policies for deep reinforcement learning: everything inside one trial.
+
+>>> import prune_search as ps
+>>> experiment = ps.load("cartpole", ["search.trials=20"])
+>>> experiment.search.trials
+20
+
+Nothing heavy is imported before it is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prune_search.errors import UserError as UserError
+    from prune_search.experiment.file import load as load
+    from prune_search.experiment.file import parse as parse
+    from prune_search.experiment.schema import Experiment as Experiment
+    from prune_search.export.policy import Policy as Policy
+
+_PLACES = {
+    "UserError": "errors",
+    "load": "experiment.file",
+    "parse": "experiment.file",
+    "Experiment": "experiment.schema",
+    "Policy": "export.policy",
+}
+
+__all__ = ["Experiment", "Policy", "UserError", "load", "parse"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -164,4 +165,13 @@ def unwrapped(learner: Any, module_id: str = DEFAULT_MODULE_ID) -> RLModule:
 
 def process_settings(threads: int) -> None:
     """Torch's threads in this process: with more trials than one, its default starves them all."""
+    quiet_rllib()
     torch.set_num_threads(threads)
+
+
+def quiet_rllib() -> None:
+    """RLlib warns of its own deprecated calls, which no user of ours can do anything about."""
+    import ray.rllib  # noqa: F401 - sets its logger's level, which the next lines change
+
+    for name in ("ray.rllib", "ray.tune", "ray._common.deprecation"):
+        logging.getLogger(name).setLevel(logging.ERROR)

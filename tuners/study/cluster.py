@@ -51,10 +51,30 @@ def connection(
     Raises:
         UserError: there is no cluster at the address, or Ray cannot start here.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("OMP_NUM_THREADS", str(resources.threads))
-    warnings.filterwarnings("ignore")
+    with _quietly(resources):
+        yield from _connected(resources, tell)
+
+
+@contextmanager
+def _quietly(resources: Resources) -> Iterator[None]:
+    """Warnings and logs of what we call are kept from whoever called us; then all is as it was."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune")]
+    levels = [logger.level for logger in loggers]
+    wanted = {**_QUIET, "OMP_NUM_THREADS": str(resources.threads)}
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore")
+            yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _connected(resources: Resources, tell: Callable[[str], None]) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():

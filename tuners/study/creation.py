@@ -14,6 +14,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import pickles
 from prune_search.records.folder import StudyFolder, storage_path
 from prune_search.records.models import StudyRecord
+from prune_search.rllib.running import quiet_rllib
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.preflight import check
 from tuners.commands import command
@@ -40,6 +41,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
             the user, the experiment cannot work, or names pickles that the user has not said
             they trust, or asks for more than this machine has.
     """
+    quiet_rllib()
     storage = storage_path(experiment.storage)
     _writable(storage)
     StudyFolder(storage, stem if name is None else name)  # refuses what is no name, first of all

@@ -2,7 +2,8 @@
 
 A pattern of one's own is one line:
 
->>> register_pattern(4, 8)
+>>> register_pattern(4, 8).name
+'4:8'
 """
 
 from __future__ import annotations

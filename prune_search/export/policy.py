@@ -1,0 +1,123 @@
+"""A point's policy at work: observation in, action out, without a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
+from ray.rllib.core import (
+    COMPONENT_ENV_RUNNER,
+    COMPONENT_ENV_TO_MODULE_CONNECTOR,
+    COMPONENT_MODULE_TO_ENV_CONNECTOR,
+    DEFAULT_MODULE_ID,
+)
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from prune_search.errors import UserError
+from prune_search.export.rllib import policies
+
+
+class Policy:
+    """Acts as the trial's evaluation did: by RLlib's own connectors, frozen as they were saved.
+
+    Observation filters, and the stretching of actions to their bounds, are in them; the
+    environment's wrappers are not, see `Experiment.environment`. Recurrent policies keep their
+    state from call to call until `reset`.
+
+        policy = Policy("studies/cartpole/trials/t03/round-02/algorithm")
+        action = policy(observation)
+
+    Args:
+        checkpoint: of an algorithm of RLlib's, such as a point's.
+
+    Raises:
+        UserError: it can't be read, or acts for several agents.
+    """
+
+    def __init__(self, checkpoint: str | Path) -> None:
+        path = Path(checkpoint).resolve()
+        found = policies(path)
+        if set(found) != {DEFAULT_MODULE_ID}:
+            raise UserError(
+                f"checkpoint: a policy acts for one agent, and {str(path)!r} has the networks"
+                f" {', '.join(found) or 'none'}; open each by RLModule.from_checkpoint"
+            )
+        self.module: RLModule = found[DEFAULT_MODULE_ID]
+        """RLlib's network."""
+        runner = path / COMPONENT_ENV_RUNNER
+        self._before = EnvToModulePipeline.from_checkpoint(
+            runner / COMPONENT_ENV_TO_MODULE_CONNECTOR
+        )
+        self._after = ModuleToEnvPipeline.from_checkpoint(
+            runner / COMPONENT_MODULE_TO_ENV_CONNECTOR
+        )
+        for connector in self._before.connectors:
+            if hasattr(connector, "_update_stats"):  # MeanStdFilter's switch
+                connector._update_stats = False
+        self._episode = self._new()
+        self._last: dict[str, Any] | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Entries of the network that acts, zeros among them."""
+        acting = self.module.get_state(inference_only=True)
+        named = self.module.named_parameters()
+        return sum(value.numel() for name, value in named if name in acting)
+
+    def reset(self) -> None:
+        """An episode begins: recurrent policies forget the last one."""
+        self._episode, self._last = self._new(), None
+
+    @torch.no_grad()
+    def __call__(self, observation: Any, *, sampled: bool = False) -> Any:
+        """The action for an observation, as the environment takes it.
+
+        Args:
+            observation: one, of the (wrapped) environment's observation space.
+            sampled: draw the action from the policy's distribution; else the likeliest is taken.
+        """
+        episode = self._episode
+        if self._last is None or not self.module.is_stateful():
+            episode = self._episode = self._new()
+            episode.add_env_reset(observation)
+        else:
+            episode.add_env_step(
+                observation,
+                self._last[Columns.ACTIONS],
+                0.0,
+                extra_model_outputs={
+                    key: value for key, value in self._last.items() if key != Columns.ACTIONS
+                },
+            )
+        shared: dict[str, Any] = {}
+        module = self.module
+        given = self._before(
+            episodes=[episode],
+            batch={},
+            rl_module=module,
+            explore=sampled,
+            shared_data=shared,
+            metrics=None,
+        )
+        out = module.forward_exploration(given) if sampled else module.forward_inference(given)
+        done = self._after(
+            episodes=[episode],
+            batch=out,
+            rl_module=module,
+            explore=sampled,
+            shared_data=shared,
+            metrics=None,
+        )
+        self._last = {key: value[0] for key, value in done.items()}
+        return self._last.pop(Columns.ACTIONS_FOR_ENV, self._last[Columns.ACTIONS])
+
+    def _new(self) -> SingleAgentEpisode:
+        return SingleAgentEpisode(
+            observation_space=self.module.observation_space,
+            action_space=self.module.action_space,
+        )

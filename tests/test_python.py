@@ -1,0 +1,140 @@
+"""Studies and policies from Python, and the examples in docstrings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+
+import prune_search as ps
+import tuners
+from prune_search.rllib.evaluation.evaluator import evaluation_seeds
+
+STUDY = Path(__file__).parent / "data" / "study-0.1.0.tar.gz"
+EXAMPLES = (
+    *("prune_search", "prune_search.sparsity", "prune_search.sparsity.criteria"),
+    *("prune_search.sparsity.schedules", "prune_search.sparsity.selection.granularities"),
+    "prune_search.records.objectives",
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuners.Study:
+    """Interrupted in its second trial."""
+    storage = tmp_path_factory.mktemp("studies")
+    with tarfile.open(STUDY) as packed:
+        packed.extractall(storage, filter="data")
+    return tuners.open(storage / "old")
+
+
+def test_importing_is_quick_and_changes_nothing() -> None:
+    code = """
+import logging, os, sys, warnings
+was = dict(os.environ)
+import prune_search, tuners
+heavy = {"ray", "torch", "mlflow", "optuna", "pandas", "pydantic", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+prune_search.load("cartpole")
+assert not {"ray", "torch"} & set(sys.modules)
+assert dict(os.environ) == was
+import prune_search.trial.rounds, tuners.study.driver, tuners.study.handle
+assert "PYTHONWARNINGS" not in os.environ and "MLFLOW_DISABLE_TELEMETRY" not in os.environ
+assert not any(kind == "ignore" and of is Warning for kind, _, of, *_ in warnings.filters)
+assert [logging.getLogger(name).level for name in ("ray.tune", "mlflow")] == [0, 0]
+"""
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-1000:]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+def test_examples_of_docstrings_run(module: str) -> None:
+    """In a process of their own: they register entries."""
+    code = (
+        "import doctest, importlib, sys\n"
+        "found = doctest.testmod(importlib.import_module(sys.argv[1]))\n"
+        "sys.exit(found.failed or not found.attempted)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, module], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr[-500:]
+
+
+def test_a_study_is_opened_and_its_front_is_a_table_and_a_picture(study: tuners.Study) -> None:
+    assert study.name == "old" and len(study.trials) == 2
+    assert repr(study) == f"<study old on CartPole-v1: 2 trials, front of {len(study.front)}>"
+    frame = study.front.to_frame()
+    assert list(frame.index) == [point.name for point in study.front]
+    assert list(frame["sparsity"]) == [point.sparsity for point in study.front]
+    assert set(frame["granularity"]) <= {"weight", "neuron"}
+    assert study.front.plot().axes
+
+
+def test_the_best_point_is_the_sparsest_that_keeps_to_a_wish(study: tuners.Study) -> None:
+    dense, *_, sparsest = sorted(study.front, key=lambda point: point.sparsity)
+    assert study.best(min_retention=0).name == sparsest.name
+    enough = [point for point in study.front if point.retention >= dense.retention]
+    assert study.best(min_retention=dense.retention).name == enough[-1].name
+    with pytest.raises(
+        ps.UserError, match=r"keeps 900\.0% of the return; the nearest is <point t0"
+    ):
+        study.best(min_retention=9)
+    with pytest.raises(ps.UserError, match="at most 2 parameters"):
+        study.best(max_parameters=2, min_retention=0)
+    with pytest.raises(ps.UserError, match="unknown 't09/3'"):
+        study.point("t09/3")
+    with pytest.raises(ps.UserError, match=r"no study 'older'.*did you mean old"):
+        tuners.open(study.folder.path.with_name("older"))
+
+
+@pytest.mark.parametrize("name", ["t00/1", "t01/0"])
+def test_a_policy_plays_as_it_was_measured(study: tuners.Study, name: str) -> None:
+    point = study.point(name)
+    policy = point.policy()
+    environment = gymnasium.make("CartPole-v1")
+    returns = []
+    for seed in evaluation_seeds(0, 6):
+        observation, _ = environment.reset(seed=seed)
+        policy.reset()
+        total, ended = 0.0, False
+        while not ended:
+            action = policy(observation)
+            observation, reward, terminated, truncated, _ = environment.step(action)
+            total, ended = total + float(reward), terminated or truncated
+        returns.append(total)
+    assert returns == point.record.returned.each
+    assert policy.parameters == point.record.physical
+    again = point.evaluate(episodes=6, seed=0)
+    assert again.each == returns
+
+
+def test_points_are_written_where_they_are_asked_for(study: tuners.Study, tmp_path: Path) -> None:
+    point = study.point("t01/0")
+    restored = point.restore(tmp_path / "restored")
+    assert ps.Policy(restored).parameters == point.record.physical
+    small = point.compact(tmp_path / "small")
+    assert (small / "default_policy").is_dir()
+    with pytest.raises(ps.UserError, match="exists; give another folder"):
+        point.restore(tmp_path / "restored")
+
+
+@pytest.mark.slow
+def test_a_study_is_run(tiny: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import ray
+
+    ray.shutdown()  # the tests' own: a study starts one, and ends it
+    study = tuners.run(tiny("tracking=none", storage=tmp_path), name="mine")
+    assert [trial.state for trial in study.trials] == ["complete"] * 2
+    assert study.report.final is not None
+    assert "searching" in capsys.readouterr().out
+    assert not ray.is_initialized()
+    assert repr(tuners.open(tmp_path / "mine")) == repr(study)
+    with pytest.raises(ps.UserError, match="already exists"):
+        tuners.run(tiny(storage=tmp_path), name="mine", progress=False)

@@ -1,0 +1,339 @@
+"""A study in Python: its front, its points, their policies."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from prune_search.errors import UserError, one_line
+from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
+from prune_search.records.folder import StudyFolder
+from prune_search.records.models import BaselineRecord, Point, TrialRecord
+from prune_search.records.returns import Return
+from tuners.catalog.finding import checkpoint, open_study
+from tuners.report.study_report import StudyReport, report
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from prune_search.export.policy import Policy
+
+
+class StudyPoint:
+    """A point of a study: its figures, and the policy that has them."""
+
+    def __init__(self, study: Study, record: Point, plan: Plan, final: Return | None) -> None:
+        self._study, self.record, self.plan, self.final = study, record, plan, final
+
+    def __repr__(self) -> str:
+        return (
+            f"<point {self.name}: {self.sparsity:.2%} sparse, return {self.returned.value:.4g},"
+            f" retention {self.retention:.1%}>"
+        )
+
+    @property
+    def name(self) -> str:
+        """As the command line takes it: `t03/2`."""
+        return self.record.name
+
+    @property
+    def sparsity(self) -> float:
+        """In [0, 1], biases counted; see the README."""
+        return self.record.sparsity
+
+    @property
+    def retention(self) -> float:
+        """On the final seeds where it is measured there, else on the search's."""
+        baseline = self._study.baseline
+        final = self._study.report.final
+        if self.final is None or final is None or baseline is None:
+            return self.record.retention
+        return final.retention(self.final.value)
+
+    @property
+    def returned(self) -> Return:
+        """Likewise."""
+        return self.final or self.record.returned
+
+    @property
+    def checkpoint(self) -> Path:
+        """Of the algorithm, fetched from the study's mirror where it is not here.
+
+        Raises:
+            UserError: it is gone.
+        """
+        return checkpoint(self._study.folder, self._study.experiment, self.name)
+
+    def policy(self) -> Policy:
+        """The policy, to act with: observation in, action out."""
+        from prune_search.export.policy import Policy
+
+        return Policy(self.checkpoint)
+
+    def evaluate(self, episodes: int | None = None, seed: int | None = None) -> Return:
+        """The policy's return, measured anew.
+
+        Args:
+            episodes: 2 to 100,000; as many as in the search if None.
+            seed: of the evaluation, 0 to 9,999; the search's own if None.
+        """
+        from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
+
+        study, evaluation = self._study, self._study.experiment.evaluation
+        return (
+            CheckpointMeter(study.experiment, study.folder.path.parent)
+            .measure(
+                self.checkpoint,
+                evaluation.seed if seed is None else seed,
+                episodes or evaluation.episodes,
+            )
+            .returned
+        )
+
+    def restore(self, to: str | Path) -> Path:
+        """Writes the algorithm's checkpoint into a new folder, and returns the folder.
+
+        Raises:
+            UserError: there is such a folder, or it can't be written.
+        """
+        target = _new(to)
+        try:
+            return Path(shutil.copytree(self.checkpoint, target))
+        except OSError as error:
+            raise UserError(f"to: cannot write {str(target)!r}: {one_line(error)}") from None
+
+    def compact(self, to: str | Path) -> Path:
+        """Writes the network that acts without what zeros have made superfluous; see `compact`.
+
+        Raises:
+            UserError: there is such a folder, it can't be written, or the network can't be
+                compacted.
+        """
+        from prune_search.export.rllib import compacted, save
+
+        target, found = _new(to), compacted(self.checkpoint)
+        try:
+            save({name: result.module for name, result in found.items()}, target)
+        except OSError as error:
+            raise UserError(f"to: cannot write {str(target)!r}: {one_line(error)}") from None
+        return target
+
+
+class Front(Sequence[StudyPoint]):
+    """The points that no other of the study dominates, by rising sparsity."""
+
+    def __init__(self, points: Sequence[StudyPoint], found: StudyReport) -> None:
+        self._points, self._report = tuple(points), found
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    @overload
+    def __getitem__(self, at: int) -> StudyPoint: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[StudyPoint]: ...
+    def __getitem__(self, at: int | slice) -> StudyPoint | Sequence[StudyPoint]:
+        return self._points[at]
+
+    def __iter__(self) -> Iterator[StudyPoint]:
+        return iter(self._points)
+
+    def __repr__(self) -> str:
+        return f"<front of {self._report.name}: {', '.join(p.name for p in self) or 'no points'}>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each point, with the columns that `prune-search show --json` documents."""
+        import pandas as pd
+
+        from tuners.report.as_json import to_json
+
+        rows = to_json(self._report)["front"]
+        flat = [{**row.pop("strategy"), **row} for row in rows]
+        return pd.DataFrame(flat).set_index("point") if flat else pd.DataFrame()
+
+    def plot(self) -> Figure:
+        """Return over sparsity, as `prune-search show --plot` draws it.
+
+        Raises:
+            UserError: there is nothing to draw yet.
+        """
+        from tuners.plots.front import study_figure
+
+        if not self._points:
+            raise UserError(f"front: study {self._report.name!r} has no point yet")
+        return study_figure(self._report)
+
+
+class Study:
+    """A study that has been begun: what it found so far, read from its folder whenever asked.
+
+    Args:
+        folder: the study's.
+        experiment: what it does.
+    """
+
+    def __init__(self, folder: StudyFolder, experiment: Experiment) -> None:
+        self.folder, self.experiment = folder, experiment
+
+    def __repr__(self) -> str:
+        found = self.report
+        return (
+            f"<study {self.name} on {found.environment}: {len(found.trials)} trials, front of"
+            f" {len(found.front)}>"
+        )
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def report(self) -> StudyReport:
+        """All that was found, as data."""
+        return report(self.folder, self.experiment)
+
+    @property
+    def baseline(self) -> BaselineRecord | None:
+        """The dense policy; None until it is trained."""
+        return self.report.baseline
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        return self.folder.trials()
+
+    @property
+    def front(self) -> Front:
+        """The study's, by rising sparsity."""
+        found = self.report
+        points = [StudyPoint(self, item.point, item.plan, item.final) for item in found.front]
+        return Front(points, found)
+
+    def best(
+        self,
+        min_retention: float | None = None,
+        *,
+        max_parameters: int | None = None,
+        max_bytes: int | None = None,
+    ) -> StudyPoint:
+        """The sparsest point of the front that keeps to a wish.
+
+        Args:
+            min_retention: to keep at least; `search.retention` if None.
+            max_parameters: non-zero ones, at most.
+            max_bytes: of the file that `compact` writes, at most.
+
+        Raises:
+            UserError: no point does; the message says which comes nearest.
+        """
+        least = self.experiment.search.retention if min_retention is None else min_retention
+        front = list(self.front)
+
+        def small(point: StudyPoint) -> bool:
+            record = point.record
+            return (max_parameters is None or record.nonzero <= max_parameters) and (
+                max_bytes is None
+                or (record.compact_bytes is not None and record.compact_bytes <= max_bytes)
+            )
+
+        fits = [point for point in front if small(point) and point.retention >= least]
+        if fits:
+            return max(fits, key=lambda point: point.sparsity)
+        if not front:
+            raise UserError(f"best: study {self.name!r} has no point yet")
+        near = max(filter(small, front), key=lambda p: p.retention, default=front[-1])
+        raise UserError(
+            f"best: no point of study {self.name!r} keeps {least:.1%} of the return"
+            + (f" with at most {max_parameters:,} parameters" if max_parameters else "")
+            + (f" in at most {max_bytes:,} bytes" if max_bytes else "")
+            + f"; the nearest is {near!r}"
+        )
+
+    def point(self, name: str) -> StudyPoint:
+        """A point by its name, `t03/2`, whether it is on the front or not.
+
+        Raises:
+            UserError: there is none of this name; the message lists those there are.
+        """
+        checkpoint(self.folder, self.experiment, name)
+        found = self.report
+        for trial in found.trials:
+            for point in trial.points:
+                if point.name == name:
+                    return StudyPoint(self, point, trial.plan, found.finals.get(name))
+        raise UserError(f"point: {name} is none of a trial's")
+
+    def resume(self, *, progress: bool = True) -> Study:
+        """Runs it to its end, from where it is.
+
+        Args:
+            progress: whether to show what is going on.
+
+        Raises:
+            UserError: as `tuners.run`.
+            KeyboardInterrupt: stopped; it can be resumed.
+        """
+        _drive(self.folder, self.experiment, progress)
+        return self
+
+
+def run_new(
+    experiment: Experiment,
+    name: str | None = None,
+    *,
+    trust: bool = False,
+    progress: bool = True,
+) -> Study:
+    """Runs a study from its beginning to its end, as `prune-search run` does.
+
+    Args:
+        experiment: what to do, see `prune_search.load`.
+        name: the study's; `study`, with a number if that is taken, if None.
+        trust: you trust the pickles that the experiment names.
+        progress: whether to show what is going on, in a notebook or a terminal.
+
+    Raises:
+        UserError: the experiment can't work, the name is taken, or there is no room for a trial.
+        KeyboardInterrupt: stopped; `open(...).resume()` goes on.
+    """
+    from tuners.study.creation import create
+
+    trusted = experiment.trusting() if trust else experiment
+    folder = create(trusted, name, "study")
+    return Study(folder, trusted).resume(progress=progress)
+
+
+def open_named(path: str | Path, *, trust: bool = False) -> Study:
+    """A study that is there already, by its folder: `studies/mine`.
+
+    Args:
+        path: the study's folder.
+        trust: you trust the pickles that its experiment names.
+
+    Raises:
+        UserError: there is no such study; the message lists those there are.
+    """
+    whole = Path(path).expanduser()
+    return Study(*open_study(str(whole.parent), whole.name, trust))
+
+
+def _drive(folder: StudyFolder, experiment: Experiment, progress: bool) -> None:
+    from rich.console import Console
+
+    from tuners.display.live import Progress
+    from tuners.study.driver import run
+
+    with Progress(
+        experiment, folder.name, folder.trials(), Console(file=sys.stdout), quiet=not progress
+    ) as display:
+        run(folder, experiment, display)
+
+
+def _new(to: str | Path) -> Path:
+    target = Path(to).expanduser()
+    if target.exists():
+        raise UserError(f"to: {str(target)!r} exists; give another folder")
+    return target
