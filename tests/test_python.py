@@ -45,7 +45,7 @@ assert dict(os.environ) == was
 import prune_search.trial.rounds, tuners.study.driver, tuners.study.handle
 assert "PYTHONWARNINGS" not in os.environ and "MLFLOW_DISABLE_TELEMETRY" not in os.environ
 assert not any(kind == "ignore" and of is Warning for kind, _, of, *_ in warnings.filters)
-assert [logging.getLogger(name).level for name in ("ray.tune", "mlflow")] == [0, 0]
+assert logging.getLogger("mlflow").level == 0
 """
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
