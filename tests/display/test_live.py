@@ -113,9 +113,11 @@ def test_one_time_is_left_at_a_time_and_none_when_all_is_over() -> None:
             console.print(progress._view())
             assert len(re.findall(r"about [\w ]+ left", stream.getvalue())) == 1
             assert (told or "evaluating") in stream.getvalue()
+    progress.close()
     stream.truncate(0)
     console.print(progress._view())
-    assert "left" not in stream.getvalue() and "3 of 3 measured" in stream.getvalue()
+    assert "bringing MLflow up to date" in stream.getvalue()
+    assert "left" not in stream.getvalue() and "measured" not in stream.getvalue()
 
 
 def test_a_slow_start_of_the_final_evaluation_is_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +146,18 @@ def test_something_is_seen_before_a_study_has_been_read(tmp_path: Path) -> None:
         frames = record([*tool, *command.split(), "--storage", str(tmp_path)], 80, tmp_path)
         assert frames[1].text.endswith(f" reading the {word}")
         assert "cartpole" in frames[-1].text and "reading" not in frames[-1].text
+
+
+RECORDING = Path(__file__).parents[2] / "docs" / "terminal.md"
+
+
+def test_the_recording_fits_its_terminals() -> None:
+    """Addresses, and commands that are to be pasted, may be longer."""
+    sections = re.findall(r"(\d+) columns\n\n```text\n(.*?)```", RECORDING.read_text(), re.DOTALL)
+    assert {columns for columns, _ in sections} == {"80", "200"}
+    for columns, text in sections:
+        lines = [line for line in text.splitlines() if "://" not in line]
+        assert len(lines) > 5 and max(map(len, lines)) <= int(columns)
 
 
 def test_elsewhere_it_prints_lines() -> None:
