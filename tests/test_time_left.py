@@ -143,6 +143,15 @@ def test_it_is_never_nothing_while_something_runs() -> None:
     assert left.search(701.0) == 0
 
 
+def test_what_a_process_takes_to_start_is_no_pace() -> None:
+    """On a busy machine the first round comes after minutes of importing and building."""
+    left = TimeLeft(3, 1_000, 0.0)
+    left.started(0, 0, 1_000, 40.0)
+    left.reported(0, 250, 1_000, 0.1, 130.0)
+    left.reported(0, 500, 1_000, 0.1, 140.0)
+    assert left.search(140.0) == pytest.approx(2_500 * 10 / 250, rel=0.1)
+
+
 def test_the_baselines_pace_stands_in_until_a_trial_has_reported() -> None:
     left = TimeLeft(4, 1_000, 0.0, places=2, env_step_s=0.01)
     assert left.search(0.0) == pytest.approx(20.0)

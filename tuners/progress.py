@@ -96,6 +96,11 @@ class Progress:
             self._live.transient = True  # a refusal is one line
         self.end()
 
+    def close(self) -> None:
+        """All has been trained and measured; what is left is to be shown elsewhere."""
+        self._over = True
+        self._stage, self._detail = "bringing MLflow up to date", ""
+
     def end(self) -> None:
         """Leaves the display as it stands."""
         self._shown, self._over = False, True
@@ -278,13 +283,14 @@ class Progress:
         """Seconds that the final evaluation still takes, now that it has begun."""
         assert self._measured is not None
         done, of, first, last = self._measured
-        left = 0.0
-        if self._time_left is not None and not done:
-            left = self._final_s(self._time_left)
-        elif self._time_left is not None:
-            # The first came after its process had started: the search's pace stands in for it.
-            each = self._time_left.measurement(self._final_ratio) / self._at_a_time
-            left = (each + last - first) / done * (of - done)
+        if self._time_left is None:
+            return 0.0
+        if not done:  # its processes start, and all is still to be measured
+            whole = self._final_s(self._time_left)
+            return whole - self._time_left.start(0.0) + self._time_left.start(now - last)
+        # The first came after its process had started: the search's pace stands in for it.
+        each = self._time_left.measurement(self._final_ratio) / self._at_a_time
+        left = (each + last - first) / done * (of - done)
         return max(left - (now - last), OVERDUE * (now - last))
 
     @property

@@ -116,11 +116,10 @@ def run(
             mirror.fetch(dense, BASELINE_FILE)  # another node trained it
             mirror.offer(dense, BASELINE_FILE)  # or this one, before there was a mirror
             check_baseline(experiment, baseline)
-            at_a_time = concurrency(experiment, request)
+            progress.room(at_a_time := concurrency(experiment, request))
             record = record.model_copy(update={"concurrent_trials": at_a_time})
             _keep(record, folder, progress)
             mirror.push(folder.path / "study.json")
-            progress.room(at_a_time)
             progress.begin_search(baseline)
             control = Control(
                 folder.path.parent, experiment, baseline, record.control, request, progress
@@ -140,11 +139,12 @@ def run(
             patience_s = _INTERRUPTED_S
             raise
         finally:
-            spent = record.wall_s + time.monotonic() - began
-            _keep(record.model_copy(update={"wall_s": spent}), folder, progress)
+            spent = {"wall_s": record.wall_s + time.monotonic() - began}
+            _keep(record.model_copy(update=spent), folder, progress)
+            progress.close()
             _push_results(folder, mirror)
-            progress.end()
             report = tracker.finish(patience_s)
+            progress.end()
     return report
 
 

@@ -90,6 +90,8 @@ class TimeLeft:
         self._evaluations.append(evaluated_s / _EVALUATIONS)
         silent = sum(now - other.since for other in self._running.values())
         self._reports.append((self._wanted - silent, self._env_steps))
+        if len(self._reports) == 3 and not self._reports[0][1]:
+            self._reports.popleft()  # until the first report a process was started and built
 
     def ended(self, number: int, now: float) -> None:
         """A trial has ended, in whatever way."""
@@ -145,7 +147,11 @@ class TimeLeft:
             ratio: episodes of each over those of an evaluation in the search.
             workers: processes that measure.
         """
-        return self._start_s + self.measurement(ratio) * -(-checkpoints // max(1, workers))
+        return self.start(0.0) + self.measurement(ratio) * -(-checkpoints // max(1, workers))
+
+    def start(self, silent: float) -> float:
+        """Seconds until a process is up that was begun so many seconds ago."""
+        return max(self._start_s - silent, OVERDUE * silent)
 
     def measurement(self, ratio: float) -> float:
         """Seconds of one of the final evaluation's measurements, without a process's start."""
