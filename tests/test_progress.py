@@ -148,6 +148,18 @@ def test_something_is_seen_before_a_study_has_been_read(tmp_path: Path) -> None:
         assert "cartpole" in frames[-1].text and "reading" not in frames[-1].text
 
 
+RECORDING = Path(__file__).parents[1] / "docs" / "terminal.md"
+
+
+def test_the_recording_fits_its_terminals() -> None:
+    """Addresses, and commands that are to be pasted, may be longer."""
+    sections = re.findall(r"(\d+) columns\n\n```text\n(.*?)```", RECORDING.read_text(), re.DOTALL)
+    assert {columns for columns, _ in sections} == {"80", "200"}
+    for columns, text in sections:
+        lines = [line for line in text.splitlines() if "://" not in line]
+        assert len(lines) > 5 and max(map(len, lines)) <= int(columns)
+
+
 def test_elsewhere_it_prints_lines() -> None:
     lines = shown(terminal=False).splitlines()
     assert all(line.startswith("[0:0") for line in lines[:7])

@@ -290,7 +290,7 @@ class Progress:
             return whole - self._time_left.start(0.0) + self._time_left.start(now - last)
         # The first came after its process had started: the search's pace stands in for it.
         each = self._time_left.measurement(self._final_ratio) / self._at_a_time
-        left = (each + last - first) / done * (of - done)
+        left = (each + last - first) / done * (of - done) + self._time_left.closing
         return max(left - (now - last), OVERDUE * (now - last))
 
     @property

@@ -19,6 +19,7 @@ OVERDUE = 0.2
 """What has been silent for longer than expected takes this share of that once more."""
 _RECENT_ROUNDS, _RECENT_TRIALS = 10, 20
 _START_S = 8.0  # until a process is up, at least
+_CLOSING = 0.5  # of that: MLflow's last pictures and the tables, after the final evaluation
 _EVALUATIONS = 2  # of a round: before and after its training
 
 
@@ -140,14 +141,20 @@ class TimeLeft:
         return max(search, whole - silent, OVERDUE * silent)
 
     def evaluation(self, checkpoints: int, ratio: float, workers: int) -> float:
-        """Seconds of the final evaluation.
+        """Seconds of the final evaluation, and of what follows it.
 
         Args:
             checkpoints: that are measured.
             ratio: episodes of each over those of an evaluation in the search.
             workers: processes that measure.
         """
-        return self.start(0.0) + self.measurement(ratio) * -(-checkpoints // max(1, workers))
+        measuring = self.measurement(ratio) * -(-checkpoints // max(1, workers))
+        return self.start(0.0) + measuring + self.closing
+
+    @property
+    def closing(self) -> float:
+        """Seconds from the final evaluation's end to the study's."""
+        return _CLOSING * self._start_s
 
     def start(self, silent: float) -> float:
         """Seconds until a process is up that was begun so many seconds ago."""
