@@ -127,7 +127,6 @@ class TrialRounds:
             self._mirror.pull(checkpoint)
             self._restore(checkpoint)
         self._evaluator = Evaluator(config, experiment.evaluation)
-        self._measured: tuple[bytes, Return] | None = None  # by the policy's digest
         self._schedules.follow()
         sync_weights(self._algorithm)
 
@@ -291,15 +290,8 @@ class TrialRounds:
         return ""
 
     def _measure(self) -> Return:
-        """The policy's return; that of before where nothing has changed, as between a round's end
-        and the next one's beginning when none is pruned there."""
         assert self._algorithm is not None
-        load(self._algorithm, self._evaluator)
-        digest = self._evaluator.digest()
-        if self._measured is None or self._measured[0] != digest:
-            settings = self._experiment.evaluation
-            self._measured = digest, self._evaluator.measure(settings.seed, settings.episodes)
-        return self._measured[1]
+        return measure(self._algorithm, self._evaluator, self._experiment.evaluation)
 
     def _seed(self, number: int) -> int:
         """Seed of a round, below those of evaluations."""
@@ -352,13 +344,8 @@ class TrialRounds:
 
 def measure(algorithm: Algorithm, evaluator: Evaluator, evaluation: Evaluation) -> Return:
     """The return of the policy that an algorithm has now, on the search's evaluation seeds."""
-    load(algorithm, evaluator)
-    return evaluator.measure(evaluation.seed, evaluation.episodes)
-
-
-def load(algorithm: Algorithm, evaluator: Evaluator) -> None:
-    """Gives an evaluator the policy that an algorithm has now."""
     evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
+    return evaluator.measure(evaluation.seed, evaluation.episodes)
 
 
 def _serialised(state: dict[str, Any]) -> bytes:

@@ -20,7 +20,6 @@ from prune_search.records.reasons import BUDGET_USED, below_floor
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan
 
@@ -64,25 +63,6 @@ def test_rounds_of_a_trial(tiny: Any, baseline: Any, tmp_path: Path) -> None:
         means = [np.mean(r.each) for r in (point.returned, baseline.returned, baseline.random)]
         assert point.retention == pytest.approx((means[0] - means[2]) / (means[1] - means[2]))
         assert measured.size.sparsity == point.sparsity
-
-
-def test_what_has_not_changed_is_not_measured_again(
-    tiny: Any, baseline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of three rounds the last prunes nothing at its beginning."""
-    measured: list[Any] = []
-    inner = Evaluator.measure
-
-    def counted(self: Evaluator, *args: Any, **kwargs: Any) -> Any:
-        measured.append(inner(self, *args, **kwargs))
-        return measured[-1]
-
-    monkeypatch.setattr(Evaluator, "measure", counted)
-    rounds = TrialRounds(tiny(SHORT), StudyFolder(tmp_path, "study"), baseline, 0, plan())
-    points = [rounds.step() for _ in range(3)]
-    rounds.stop()
-    assert len(measured) == 5
-    assert points[2].return_pruned == points[1].returned.value
 
 
 @pytest.mark.parametrize("criterion", ["magnitude", "saliency", "random"])

@@ -10,13 +10,10 @@ for each seed, by `lean` where that can be, else by RLlib's own env runner, whos
 from __future__ import annotations
 
 import copy
-import hashlib
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -163,20 +160,6 @@ class Evaluator:
     def _hold(self) -> None:
         """Every block of episodes begins with the state that there is now."""
         self._held = copy.deepcopy(self._runner.get_state(components=CONNECTORS))
-
-    def digest(self) -> bytes:
-        """Of all that decides what the loaded policy does: equal ones have equal returns."""
-        found = hashlib.blake2b(pickle.dumps(self._held))
-        for module_id, module in self.modules().items():
-            for name, value in module.state_dict().items():
-                found.update(f"{module_id}/{name}".encode())
-                if not isinstance(value, Tensor):  # a network's own extra state
-                    found.update(pickle.dumps(value))
-                    continue
-                found.update(f"{value.dtype} {tuple(value.shape)}".encode())
-                data = value.detach().cpu().contiguous().view(-1)
-                found.update(data.view(torch.uint8).numpy().data)
-        return found.digest()
 
     def measure(self, seed: int, episodes: int, *, random: bool = False) -> Return:
         """Return of the loaded policy, or of random actions, over an evaluation seed's episodes."""
