@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prune_search.plan.compatibility import CONDITIONAL, applicable
 from prune_search.plan.plan import Plan
 
 SHORT = "evaluation.max_steps=100"
@@ -11,7 +12,10 @@ SHORT = "evaluation.max_steps=100"
 
 
 def plan(**changes: Any) -> Plan:
-    """Three rounds of 1,000 env steps that prune weights to 80 % in two steps, with changes."""
+    """Three rounds of 1,000 env steps that prune weights to 80 % in two steps, with changes.
+
+    Fields that have no meaning with them are left out.
+    """
     fields: dict[str, Any] = {
         "granularity": "weight",
         "criterion": "magnitude",
@@ -26,4 +30,6 @@ def plan(**changes: Any) -> Plan:
         "env_steps": 3000,
         "lr_scale": 1.0,
     }
-    return Plan(**(fields | changes))
+    whole = fields | changes
+    unused = CONDITIONAL - applicable(whole)
+    return Plan(**{name: value for name, value in whole.items() if name not in unused})

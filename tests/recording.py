@@ -38,8 +38,9 @@ _REPORT = re.compile(r"^study ", re.MULTILINE)  # how the report begins, below t
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _HEAD = """# What a terminal shows
 
-Recorded by `{command}`: a small study of the quick start, run in a terminal of 80 columns and shown
-again in one of 200. Figures are of this one recording, on a machine with other work.
+Recorded by `{command}`: a small study of the quick start,
+run in a terminal of 80 columns and shown again in one of 200. Figures are of this one recording, on
+a machine with other work.
 """
 
 
@@ -152,7 +153,7 @@ def figures(run: list[Frame], show: list[Frame]) -> list[str]:
     within = [left / 2 - SLACK_S <= seconds(said) <= 2 * left + SLACK_S for _, said, left in told]
     lines.append(
         f"- Time left, from the middle on: within a factor of two (and {SLACK_S:g} s) in"
-        f" {sum(within) / len(within):.0%} of {len(told)} frames. Some of them:\n\n"
+        f" {sum(within) / len(within):.0%} of {len(told)} frames. Some of\n  them:\n\n"
         "| after | said | was left |\n|---:|---:|---:|"
     )
     for share in (0.5, 0.6, 0.7, 0.8, 0.9):

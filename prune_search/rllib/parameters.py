@@ -94,10 +94,14 @@ def layers(learner: Any) -> dict[str, Any]:
     }
 
 
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
 def adaptive(learner: Any) -> dict[str, dict[str, float]]:
     # RLlib makes them when they are first asked for, so each is asked for by its name.
     return {
-        attribute: {name: float(held[name]) for name in trained_modules(learner)}
+        attribute: {name: _number(held[name]) for name in trained_modules(learner)}
         for attribute in _ADAPTIVE
         if (held := getattr(learner, attribute, None)) is not None
     }

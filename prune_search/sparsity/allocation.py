@@ -148,6 +148,12 @@ def _uniform(shapes: Shapes, ratio: float) -> dict[str, float]:
     return dict.fromkeys(shapes, ratio)
 
 
+@register_allocation("global")
+def _global(shapes: Shapes, ratio: float) -> None:
+    """No ratio per layer: scores are ranked over the whole network."""
+    return None
+
+
 @register_allocation("erk")
 def _erk(shapes: Shapes, ratio: float) -> dict[str, float]:
     """Erdős-Rényi-kernel: density in proportion to sum(shape) / prod(shape).
@@ -177,12 +183,6 @@ def _saturating(raw: dict[str, float], shapes: Shapes, ratio: float) -> dict[str
     return {name: 1.0 - sparse[name] * scale if name in sparse else 0.0 for name in shapes}
 
 
-@register_allocation("global")
-def _global(shapes: Shapes, ratio: float) -> None:
-    """No ratio per layer: scores are ranked over the whole network."""
-    return None
-
-
 def _lamp(scores: Tensor) -> Tensor:
     """A layer's scores s, each squared over the sum of squares of all that outlive it.
 
@@ -206,4 +206,3 @@ def _lamp(scores: Tensor) -> Tensor:
 
 
 register_allocation("lamp", rescale=_lamp)(_global)
-register_fitted("searched", "densities")(proportional)

@@ -46,7 +46,6 @@ REWINDS: Registry[Rewind] = Registry("rewinding")
 REWINDS.add("initial", Rewind("initial", "initial"))
 REWINDS.add("early", Rewind("early", "early"))
 REWINDS.add("random", Rewind("random", "random"))
-REWINDS.add("learning_rate", Rewind("learning_rate", None))
 
 
 def register_rewind(name: str, *, weights: Moment) -> Callable[[Remask], Remask]:
@@ -101,6 +100,7 @@ def _permuted(
     return new
 
 
+REWINDS.add("learning_rate", Rewind("learning_rate", None))
 REWINDS.close()
 
 

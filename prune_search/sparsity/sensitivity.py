@@ -10,6 +10,7 @@ from prune_search.sparsity.allocation import (
     Allocation,
     Shapes,
     check_ratio,
+    proportional,
     register_fitted,
 )
 
@@ -139,4 +140,5 @@ def _decreasing(name: str, curve: Curve) -> list[tuple[float, float]]:
     return list(zip(ratios, fitted, strict=True))
 
 
+register_fitted("searched", "densities")(proportional)
 ALLOCATIONS.close()

@@ -110,7 +110,7 @@ def test_checkpoints_of_something_else(command: Command, baseline: Any, tmp_path
 
 def test_names(command: Command, tmp_path: Path) -> None:
     (tmp_path / "studies" / "taken").mkdir(parents=True)
-    assert "study 'taken' exists" in refused(
+    assert "study 'taken' already exists" in refused(
         command("run", "cartpole", "--name", "taken", cwd=tmp_path)
     )
     for name in ("../x", ".hidden", "baselines"):

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from prune_search.errors import UserError
-from prune_search.records.folder import Point
+from prune_search.records.models import Point
 from tests.cluster.servers import TrackingServer
 from tests.studies import (
     end_study,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,9 @@ def trial(
         started=0.0,
         points=points,
     )
+
+
+BY_VALUE: Any = {"criterion": "threshold", "threshold": 1.0, "threshold_unit": "std"}
 
 
 def running(number: int, *rounds: tuple[float, float], **fields: object) -> TrialRecord:
@@ -210,10 +214,10 @@ def test_a_plans_other_seeds_run_to_their_end(tmp_path: Path) -> None:
         (running(0, (0.3, 1.0), ratio=0.9), 0.9),
         (running(0, (0.93, 1.0), ratio=0.9), 0.93),  # units go whole
         (running(0, (0.0, 1.0), ratio=0.9, scope="critic"), 0.0),
-        (running(0, (0.3, 1.0), ratio=None, schedule="cubic", end=0.5), 1.0),
-        (running(0, *[(0.3, 1.0)] * 3, ratio=None, schedule="cubic", end=0.5), 0.3),
-        (running(0, (0.3, 1.0), ratio=None, schedule="one_shot", end=None), 0.3),
-        (running(0, *[(0.3, 1.0)] * 5, ratio=None, schedule="gated", end=None, start=None), 1.0),
+        (running(0, (0.3, 1.0), **BY_VALUE, schedule="cubic", end=0.5), 1.0),
+        (running(0, *[(0.3, 1.0)] * 3, **BY_VALUE, schedule="cubic", end=0.5), 0.3),
+        (running(0, (0.3, 1.0), **BY_VALUE, schedule="one_shot"), 0.3),
+        (running(0, *[(0.3, 1.0)] * 5, schedule="gated"), 1.0),
     ],
 )
 def test_reach(record: TrialRecord, expected: float) -> None:

@@ -161,5 +161,5 @@ def test_a_ratio_out_of_range_is_an_error(name: str, ratio: float) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'even'; known are: uniform, erk, global, lamp"):
+    with pytest.raises(ValueError, match="'even'; known are: uniform, global, erk, lamp"):
         layer_ratios("even", MLP, 0.5)

@@ -86,14 +86,14 @@ def test_refused_is_what_the_rules_exclude(
         ),
         (
             ("filter", "random", None),
-            "granularity 'filter' needs an allocation; known are: uniform, erk, global, lamp,"
-            " searched, sensitivity",
+            "granularity 'filter' needs an allocation; known are: uniform, global, erk, lamp,"
+            " sensitivity, searched",
         ),
         (("row", "random", None), "unknown granularity 'row'; known are: weight, neuron, filter,"),
         (("weight", "size", "erk"), "unknown criterion 'size'; known are: magnitude, threshold,"),
         (
             ("weight", "random", "even"),
-            "unknown allocation 'even'; known are: uniform, erk, global",
+            "unknown allocation 'even'; known are: uniform, global, erk",
         ),
     ],
 )

@@ -46,7 +46,7 @@ from tuners.tracking.mlflow.server import ui
 from tuners.tracking.mlflow.store import tracked_experiment
 from tuners.tracking.mlflow.tracking import default_uri
 from tuners.tracking.mlflow.views import choices, compare_url, runs_url
-from tuners.tracking.projector import Tracker, TrackerReport
+from tuners.tracking.projector import TrackerReport
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ["best_at_sparsity.json", "front.html", "front.json", "front.png"]
@@ -505,21 +505,23 @@ def test_points_that_fall_off_a_front_leave_its_chart(storage: Path) -> None:
     assert curve(finished, "t01") == [best]
     assert curve(finished, "summary")[-1] == best
     assert len(curve(finished, "summary")) == len(front(finished_points(finished)))
-    assert ended.runs["t00"] == stopped.runs["t00"]
-    assert set(ended.runs.values()) == set(contents(storage))  # what they replace is not shown
-    assert tracked(storage, folder).runs == ended.runs
+    assert ended.where.runs["t00"] == stopped.where.runs["t00"]
+    assert set(ended.where.runs.values()) == set(
+        contents(storage)
+    )  # what they replace is not shown
+    assert tracked(storage, folder).where.runs == ended.where.runs
 
 
 def test_a_round_that_was_lost_and_made_again_is_drawn_once(storage: Path) -> None:
     """A node was lost after the driver had seen its point, and before the mirror had."""
     folder = make_study(storage, trials=1)
     folder.write_trial(make_trial(1, rounds=4, state="running"))
-    Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
+    mlflow_tracker(folder, make_experiment(), default_uri(storage)).catch_up()
     folder.write_trial(better(make_trial(1, rounds=4, state="running"), last=3))
-    report = Tracker(folder, make_experiment(), default_uri(storage)).catch_up()
-    drawn = client_of(storage).get_metric_history(report.runs["t01"], "rounds/return")
+    report = mlflow_tracker(folder, make_experiment(), default_uri(storage)).catch_up()
+    drawn = client_of(storage).get_metric_history(report.where.runs["t01"], "rounds/return")
     assert [item.step for item in drawn] == [1, 2, 3, 4] and drawn[-1].value == 500
-    assert set(report.runs.values()) == set(contents(storage))
+    assert set(report.where.runs.values()) == set(contents(storage))
 
 
 def test_studies_of_one_name_are_kept_apart(storage: Path) -> None:

@@ -158,10 +158,11 @@ HEADS = range(0, STEPS, EACH)
 
 def due(chosen: Plan) -> list[int]:
     """By formula: iterations before which a schedule asks for more, by the env steps before."""
-    assert chosen.start is not None and chosen.end is not None
-    begin, end = chosen.start * STEPS, chosen.end * STEPS
+    assert chosen.start is not None
+    last = 1.0 if chosen.end is None else chosen.end  # where all goes at once
+    begin, end = chosen.start * STEPS, last * STEPS
     if chosen.schedule in ("one_shot", "geometric"):
-        count = round((chosen.end - chosen.start) * ROUNDS) if chosen.schedule != "one_shot" else 1
+        count = round((last - chosen.start) * ROUNDS) if chosen.schedule != "one_shot" else 1
         steps = (begin + step * STEPS / ROUNDS for step in range(count))
         return [math.ceil(step / EACH) * EACH for step in steps]
     return [head for head in HEADS if begin < head < end + EACH]

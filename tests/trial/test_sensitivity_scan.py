@@ -237,8 +237,8 @@ def test_flat_layers_share_equally(scanned: SensitivityRecord) -> None:
 @pytest.mark.parametrize(
     ("granularity", "criterion", "message"),
     [
-        ("weight", "magic", "unknown criterion 'magic'; known: magnitude"),
-        ("layer", "magnitude", "unknown granularity 'layer'; known: weight"),
+        ("weight", "magic", "unknown criterion 'magic'; known are: magnitude"),
+        ("layer", "magnitude", "unknown granularity 'layer'; known are: weight"),
         ("weight", "l1_norm", "it scores whole units"),
         ("2:4", "dormant", "it scores whole units"),
         ("weight", "threshold", "magnitude ranks weights as it does"),

@@ -473,7 +473,7 @@ def test_wrong_arguments(granularity: str) -> None:
     with pytest.raises(ValueError, match="ratio must be in"):
         call(params, chosen, 1.0)
     with pytest.raises(
-        ValueError, match="unknown allocation 'even'; known are: uniform, erk, global"
+        ValueError, match="unknown allocation 'even'; known are: uniform, global, erk"
     ):
         call(params, "even", 0.5)
 
