@@ -20,6 +20,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from prune_search.errors import UserError
 from prune_search.export.rllib import policies
+from prune_search.rllib.evaluation.obstacles import freeze
 
 
 class Policy:
@@ -56,9 +57,7 @@ class Policy:
         self._after = ModuleToEnvPipeline.from_checkpoint(
             runner / COMPONENT_MODULE_TO_ENV_CONNECTOR
         )
-        for connector in self._before.connectors:
-            if hasattr(connector, "_update_stats"):  # MeanStdFilter's switch
-                connector._update_stats = False
+        freeze(self._before)
         self._episode = self._new()
         self._last: dict[str, Any] | None = None
 

@@ -187,3 +187,8 @@ def checkpoint_config(experiment: Experiment) -> AlgorithmConfig:
             f"baseline.checkpoint: {str(path)!r} is not a readable checkpoint of an RLlib"
             f" algorithm: {one_line(error)}"
         ) from None
+
+
+def own_connectors(config: AlgorithmConfig) -> bool:
+    """Whether it brings connectors of its own between environment and network."""
+    return config._env_to_module_connector is not None

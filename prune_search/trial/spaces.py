@@ -15,6 +15,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
+from prune_search.rllib.algorithms import own_connectors
 from prune_search.rllib.environments import make_environment
 from prune_search.rllib.policies import policy_mapping
 
@@ -29,7 +30,7 @@ def spaces_of(
         spaces = policy_spaces(environment, experiment)
     finally:
         environment.close()
-    if config._env_to_module_connector is None:
+    if not own_connectors(config):
         return spaces
     # A checkpoint's own connectors: what they make of observations, only they can tell.
     config = config.copy(copy_frozen=False)

@@ -86,9 +86,7 @@ class Evaluator:
         runner = MultiAgentEnvRunner if self._several else SingleAgentEnvRunner
         with random_state_kept():  # RLlib's env runners seed the process that they are built in
             self._runner = runner(config=config)
-        for connector in obstacles.connectors(self._runner._env_to_module):
-            if hasattr(connector, "_update_stats"):  # MeanStdFilter's switch
-                connector._update_stats = False
+        obstacles.freeze(self._runner._env_to_module)
         self._hold()
         self._sampled = evaluation.actions == "sampled"
         self._obstacle = "it was asked for" if stock else obstacles.of_surroundings(self._runner)

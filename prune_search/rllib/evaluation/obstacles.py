@@ -58,6 +58,13 @@ def connectors(pipeline: ConnectorPipelineV2) -> Iterator[Any]:
             yield connector
 
 
+def freeze(pipeline: ConnectorPipelineV2) -> None:
+    """Filters learn nothing from what they see from now on."""
+    for connector in connectors(pipeline):
+        if hasattr(connector, "_update_stats"):  # MeanStdFilter's switch
+            connector._update_stats = False
+
+
 def is_filter(connector: Any) -> bool:
     """Whether it is RLlib's observation filter of one agent, which takes rows of observations."""
     return type(connector) is env_to_module.MeanStdFilter and not connector._multi_agent

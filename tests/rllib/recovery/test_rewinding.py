@@ -150,7 +150,9 @@ def test_absent_parameters_keep_their_values_and_nothing_is_shared() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     now = {"a": torch.ones(2, 2)}
     generator = torch.Generator()
-    with pytest.raises(ValueError, match="'late'; known are: initial, early, random, permuted, learning_rate"):
+    with pytest.raises(
+        ValueError, match="'late'; known are: initial, early, random, permuted, learning_rate"
+    ):
         rewound("late", now, now, {}, generator)
     with pytest.raises(ValueError, match="weights to rewind: the network trains no parameter 'b'"):
         rewound("early", now, {"b": torch.ones(1)}, {}, generator)
