@@ -40,28 +40,35 @@ def test_the_stored_outputs_are_of_one_run_without_errors(path: Path) -> None:
     assert not any(part.get("name") == "stderr" for cell in cells for part in cell.outputs)
 
 
+def execute(name: str, folder: Path) -> Any:
+    """A notebook, run anew in a folder."""
+    copy = folder / f"{name}.ipynb"
+    shutil.copy(NOTEBOOKS[0].parent / copy.name, copy)
+    notebook = nbformat.read(copy, as_version=4)
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}})
+    return client.execute()
+
+
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """All notebooks by name, run anew in a temporary folder."""
-    ran = {}
-    for path in NOTEBOOKS:
-        copy = tmp_path_factory.mktemp(path.stem) / path.name
-        shutil.copy(path, copy)
-        notebook = nbformat.read(copy, as_version=4)
-        client = NotebookClient(
-            notebook, timeout=300, resources={"metadata": {"path": copy.parent}}
-        )
-        ran[path.stem] = client.execute()
-    return ran
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return execute("mnist_threshold", tmp_path_factory.mktemp("mnist"))
 
 
-def test_all_notebooks_run(executed: dict[str, Any]) -> None:
-    assert "mnist_threshold" in executed
-    assert all(output(notebook) for notebook in executed.values())
+def test_every_notebook_is_run_here() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["mnist_threshold", "python_face"]
 
 
-def test_threshold_pruning_on_mnist(executed: dict[str, Any]) -> None:
-    found = result(executed["mnist_threshold"])
+@pytest.mark.slow
+def test_a_search_from_python(tmp_path: Path) -> None:
+    notebook = execute("python_face", tmp_path)
+    shown = [part for cell in notebook.cells for part in cell.get("outputs", [])]
+    assert any("image/png" in part.get("data", {}) for part in shown)
+    assert any("retention" in part.get("data", {}).get("text/plain", "") for part in shown)
+    assert (tmp_path / "small" / "default_policy").is_dir()
+
+
+def test_threshold_pruning_on_mnist(mnist: Any) -> None:
+    found = result(mnist)
     assert found["dense_accuracy"] > 0.88
     assert found["cut_accuracy"] < found["dense_accuracy"]
     assert found["final_accuracy"] >= found["dense_accuracy"] - 0.02
@@ -73,8 +80,8 @@ def test_threshold_pruning_on_mnist(executed: dict[str, Any]) -> None:
     assert found["final_sparsity"] > 0.7
 
 
-def test_the_stored_figures_of_mnist_agree_with_a_new_run(executed: dict[str, Any]) -> None:
+def test_the_stored_figures_of_mnist_agree_with_a_new_run(mnist: Any) -> None:
     stored = result(nbformat.read(NOTEBOOKS[0].parent / "mnist_threshold.ipynb", as_version=4))
-    found = result(executed["mnist_threshold"])
+    found = result(mnist)
     for name in ("dense_accuracy", "final_accuracy", "final_sparsity"):
         assert found[name] == pytest.approx(stored[name], abs=0.02)  # other CPUs round otherwise
