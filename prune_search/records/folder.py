@@ -20,12 +20,15 @@ from prune_search.records.models import (
     BaselineRecord,
     ControlRecord,
     FinalRecord,
+    Point,
     StudyRecord,
     TrialRecord,
     trial_name,
 )
 
 BASELINES = "baselines"  # the folder of all of them in the storage
+ALGORITHM, MASKS = "algorithm", "masks.pt"
+"""What a checkpoint's folder holds: RLlib's own checkpoint, and the masks beside it."""
 BASELINE_FILE = "baseline.json"  # in the baseline's folder, written last
 
 _Dense = TypeVar("_Dense", BaselineRecord, ControlRecord)
@@ -90,13 +93,29 @@ class StudyFolder:
         return self.path / "experiment.yaml"
 
     @property
+    def study_file(self) -> Path:
+        return self.path / "study.json"
+
+    @property
+    def final_file(self) -> Path:
+        return self.path / "final.json"
+
+    @property
+    def optuna_file(self) -> Path:
+        return self.path / "optuna.db"
+
+    @property
     def lock_file(self) -> Path:
         """Locked by the process that drives the study."""
         return self.path / "driver.lock"
 
     @property
     def optuna_url(self) -> str:
-        return f"sqlite:///{self.path / 'optuna.db'}"
+        return f"sqlite:///{self.optuna_file}"
+
+    def algorithm(self, point: Point) -> Path:
+        """RLlib's checkpoint of a point."""
+        return self.path / point.checkpoint / ALGORITHM
 
     def trial_path(self, number: int) -> Path:
         return self.path / "trials" / trial_name(number)
@@ -106,7 +125,7 @@ class StudyFolder:
 
     def study(self) -> StudyRecord | None:
         """Its record, with the baseline's and the control's checkpoints where they lie now."""
-        record = StudyRecord.read(self.path / "study.json")
+        record = StudyRecord.read(self.study_file)
         if record is None:
             return None
         storage = self.path.parent
@@ -117,7 +136,7 @@ class StudyFolder:
         return record
 
     def write_study(self, record: StudyRecord) -> None:
-        record.write(self.path / "study.json")
+        record.write(self.study_file)
 
     def trial(self, number: int) -> TrialRecord | None:
         return TrialRecord.read(self.trial_file(number))
@@ -145,10 +164,10 @@ class StudyFolder:
         return record
 
     def final(self) -> FinalRecord | None:
-        return FinalRecord.read(self.path / "final.json")
+        return FinalRecord.read(self.final_file)
 
     def write_final(self, record: FinalRecord) -> None:
-        record.write(self.path / "final.json")
+        record.write(self.final_file)
 
 
 _SIGNS = "_-.,+=@'"

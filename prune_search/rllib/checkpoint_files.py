@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
+from prune_search.records.folder import ALGORITHM
 from prune_search.rllib import masks as learner
 from prune_search.rllib.replay import (
     REPLAY,
@@ -22,7 +23,6 @@ from prune_search.rllib.replay import (
 )
 from prune_search.rllib.running import env_steps
 
-ALGORITHM = "algorithm"
 """Folder of RLlib's checkpoint."""
 ADAPTIVE = "adaptive.pt"
 """File beside it: `learner.adaptive_state`."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment.schema import Evaluation, Experiment
-from prune_search.records.folder import BASELINE_FILE, BASELINES, moved
+from prune_search.records.folder import ALGORITHM, BASELINE_FILE, BASELINES, moved
 from prune_search.records.fronts import well_posed
 from prune_search.records.models import BaselineRecord
 from prune_search.records.policy_files import stored_bytes
@@ -121,7 +121,7 @@ class BaselineTrainer:
 
     def _go_on(self) -> None:
         """Takes up the training that an earlier process began."""
-        saving.load(self._algorithm, self._partial / saving.ALGORITHM)
+        saving.load(self._algorithm, self._partial / ALGORITHM)
         sync_weights(self._algorithm)
         training = json.loads((self._partial / _TRAINING).read_text(encoding="utf-8"))
         self._train_s = float(training["train_s"])
@@ -221,7 +221,7 @@ class BaselineTrainer:
         record = BaselineRecord(
             key=self._path.name,
             determinants=self._determinants,
-            checkpoint=str(self._path / saving.ALGORITHM),
+            checkpoint=str(self._path / ALGORITHM),
             returned=returned,
             random=self._evaluator.measure(evaluation.seed, evaluation.episodes, random=True),
             parameters=acting.parameters,

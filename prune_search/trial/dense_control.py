@@ -88,7 +88,7 @@ def train_control(storage: Path, experiment: Experiment, baseline: BaselineRecor
     points = rounds.record.points
     best = max(points, key=lambda point: point.returned.value)
     record = ControlRecord(
-        checkpoint=str(folder.path / best.checkpoint / "algorithm"),
+        checkpoint=str(folder.algorithm(best)),
         returned=best.returned,
         retention=best.retention,
         round=best.round,

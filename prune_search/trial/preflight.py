@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
-from torch import Tensor
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.fields import as_choices, highest
@@ -23,19 +21,18 @@ from prune_search.rllib.algorithms import (
 )
 from prune_search.rllib.environments import name_of, steps_of
 from prune_search.rllib.evaluation.cost import policy_cost
-from prune_search.rllib.networks import Network, full_name, networks
-from prune_search.rllib.own_networks import check_own_network
+from prune_search.rllib.networks import Network, networks
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.recovery.teacher import load_teacher
 from prune_search.sparsity.criteria import CRITERIA
 from prune_search.sparsity.masks import check_maskable
 from prune_search.sparsity.rewinding import REWINDS
+from prune_search.trial.dense_networks import dense_modules, named_weights
 from prune_search.trial.network_preflight import (
     check_granularities,
     check_thresholds,
     layers_in_scope,
 )
-from prune_search.trial.spaces import check_spaces, spaces_of
 
 
 def check(experiment: Experiment) -> None:
@@ -121,34 +118,6 @@ def check_baseline(experiment: Experiment, baseline: BaselineRecord) -> None:
     check_thresholds(_networks(modules, experiment), named_weights(modules), experiment.pruning)
 
 
-def dense_modules(experiment: Experiment) -> dict[str, RLModule]:
-    """The networks that the experiment describes, untrained and whole, by ModuleID.
-
-    Raises:
-        UserError: the environment can't be made, or RLlib can't build networks for it.
-    """
-    config = algorithm_config(experiment, seed=0)
-    spaces = spaces_of(experiment, config)
-    for observation, action in spaces.values():
-        check_spaces(observation, action, trained=experiment.baseline.checkpoint is not None)
-    first = next(iter(spaces.values()))
-    _check_model(experiment, first[0])
-    try:
-        spec = config.get_multi_rl_module_spec(spaces={"__env_single__": first, **spaces})
-        modules = spec.build()
-    except Exception as error:
-        raise UserError(
-            f"{'algorithm.module' if experiment.algorithm.module else 'algorithm.model'}: RLlib"
-            f" cannot build a network for observations {first[0]} and actions {first[1]}:"
-            f" {one_line(error)}"
-        ) from None
-    found = {name: modules[name].unwrapped() for name in spaces}
-    if experiment.algorithm.module:
-        for module in found.values():
-            check_own_network(experiment.algorithm.module, module)
-    return found
-
-
 def _networks(modules: dict[str, RLModule], experiment: Experiment) -> dict[str, Network]:
     """All networks, by the names that trials use."""
     units = bool({"neuron", "filter"} & set(as_choices(experiment.pruning.granularity)))
@@ -162,25 +131,6 @@ def _networks(modules: dict[str, RLModule], experiment: Experiment) -> dict[str,
             return own
         found |= {(other := network.of(module_id)).name: other for network in own.values()}
     return found
-
-
-def named_weights(modules: dict[str, RLModule]) -> dict[str, Tensor]:
-    """All parameters, by the names that trials use."""
-    return {
-        name if module_id == DEFAULT_MODULE_ID else full_name(module_id, name): value.detach()
-        for module_id, module in modules.items()
-        for name, value in module.named_parameters()
-    }
-
-
-def _check_model(experiment: Experiment, observation: gym.Space) -> None:
-    """Raises UserError for convolutions that nobody would see are not there."""
-    if experiment.algorithm.model.get("conv_filters") and len(observation.shape) != 3:
-        raise UserError(
-            "algorithm.model.conv_filters: the network sees vectors, which have no use for them:"
-            f" {observation}; where the environment gives images without channels, add them in"
-            " environment.wrappers by gymnasium.wrappers.ReshapeObservation"
-        )
 
 
 def _check_checkpoint(path: Path, experiment: Experiment, modules: dict[str, RLModule]) -> None:

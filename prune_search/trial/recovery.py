@@ -18,7 +18,7 @@ from prune_search.rllib.replay import empty_replay, load_replay, postpone_learni
 from prune_search.rllib.running import env_steps
 from prune_search.rllib.schedules import TrialSchedules
 from prune_search.sparsity.rewinding import REWINDS, rewound
-from prune_search.trial.preflight import dense_modules, named_weights
+from prune_search.trial.dense_networks import dense_modules, named_weights
 from prune_search.trial.pruner import Pruner
 from prune_search.trial.targets import retrainings
 

@@ -27,7 +27,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.errors import TrialError
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.plan.plan import Plan
-from prune_search.records.folder import BASELINE_FILE, StudyFolder
+from prune_search.records.folder import ALGORITHM, BASELINE_FILE, MASKS, StudyFolder
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
@@ -194,7 +194,7 @@ class TrialRounds:
             latency_us=cost.latency_us,
             compact=cost.compact,
             compact_nonzero=cost.compact_nonzero,
-            stored_bytes=stored_bytes(checkpoint / saving.ALGORITHM),
+            stored_bytes=stored_bytes(checkpoint / ALGORITHM),
             compact_bytes=cost.compact_bytes,
             cost_missing=cost.missing,
             returned=returned,
@@ -314,14 +314,14 @@ class TrialRounds:
         for old in (partial, path):  # what a killed round left
             shutil.rmtree(old, ignore_errors=True)
         try:
-            self._algorithm.save_to_path(partial / saving.ALGORITHM)
+            self._algorithm.save_to_path(partial / ALGORITHM)
             state = {
                 **self._pruner.state_dict(),
                 "adaptive": learner.adaptive_state(self._algorithm),
                 "schedules": self._schedules.state_dict(),
                 "postponed": postponed(self._algorithm),
             }
-            with (partial / "masks.pt").open("wb") as stream:  # torch hides why it can't write
+            with (partial / MASKS).open("wb") as stream:  # torch hides why it can't write
                 stream.write(_serialised(state))
             save_replay(self._algorithm, partial / REPLAY)
             partial.rename(path)
@@ -331,9 +331,9 @@ class TrialRounds:
 
     def _restore(self, path: Path) -> None:
         assert self._algorithm is not None
-        state = torch.load(path / "masks.pt", weights_only=True)
+        state = torch.load(path / MASKS, weights_only=True)
         self._pruner.resize(state)
-        self._algorithm.restore_from_path(path / saving.ALGORITHM)
+        self._algorithm.restore_from_path(path / ALGORITHM)
         load_replay(self._algorithm, path / REPLAY)
         self._pruner.load_state_dict(state)
         learner.load_adaptive_state(self._algorithm, state["adaptive"])

@@ -57,7 +57,7 @@ def _measured(
         seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
         points = dict(known.points)
         for name in missing:
-            checkpoint = folder.path / needed[name].checkpoint / "algorithm"
+            checkpoint = folder.algorithm(needed[name])
             points[name] = meter.measure(checkpoint, seed, episodes).returned
         known = known.model_copy(update={"points": points})
         known.write(path)

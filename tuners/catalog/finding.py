@@ -82,7 +82,7 @@ def checkpoint(folder: StudyFolder, experiment: Experiment, name: str) -> Path:
     points = {point.name: point for trial in folder.trials() for point in trial.points}
     if name not in points:
         raise unknown("point", name, ["baseline", *(["control"] if control else []), *points])
-    path = (folder.path / points[name].checkpoint / "algorithm").resolve()
+    path = folder.algorithm(points[name]).resolve()
     if not path.is_relative_to(folder.path):
         raise UserError(f"point: the checkpoint of {name} lies outside of {folder.path}: {path}")
     return _here(path, folder, experiment)

@@ -61,7 +61,7 @@ def storage(folder: StudyFolder, locked_s: float = 60.0) -> optuna.storages.RDBS
         )
     except DatabaseError as error:
         raise UserError(
-            f"{folder.path / 'optuna.db'}: not a readable database of Optuna: {error.orig}"
+            f"{folder.optuna_file}: not a readable database of Optuna: {error.orig}"
         ) from None
 
 
@@ -131,7 +131,7 @@ def importances(folder: StudyFolder) -> dict[str, float]:
     ones' choices are from those of all. Shares that add up to 1.
     Empty while there are fewer than eight, and where nothing was searched.
     """
-    if not folder.optuna_url.startswith("sqlite") or not (folder.path / "optuna.db").is_file():
+    if not folder.optuna_url.startswith("sqlite") or not folder.optuna_file.is_file():
         return {}
     try:
         study = optuna.load_study(study_name=folder.name, storage=storage(folder))

@@ -246,7 +246,7 @@ class StudySearch(OptunaSearch):
 
     def _tell_why(self) -> None:
         """Tells what the database has to say; nothing where a suggestion takes long by itself."""
-        database = self._folder.path / "optuna.db"
+        database = self._folder.optuna_file
         address = f"file:{quote(str(database))}?mode=rw"  # makes no file where there is none
         try:
             with closing(sqlite3.connect(address, timeout=1, uri=True)) as asked:
@@ -271,7 +271,7 @@ def snapshot(folder: StudyFolder) -> Path:
     path = folder.path / SNAPSHOT
     path.unlink(missing_ok=True)
     with (
-        closing(sqlite3.connect(folder.path / "optuna.db")) as source,
+        closing(sqlite3.connect(folder.optuna_file)) as source,
         closing(sqlite3.connect(path)) as copy,
     ):
         source.backup(copy)

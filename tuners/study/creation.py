@@ -98,7 +98,7 @@ def fetch_study(storage: str, name: str, uri: str) -> None:
         )
     snapshot = folder.path / SNAPSHOT
     if snapshot.is_file():
-        snapshot.replace(folder.path / "optuna.db")
+        snapshot.replace(folder.optuna_file)
 
 
 def _writable(storage: Path) -> None:

@@ -103,7 +103,7 @@ def run(
             progress.room(at_a_time := concurrency(experiment, request))
             record = record.model_copy(update={"concurrent_trials": at_a_time})
             keep(record, folder, progress)
-            mirror.push(folder.path / "study.json")
+            mirror.push(folder.study_file)
             progress.begin_search(baseline)
             control = Control(
                 folder.path.parent, experiment, baseline, record.control, request, progress

@@ -47,7 +47,7 @@ def evaluate_front(
     pool = ActorPool([meter.remote(experiment, storage) for _ in range(workers)])
     paths = [
         Path(baseline.checkpoint),
-        *(folder.path / point.checkpoint / "algorithm" for point in points),
+        *(folder.algorithm(point) for point in points),
         *([Path(control.checkpoint)] if control else []),
     ]
     again = {"retry_exceptions": True}

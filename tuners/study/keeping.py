@@ -17,7 +17,7 @@ from tuners.display.live import Progress
 def keep(record: StudyRecord | FinalRecord, folder: StudyFolder, progress: Progress) -> None:
     """Writes a record of the study's, once the disk has room for it."""
     final = isinstance(record, FinalRecord)
-    path = folder.path / ("final.json" if final else "study.json")
+    path = folder.final_file if final else folder.study_file
     with_room(
         lambda: record.write(path),
         lambda found: progress.note(f"{found}: the study waits in {folder.path}"),
@@ -27,6 +27,6 @@ def keep(record: StudyRecord | FinalRecord, folder: StudyFolder, progress: Progr
 def push_results(folder: StudyFolder, mirror: Mirror) -> None:
     """What the study ended with; a store that is away by then keeps no study from ending."""
     with suppress(OSError):
-        for name in ("study.json", "final.json"):
-            if (folder.path / name).is_file():
-                mirror.push(folder.path / name)
+        for file in (folder.study_file, folder.final_file):
+            if file.is_file():
+                mirror.push(file)

@@ -7,6 +7,7 @@ from pathlib import Path
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment.schema import Experiment
+from prune_search.records.folder import ALGORITHM
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
@@ -29,7 +30,7 @@ def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> Baselin
     acting = evaluator.parameters().values()
     return BaselineRecord(
         key="matrix",
-        checkpoint=str(folder / saving.ALGORITHM),
+        checkpoint=str(folder / ALGORITHM),
         returned=returned,
         random=returned.model_copy(
             update={**worse, "each": [each - 1.0 for each in returned.each]}
