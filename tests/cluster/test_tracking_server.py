@@ -27,7 +27,6 @@ from tests.studies import (
     mlflow_tracker,
 )
 from tuners.tracking.mlflow.store import check_user, tracked_experiment
-from tuners.tracking.projector import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -163,13 +162,13 @@ def test_a_run_is_replaced_by_those_who_may_not_delete_it(
     reports = []
     for trial in (make_trial(1, rounds=3, state="running"), make_trial(1, points=[])):
         folder.write_trial(trial.model_copy(update={"points": trial.points or [best_of_all()]}))
-        tracker = Tracker(folder, experiment, tracking.uri)
+        tracker = mlflow_tracker(folder, experiment, tracking.uri)
         tracker.start()
         reports.append(tracker.finish(timeout_s=60))
         assert reports[-1].pending == [], reports[-1].problem
-    before, after = (report.runs for report in reports)
+    before, after = (report.where.runs for report in reports)
     assert before["t01"] != after["t01"] and before["summary"] != after["summary"]
-    found = client.search_runs([reports[-1].experiment_id], "tags.study = 'replaced'")
+    found = client.search_runs([reports[-1].where.experiment_id], "tags.study = 'replaced'")
     assert {run.info.run_id for run in found} == set(after.values())
     put_aside = client.get_run(before["t01"])
     assert put_aside.info.lifecycle_stage == "active"

@@ -19,7 +19,6 @@ from optuna.trial import TrialState
 
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Search
-from prune_search.records import fronts as pareto
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.reasons import SEARCH_TIME_USED
@@ -350,7 +349,7 @@ def share_of_the_better(stopping: bool, as_pruned: bool, seed: int) -> float:
             if rule.on_trial_result(record).stop and stopping:
                 record = record.model_copy(update={"state": "stopped"})
                 break
-        figures = pareto.objectives(record, 0.95)
+        figures = objectives(record, 0.95)
         told = result_of(record, objectives)
         if as_pruned and record.state == "stopped":
             told = TrialState.PRUNED

@@ -38,7 +38,7 @@ from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.dense_control import cached_control
 from prune_search.trial.rounds import TrialRounds
-from tests.studies import BASELINE, make_experiment, make_study, make_trial
+from tests.studies import BASELINE, make_experiment, make_study, make_trial, mlflow_tracker
 from tuners import cli
 from tuners.benchmarks.wall import wall_overhead
 from tuners.display.live import Progress
@@ -50,7 +50,6 @@ from tuners.study.creation import create
 from tuners.study.driver import _close, run
 from tuners.study.final_evaluation import meters
 from tuners.study.stoppers import Budget
-from tuners.tracking.projector import Tracker
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -376,7 +375,7 @@ def test_the_end_of_a_trial_is_told_in_the_tables_words(
     callback = StudyCallback(
         folder,
         progress,
-        Tracker(folder, experiment, f"sqlite:///{tmp_path / 'mlflow.db'}"),
+        mlflow_tracker(folder, experiment, f"sqlite:///{tmp_path / 'mlflow.db'}"),
         Mirror(tmp_path, None),
         Search(scheduler={"name": "asha"}, objectives=["retention"]),  # type: ignore[arg-type]
     )
