@@ -152,6 +152,8 @@ def _line(item: ErrorDetails) -> str:
     if item["type"] == "value_error":
         # A message of ours names its fields itself where it concerns several.
         return message if _NAMES_FIELD.match(message) or not field else f"{field}: {message}"
+    if item["type"] == "string_unicode" and not field:  # a key that no encoding can write
+        return f"experiment: must have texts as its keys, got {shown(item['input'])}"
     return f"{field}: {said(item)}"
 
 

@@ -238,3 +238,8 @@ def test_a_choice_limits_the_choices_after_it() -> None:
     pruning = Pruning(granularity=["weight", "neuron"], criterion=["magnitude", "dormant"])
     pairs = {(c["granularity"], c["criterion"]) for c in combinations(pruning)}
     assert pairs == {("weight", "magnitude"), ("neuron", "magnitude"), ("neuron", "dormant")}
+
+
+def test_a_key_that_cannot_be_written_is_named() -> None:
+    with pytest.raises(UserError, match=r"experiment: must have texts as its keys, got '.ud800'"):
+        experiment_file.parse('{environment: {id: x}, "\\ud800": 1}')

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.experiment.schema import Aggregate, Evaluation
+from prune_search.experiment.schema import Evaluation
 from prune_search.records.intervals import compare, holding, pooled, sides, summarised
-from prune_search.records.returns import Return, retention_of, return_at
+from prune_search.records.returns import Aggregate, Return, retention_of, return_at
 
 
 def summarise(returns: Any, aggregate: Aggregate = "iqm") -> Return:

@@ -21,6 +21,7 @@ from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Search
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
+from prune_search.records.objectives import objectives as figures_of
 from prune_search.records.reasons import SEARCH_TIME_USED
 from tests.plans import plan
 from tests.studies import BASELINE, make_point, make_trial
@@ -349,7 +350,7 @@ def share_of_the_better(stopping: bool, as_pruned: bool, seed: int) -> float:
             if rule.on_trial_result(record).stop and stopping:
                 record = record.model_copy(update={"state": "stopped"})
                 break
-        figures = objectives(record, 0.95)
+        figures = figures_of(record, 0.95)
         told = result_of(record, objectives)
         if as_pruned and record.state == "stopped":
             told = TrialState.PRUNED
