@@ -6,7 +6,8 @@ import random
 from pathlib import Path
 
 from prune_search.experiment.pruning import Pruning
-from prune_search.experiment.schema import Environment, Experiment, Search, Tracking
+from prune_search.experiment.schema import Environment, Experiment, Tracking
+from prune_search.experiment.search_section import Search
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import nan
 
-from prune_search.experiment.schema import Search
+from prune_search.experiment.search_section import Search
 from prune_search.records.fronts import delivered
 from prune_search.records.models import BaselineRecord, TrialRecord
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from prune_search.experiment.schema import Resources, Search
+from prune_search.experiment.schema import Resources
+from prune_search.experiment.search_section import Search
 from prune_search.storage.full_disk import with_room
 
 _POLL_S = 0.5

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from prune_search.errors import UserError, lost
-from prune_search.experiment.schema import Resources, Search
+from prune_search.experiment.schema import Resources
+from prune_search.experiment.search_section import Search
 from prune_search.records.folder import StudyFolder
 from prune_search.storage import full_disk as room
 from prune_search.storage.full_disk import FAILS, FULL, mark, waits, with_room

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.experiment.schema import Search
+from prune_search.experiment.search_section import Search
 from prune_search.records.fronts import (
     best_returns,
     delivered,

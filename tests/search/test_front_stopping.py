@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_search.experiment.schema import Stopping
+from prune_search.experiment.search_section import Stopping
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume
 from prune_search.records.models import Point, TrialRecord

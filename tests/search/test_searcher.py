@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from prune_search.experiment.pruning import Pruning
-from prune_search.experiment.schema import Search
+from prune_search.experiment.search_section import Search
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.objectives import objectives as figures_of

@@ -21,7 +21,8 @@ from rich.console import Console
 
 from prune_search.errors import UserError
 from prune_search.experiment.file import dump
-from prune_search.experiment.schema import Evaluation, Experiment, Search
+from prune_search.experiment.schema import Evaluation, Experiment
+from prune_search.experiment.search_section import Search
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front
 from prune_search.records.objectives import objectives

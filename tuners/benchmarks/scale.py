@@ -22,7 +22,8 @@ from typing import Any
 from rich.console import Console
 
 from prune_search.errors import UserError
-from prune_search.experiment.schema import Experiment, Stopping
+from prune_search.experiment.schema import Experiment
+from prune_search.experiment.search_section import Stopping
 from prune_search.records.models import StudyRecord
 from prune_search.storage.mirror import Mirror
 from tuners.benchmarks.simulation import BASELINE, SimulatedTrial

@@ -12,7 +12,8 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from prune_search.errors import UserError, check_known, one_line
-from prune_search.experiment.schema import Experiment, Search
+from prune_search.experiment.schema import Experiment
+from prune_search.experiment.search_section import Search
 from prune_search.registry import Registry
 from tuners.search.beginnings import grid
 from tuners.search.space import suggest

@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from prune_search.credentials import redacted
-from prune_search.experiment.schema import Search
+from prune_search.experiment.search_section import Search
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord, trial_name
 from prune_search.records.reasons import stopped_by

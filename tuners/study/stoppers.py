@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune import Stopper
 
-from prune_search.experiment.schema import Search, Stopping
+from prune_search.experiment.search_section import Search, Stopping
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
