@@ -204,6 +204,12 @@ class BaselineTrainer:
             )
         return enough is not None and returned.value >= enough, note
 
+    def _played(self) -> list[str]:
+        """What is to be known about how the study's episodes are played."""
+        why = self._evaluator.obstacle()
+        slow = "evaluated by RLlib's env runner, which takes several times as long"
+        return [f"{slow}: {why}"] if why else []
+
     def finish(self) -> BaselineRecord:
         """Measures and keeps the baseline.
 
@@ -230,7 +236,7 @@ class BaselineTrainer:
             train_s=self._train_s,
             wrappers=wrappers,
             checkpoint_steps=0 if trained else steps,
-            notes=[] if trained else saving.lacking(self._algorithm),
+            notes=[*([] if trained else saving.lacking(self._algorithm)), *self._played()],
         )
         if well_posed(record):
             saving.save(self._algorithm, self._path)

@@ -64,6 +64,7 @@ def test_a_checkpoints_own_connectors_are_taken(
     assert trainer.step().done
     baseline, folder = trainer.finish(), StudyFolder(tmp_path, "study")
     assert baseline.wrappers == []
+    assert "RLlib's env runner" in baseline.notes[-1] and "connector" in baseline.notes[-1]
     chosen = plan(schedule="one_shot", rounds=1, env_steps=128, ratio=0.3)
     rounds = TrialRounds(experiment, folder, baseline, 1, chosen)
     point = rounds.step()

@@ -30,6 +30,7 @@ def figures(point: Point) -> dict[str, Any]:
 
 
 def test_rounds_of_a_trial(tiny: Any, baseline: Any, tmp_path: Path) -> None:
+    assert baseline.notes == []  # episodes are played the quick way
     folder, experiment = StudyFolder(tmp_path, "study"), tiny()
     rounds = TrialRounds(experiment, folder, baseline, 7, plan())
     while not rounds.done:
