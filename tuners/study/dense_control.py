@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,9 @@ class Control:
             ),
         )
         self._task = train.remote(self._storage, self._experiment, self._baseline)
+        # What it was given is a trial's as soon as it has ended, not when the search has.
+        over = (self._task, self._place)
+        threading.Thread(target=_free, args=over, name="control", daemon=True).start()
 
     def result(self) -> ControlRecord | None:
         """Waits for it; None where none was asked for, or its training failed."""
@@ -99,3 +104,12 @@ class Control:
             ray.cancel(self._task, force=True)
             ray.util.remove_placement_group(self._place)
             self._task = None
+
+
+def _free(task: Any, place: Any) -> None:
+    """Gives the resources back once the task has ended, however it has."""
+    import ray
+
+    with suppress(Exception):  # Ray itself has ended
+        ray.wait([task], timeout=None)
+        ray.util.remove_placement_group(place)

@@ -1,0 +1,51 @@
+"""The dense control beside a search."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuners.study.capacity import trial_resources
+from tuners.study.dense_control import Control
+
+
+class Heard:
+    """Stands where the display does."""
+
+    def control(self, steps: int, *, begun: bool = False) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def begin(self, text: str) -> None: ...
+
+
+def free() -> float:
+    import ray
+
+    return float(ray.available_resources().get("CPU", 0))
+
+
+@pytest.mark.slow
+def test_what_it_was_given_is_free_once_it_has_ended(
+    tiny: Any, baseline: Any, shared_storage: Path
+) -> None:
+    """A trial takes its place, before anyone asks for the control's result."""
+    import ray
+
+    experiment = tiny("baseline.control=true", "pruning.env_steps=1024", storage=shared_storage)
+    before, request = free(), trial_resources(experiment)
+    control = Control(shared_storage, experiment, baseline, None, request, Heard())  # type: ignore[arg-type]
+    control.start()
+    held = []
+    end = time.monotonic() + 300
+    while not ray.wait([control._task], timeout=0.5)[0] and time.monotonic() < end:
+        held.append(free())
+    assert min(held) < before
+    while free() < before and time.monotonic() < end:
+        time.sleep(0.5)
+    assert free() == before
+    found = control.result()
+    assert found is not None and found.env_steps >= 1024
