@@ -8,8 +8,9 @@
 Nothing heavy is imported before it is used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prune_search.lazy import lazily
 
 if TYPE_CHECKING:
     from prune_search.errors import UserError as UserError
@@ -28,8 +29,4 @@ _PLACES = {
 
 __all__ = ["Experiment", "Policy", "UserError", "load", "parse"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = lazily(__name__, _PLACES)

@@ -82,13 +82,23 @@ def unknown(what: str, given: object, known: Iterable[object]) -> UserError:
     """
     names = sorted(str(name) for name in known)
     if len(names) <= _MANY:
-        near = did_you_mean(given, names) or ";"
-        return UserError(f"{what}: unknown {shown(given)}{near} known are: {', '.join(names)}")
+        return UserError(f"{what}: {unknown_name('', given, names)}")
     listed = ", ".join(near_names(given, names))
     return UserError(
         f"{what}: unknown {shown(given)}; "
         + (f"near names: {listed}" if listed else f"none of the {len(names)} known names is near")
     )
+
+
+def unknown_name(kind: str, given: object, known: Iterable[str]) -> str:
+    """`unknown criterion 'magnitud', did you mean magnitude? known are: ...`, in the order given.
+
+    Args:
+        kind: what it is a name of, with a space behind it; empty where that stands elsewhere.
+    """
+    names = list(known)
+    near = did_you_mean(given, names) or ";"
+    return f"unknown {kind}{shown(given)}{near} known are: {', '.join(names)}"
 
 
 def check_known(what: str, given: object, known: Iterable[object]) -> None:

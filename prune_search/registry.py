@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from prune_search.errors import did_you_mean, shown
+from prune_search.errors import shown, unknown_name
 
 T = TypeVar("T")
+F = TypeVar("F")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
 
@@ -45,6 +46,19 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries[name] = entry
         return entry
 
+    def registering(self, name: str, entry: Callable[[F], T]) -> Callable[[F], F]:
+        """A decorator that registers what `entry` makes of what it decorates, and leaves that be.
+
+        Raises:
+            ValueError: as `add`, when it decorates.
+        """
+
+        def register(made: F) -> F:
+            self.add(name, entry(made))
+            return made
+
+        return register
+
     def close(self) -> None:
         """What is registered so far is this package's own, and cannot be replaced."""
         self._ours = frozenset(self._entries)
@@ -61,8 +75,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def unknown(self, name: object) -> str:
         """What is said of a name that no entry has."""
-        near = did_you_mean(name, self._entries) or ";"
-        return f"unknown {self.axis} {shown(name)}{near} known are: {', '.join(self._entries)}"
+        return unknown_name(f"{self.axis} ", name, self._entries)
 
     def __getitem__(self, name: str) -> T:
         return self._entries[name]

@@ -10,8 +10,9 @@
 `open` finds a study that is there already. Nothing heavy is imported before it is used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prune_search.lazy import lazily
 
 if TYPE_CHECKING:
     from tuners.study.handle import Front as Front
@@ -20,18 +21,14 @@ if TYPE_CHECKING:
     from tuners.study.handle import open_named as open
     from tuners.study.handle import run_new as run
 
-_NAMES = {
-    "Front": "Front",
-    "Study": "Study",
-    "StudyPoint": "StudyPoint",
-    "open": "open_named",
-    "run": "run_new",
+_PLACES = {
+    "Front": "study.handle",
+    "Study": "study.handle",
+    "StudyPoint": "study.handle",
+    "open": "study.handle:open_named",
+    "run": "study.handle:run_new",
 }
 
 __all__ = ["Front", "Study", "StudyPoint", "open", "run"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("tuners.study.handle"), _NAMES[name])
+__getattr__ = lazily(__name__, _PLACES)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 
+from prune_search.errors import unknown_name
 from prune_search.plan import axes
 from prune_search.plan.axes import AXES, NONE, names
 from prune_search.plan.compatibility import CONDITIONAL, applicable, conflict
@@ -61,8 +62,7 @@ class Plan(BaseModel):
         chosen = {axis: getattr(self, axis) for axis in AXES}
         for axis, given in chosen.items():
             if given is not None and given not in names(axis):
-                known = ", ".join(names(axis))
-                raise ValueError(f"{axis}: unknown {given!r}; known are: {known}")
+                raise ValueError(f"{axis}: {unknown_name('', given, names(axis))}")
         reason = conflict({axis: given for axis, given in chosen.items() if given is not None})
         if reason:
             raise ValueError(reason)

@@ -54,11 +54,7 @@ def register_objective(
         ValueError: the name is taken.
     """
 
-    def register(figure: Figure) -> Figure:
-        OBJECTIVES.add(name, Objective(name, figure, minimised, falls))
-        return figure
-
-    return register
+    return OBJECTIVES.registering(name, lambda figure: Objective(name, figure, minimised, falls))
 
 
 def objectives(trial: TrialRecord, retention: float) -> dict[str, float]:

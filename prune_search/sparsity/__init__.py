@@ -28,8 +28,9 @@ one's own are registered: ``register_criterion``, ``register_allocation``, ``reg
 What is asked for is imported then: names and traits are known without torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prune_search.lazy import lazily
 
 if TYPE_CHECKING:
     from prune_search.sparsity.allocation import ALLOCATIONS as ALLOCATIONS
@@ -111,12 +112,7 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names.
 __all__ = sorted(_MODULES)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
+__getattr__ = lazily(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -58,11 +58,7 @@ def register_allocation(
         ValueError: the name is taken.
     """
 
-    def register(ratios: Allocate) -> Allocate:
-        ALLOCATIONS.add(name, Allocation(name, ratios, rescale))
-        return ratios
-
-    return register
+    return ALLOCATIONS.registering(name, lambda ratios: Allocation(name, ratios, rescale))
 
 
 def register_fitted(
@@ -73,11 +69,9 @@ def register_fitted(
     def unfitted(shapes: Shapes, ratio: float) -> dict[str, float]:
         raise ValueError(f"allocation {name!r} is made from the layers' {fitted_to}; give it made")
 
-    def register(fit: Callable[[Mapping[str, Any]], Allocation]) -> Callable[..., Allocation]:
-        ALLOCATIONS.add(name, Allocation(name, unfitted, fitted_to=fitted_to, fit=fit))
-        return fit
-
-    return register
+    return ALLOCATIONS.registering(
+        name, lambda fit: Allocation(name, unfitted, fitted_to=fitted_to, fit=fit)
+    )
 
 
 def proportional(densities: Mapping[str, float]) -> Allocation:

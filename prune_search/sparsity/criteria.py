@@ -114,11 +114,9 @@ def register_criterion(
             f" {', '.join(statistics)}"
         )
 
-    def register(formula: Formula) -> Formula:
-        CRITERIA.add(name, Criterion(name, needs, per_unit, formula, by_value))
-        return formula
-
-    return register
+    return CRITERIA.registering(
+        name, lambda formula: Criterion(name, needs, per_unit, formula, by_value)
+    )
 
 
 def _at_least_float32(evidence: Evidence) -> Evidence:

@@ -47,11 +47,7 @@ def register_regrowth(name: str, *, needs_gradient: bool = False) -> Callable[[S
         ValueError: the name is taken.
     """
 
-    def register(score: Score) -> Score:
-        REGROWTHS.add(name, Regrowth(name, needs_gradient, score))
-        return score
-
-    return register
+    return REGROWTHS.registering(name, lambda score: Regrowth(name, needs_gradient, score))
 
 
 @register_regrowth("set")

@@ -59,11 +59,7 @@ def register_rewind(name: str, *, weights: Moment) -> Callable[[Remask], Remask]
         ValueError: the name is taken.
     """
 
-    def register(masks: Remask) -> Remask:
-        REWINDS.add(name, Rewind(name, weights, masks))
-        return masks
-
-    return register
+    return REWINDS.registering(name, lambda masks: Rewind(name, weights, masks))
 
 
 def _same(masks: Masks) -> dict[str, Tensor]:

@@ -97,6 +97,7 @@ def register_schedule(name: str) -> Callable[[S], S]:
         ValueError: the name is taken.
     """
 
+    # A decorator that keeps the class's own type, which `registering` widens.
     def register(schedule: S) -> S:
         SCHEDULES.add(name, schedule)
         return schedule

@@ -82,7 +82,4 @@ def register_tracker(name: str) -> Callable[[Tracker], Tracker]:
         ValueError: the name is taken.
     """
 
-    def register(make: Tracker) -> Tracker:
-        return TRACKERS.add(name, make)
-
-    return register
+    return TRACKERS.registering(name, lambda make: make)
