@@ -79,3 +79,19 @@ def test_a_name_that_no_module_registers_is_refused(tmp_path: Path) -> None:
     )
     assert ran.returncode == 2
     assert "unknown 'energy'" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_a_criterion_of_ones_own_is_known_where_layers_are_pruned_alone(tmp_path: Path) -> None:
+    """The command is refused for its granularity, and not for a criterion that a module brings."""
+    (tmp_path / "my_pruning.py").write_text(block("python"))
+    (tmp_path / "mine.yaml").write_text(block("yaml"))
+    asked = ["mine.yaml", "--criterion", "loudest", "--granularity", "weight"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "tuners.cli", "sensitivity", *asked],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "criterion 'loudest' does not go with granularity 'weight'" in ran.stderr

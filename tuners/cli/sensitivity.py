@@ -69,9 +69,9 @@ def sensitivity(
     """
     if plot is not None:
         check_picture(plot)
+    settings, folder, baseline = _opened(source, storage, trust)
     check_known("--criterion", criterion, names("criterion"))
     check_known("--granularity", granularity, names("granularity"))
-    settings, folder, baseline = _opened(source, storage, trust)
     from prune_search.trial.single_layers import check_measurable
 
     try:
@@ -103,6 +103,7 @@ def _opened(
     root = storage or "studies"
     if source in studies(root):
         study, settings = open_study(root, source, trust)
+        experiment_file.ready(settings)  # its own criteria are among those known
         record = study.study()
         # Its files lie here now, whatever its experiment says.
         settings = settings.model_copy(update={"storage": str(study.path.parent)})
