@@ -113,7 +113,7 @@ def test_one_time_is_left_at_a_time_and_none_when_all_is_over() -> None:
             console.print(progress._view())
             assert len(re.findall(r"about [\w ]+ left", stream.getvalue())) == 1
             assert (told or "evaluating") in stream.getvalue()
-    progress.close()
+    progress.close("MLflow")
     stream.truncate(0)
     console.print(progress._view())
     assert "bringing MLflow up to date" in stream.getvalue()

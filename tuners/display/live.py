@@ -97,10 +97,15 @@ class Progress:
             self._live.transient = True  # a refusal is one line
         self.end()
 
-    def close(self) -> None:
-        """All has been trained and measured; what is left is to be shown elsewhere."""
+    def close(self, tracker: str) -> None:
+        """All has been trained and measured; what is left is to be shown elsewhere.
+
+        Args:
+            tracker: where; empty for nowhere.
+        """
         self._over = True
-        self._stage, self._detail = "bringing MLflow up to date", ""
+        if tracker:
+            self._stage, self._detail = f"bringing {tracker} up to date", ""
 
     def end(self) -> None:
         """Leaves the display as it stands."""

@@ -43,11 +43,11 @@ def recommended(study: StudyReport) -> Recommendation | None:
     On the final seeds, once they are measured: the best of many points looks better than it is on
     the seeds that have chosen it. None where there is no front yet.
     """
-    final, wished = study.final, study.retention
+    wished = study.retention
     known = [
-        Recommendation(item.point, final.retention(item.final.value), wished, final=True)
+        Recommendation(item.point, study.kept(item.point), wished, final=True)
         for item in study.front
-        if final is not None and item.final is not None
+        if item.final is not None
     ] or [Recommendation(i.point, i.point.retention, wished, final=False) for i in study.front]
     return delivered(known, wished) if known else None
 

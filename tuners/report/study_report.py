@@ -102,6 +102,11 @@ class StudyReport:
         """Env steps that stopped trials did not use of their budgets."""
         return sum(trial.env_steps_saved for trial in self.trials)
 
+    def kept(self, point: Point) -> float:
+        """Its retention: on the final seeds where it is measured there, else on the search's."""
+        again = self.finals.get(point.name)
+        return self.final.retention(again.value) if self.final and again else point.retention
+
     @property
     def finals(self) -> dict[str, Return]:
         """Re-evaluated returns by the point's name; empty before the re-evaluation."""

@@ -125,7 +125,7 @@ def run(
         finally:
             spent = {"wall_s": record.wall_s + time.monotonic() - began}
             keep(record.model_copy(update=spent), folder, progress)
-            progress.close()
+            progress.close(tracker.name)
             push_results(folder, mirror)
             report = tracker.finish(patience_s)
             progress.end()

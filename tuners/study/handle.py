@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 class StudyPoint:
     """A point of a study: its figures, and the policy that has them."""
 
-    def __init__(self, study: Study, record: Point, plan: Plan, final: Return | None) -> None:
-        self._study, self.record, self.plan, self.final = study, record, plan, final
+    def __init__(self, study: Study, record: Point, plan: Plan, found: StudyReport) -> None:
+        self._study, self.record, self.plan = study, record, plan
+        self.retention = found.kept(record)
+        """On the final seeds where it is measured there, else on the search's."""
+        self.returned: Return = found.finals.get(record.name, record.returned)
+        """Likewise."""
 
     def __repr__(self) -> str:
         return (
@@ -45,20 +49,6 @@ class StudyPoint:
     def sparsity(self) -> float:
         """In [0, 1], biases counted; see the README."""
         return self.record.sparsity
-
-    @property
-    def retention(self) -> float:
-        """On the final seeds where it is measured there, else on the search's."""
-        baseline = self._study.baseline
-        final = self._study.report.final
-        if self.final is None or final is None or baseline is None:
-            return self.record.retention
-        return final.retention(self.final.value)
-
-    @property
-    def returned(self) -> Return:
-        """Likewise."""
-        return self.final or self.record.returned
 
     @property
     def checkpoint(self) -> Path:
@@ -209,7 +199,7 @@ class Study:
     def front(self) -> Front:
         """The study's, by rising sparsity."""
         found = self.report
-        points = [StudyPoint(self, item.point, item.plan, item.final) for item in found.front]
+        points = [StudyPoint(self, item.point, item.plan, found) for item in found.front]
         return Front(points, found)
 
     def best(
@@ -263,7 +253,7 @@ class Study:
         for trial in found.trials:
             for point in trial.points:
                 if point.name == name:
-                    return StudyPoint(self, point, trial.plan, found.finals.get(name))
+                    return StudyPoint(self, point, trial.plan, found)
         raise UserError(f"point: {name} is none of a trial's")
 
     def resume(self, *, progress: bool = True) -> Study:

@@ -62,6 +62,11 @@ class Tracker:
         self._thread: threading.Thread | None = None
 
     @property
+    def name(self) -> str:
+        """The tracker's, without its address; empty where there is none."""
+        return self._tracking.place.partition(" at ")[0] if self._tracking else ""
+
+    @property
     def problem(self) -> str:
         """What keeps the tracker from being up to date, in one line; empty when nothing does."""
         return self._problem
@@ -167,7 +172,7 @@ class Tracker:
         if problem and not self._problem:
             self._tell(f"{problem}; the study goes on, and is caught up there")
         elif self._problem and not problem:
-            self._tell(f"{tracking.place.partition(' at ')[0]} is back, and up to date")
+            self._tell(f"{self.name} is back, and up to date")
         self._problem = problem
         return not problem
 
