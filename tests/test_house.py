@@ -35,8 +35,9 @@ def test_one_trial_knows_nothing_of_studies(house: House) -> None:
     assert up == []
 
 
-def test_sparsity_comes_without_ray(house: House) -> None:
-    room = [module for module in house.trees if _in(module, "prune_search.sparsity")]
+@pytest.mark.parametrize("name", ["sparsity", "policy"])
+def test_what_is_torchs_alone_comes_without_ray(house: House, name: str) -> None:
+    room = [module for module in house.trees if _in(module, f"prune_search.{name}")]
     reached = house.reached(room)
     above = set(_above(room))
     ray = [

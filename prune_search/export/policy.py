@@ -20,15 +20,15 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from prune_search.errors import UserError
 from prune_search.export.rllib import policies
-from prune_search.rllib.evaluation.obstacles import freeze
+from prune_search.rllib.evaluation.obstacles import INPUT, connectors, freeze, is_filter
 
 
 class Policy:
     """Acts as the trial's evaluation did: by RLlib's own connectors, frozen as they were saved.
 
     Observation filters, and the stretching of actions to their bounds, are in them; the
-    environment's wrappers are not, see `Experiment.environment`. Recurrent policies keep their
-    state from call to call until `reset`.
+    environment's wrappers are not, see `Experiment.environment`. Recurrent policies, and connectors
+    that look back, know earlier calls until `reset`.
 
         policy = Policy("studies/cartpole/trials/t03/round-02/algorithm")
         action = policy(observation)
@@ -58,6 +58,8 @@ class Policy:
             runner / COMPONENT_MODULE_TO_ENV_CONNECTOR
         )
         freeze(self._before)
+        own = [each for each in connectors(self._before) if type(each) not in INPUT]
+        self._remembers = self.module.is_stateful() or not all(map(is_filter, own))
         self._episode = self._new()
         self._last: dict[str, Any] | None = None
 
@@ -69,7 +71,7 @@ class Policy:
         return sum(value.numel() for name, value in named if name in acting)
 
     def reset(self) -> None:
-        """An episode begins: recurrent policies forget the last one."""
+        """An episode begins: what remembers forgets the last one."""
         self._episode, self._last = self._new(), None
 
     @torch.no_grad()
@@ -81,7 +83,7 @@ class Policy:
             sampled: draw the action from the policy's distribution; else the likeliest is taken.
         """
         episode = self._episode
-        if self._last is None or not self.module.is_stateful():
+        if self._last is None or not self._remembers:
             episode = self._episode = self._new()
             episode.add_env_reset(observation)
         else:
@@ -117,6 +119,6 @@ class Policy:
 
     def _new(self) -> SingleAgentEpisode:
         return SingleAgentEpisode(
-            observation_space=self.module.observation_space,
-            action_space=self.module.action_space,
+            observation_space=self._before.input_observation_space,
+            action_space=self._before.input_action_space,
         )

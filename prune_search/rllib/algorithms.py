@@ -164,7 +164,6 @@ def checkpoint_config(experiment: Experiment) -> AlgorithmConfig:
         UserError: the folder is missing, not trusted, or not an algorithm's checkpoint.
     """
     path = Path(experiment.baseline.checkpoint or "")
-    source = path.expanduser() / "class_and_ctor_args.pkl"
     try:
         found = os.path.exists(path.expanduser())  # noqa: PTH110 - Path's raises where one is closed
         foreign = told(path.expanduser()) if found else None
@@ -176,17 +175,26 @@ def checkpoint_config(experiment: Experiment) -> AlgorithmConfig:
         raise UserError(f"baseline.checkpoint: {str(path)!r} is not an RLlib checkpoint: {foreign}")
     require_trust(experiment, "baseline.checkpoint")
     try:
-        with source.open("rb") as stream:
-            content = pickle.load(stream)
-        (config,), _ = content["ctor_args_and_kwargs"]
-        if isinstance(config, AlgorithmConfig):
-            return config.copy(copy_frozen=False)
-        return content["class"].get_default_config().update_from_dict(config)
+        return stored_config(path.expanduser())
     except Exception as error:
         raise UserError(
             f"baseline.checkpoint: {str(path)!r} is not a readable checkpoint of an RLlib"
             f" algorithm: {one_line(error)}"
         ) from None
+
+
+def stored_config(algorithm: Path) -> AlgorithmConfig:
+    """The configuration in an algorithm's checkpoint, not frozen; runs what its pickles say.
+
+    Raises:
+        Exception: whatever a file that is missing, or another's, gives rise to.
+    """
+    with (algorithm / "class_and_ctor_args.pkl").open("rb") as stream:
+        content = pickle.load(stream)
+    (config,), _ = content["ctor_args_and_kwargs"]
+    if isinstance(config, AlgorithmConfig):
+        return config.copy(copy_frozen=False)
+    return content["class"].get_default_config().update_from_dict(config)
 
 
 def own_connectors(config: AlgorithmConfig) -> bool:

@@ -22,10 +22,10 @@ CHANNELS_LAST = "channels last"
 SHIFT_ACTIONS = "actions from zero"
 """Discrete actions counted from 0 instead of from their space's `start`."""
 
-_FLATTEN: Step = {"name": "gymnasium.wrappers.FlattenObservation", "kwargs": {}}
-_FLOATS: Step = {"name": "gymnasium.wrappers.DtypeObservation", "kwargs": {"dtype": "float32"}}
+FLATTEN: Step = {"name": "gymnasium.wrappers.FlattenObservation", "kwargs": {}}
+FLOATS: Step = {"name": "gymnasium.wrappers.DtypeObservation", "kwargs": {"dtype": "float32"}}
 # To -1 .. 1, as RLlib's own preset for Atari does.
-_SCALED: Step = {
+SCALED: Step = {
     "name": "ray.rllib.env.wrappers.atari_wrappers.NormalizedImageEnv",
     "kwargs": {},
 }
@@ -76,13 +76,13 @@ def _of_observations(space: spaces.Space) -> list[Step]:
             " environment.wrappers that leaves out texts, sequences and graphs, for example"
             " gymnasium.wrappers.FilterObservation with kwargs {filter_keys: [...]}"
         )
-    return [_FLATTEN, *_floats(flat)]
+    return [FLATTEN, *_floats(flat)]
 
 
 def _floats(space: spaces.Box) -> list[Step]:
     if space.dtype in (np.float32, np.float64):  # RLlib makes the latter the former
         return []
-    return [_SCALED if is_image(space) else _FLOATS]
+    return [SCALED if is_image(space) else FLOATS]
 
 
 def is_image(space: spaces.Space) -> bool:

@@ -18,14 +18,14 @@ from ray.rllib.connectors.connector_pipeline_v2 import ConnectorPipelineV2
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils import force_list
 
-_INPUT = [
+INPUT = [
     env_to_module.AddObservationsFromEpisodesToBatch,
     env_to_module.AddTimeDimToBatchAndZeroPad,
     env_to_module.AddStatesFromEpisodesToBatch,
     env_to_module.BatchIndividualItems,
     env_to_module.NumpyToTensor,
 ]
-_OUTPUT = [
+OUTPUT = [
     module_to_env.GetActions,
     module_to_env.TensorToNumpy,
     module_to_env.UnBatchToIndividualItems,
@@ -77,8 +77,8 @@ def of_surroundings(runner: Any) -> str:
     return (
         _of_environments(runner.env)
         or _of_configuration(runner.config)
-        or _of_connectors(runner._env_to_module, _INPUT)
-        or _of_connectors(runner._module_to_env, _OUTPUT)
+        or _of_connectors(runner._env_to_module, INPUT)
+        or _of_connectors(runner._module_to_env, OUTPUT)
     )
 
 
@@ -109,7 +109,7 @@ def _of_connectors(pipeline: Any, default: list[type]) -> str:
     if type(pipeline) not in _PIPELINES:
         return f"connectors are in a {type(pipeline).__name__}"
     found = list(connectors(pipeline))
-    while default is _INPUT and found and is_filter(found[0]):
+    while default is INPUT and found and is_filter(found[0]):
         del found[0]
     kinds = [type(connector) for connector in found]
     if kinds == default:
