@@ -116,4 +116,4 @@ def why_ended(folder: Path, search: Search) -> str:
     return took + (", in {} line {}, {}".format(*found[0]) if found else "")
 
 
-_WAITING = frozenset({"threading.py", "queue.py", "thread.py", "watch.py"})
+_WAITING = frozenset({"threading.py", "queue.py", "thread.py", Path(__file__).name})
