@@ -59,7 +59,10 @@ def local_ray() -> Iterator[None]:
         log_to_driver=False,
         logging_level="ERROR",
     )
+    address = ray.get_runtime_context().gcs_address
     yield
+    # Who ends it hands those that come after to whatever cluster is found, to die with that.
+    assert ray.is_initialized() and ray.get_runtime_context().gcs_address == address
     ray.shutdown()
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import prune_search as ps
 import tuners
+from prune_search.experiment.file import dump
 from prune_search.rllib.evaluation.evaluator import evaluation_seeds
 
 STUDY = Path(__file__).parent / "data" / "study-0.1.0.tar.gz"
@@ -129,16 +130,30 @@ def test_points_are_written_where_they_are_asked_for(study: tuners.Study, tmp_pa
         point.restore(tmp_path / "restored")
 
 
-@pytest.mark.slow
-def test_a_study_is_run(tiny: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import ray
+RUNS = """
+import sys
+import prune_search as ps, ray, tuners
+study = tuners.run(ps.load(sys.argv[1]), name="mine")
+assert [trial.state for trial in study.trials] == ["complete"] * 2
+assert study.report.final is not None
+assert not ray.is_initialized()
+assert repr(tuners.open(study.folder.path)) == repr(study)
+try:
+    tuners.run(ps.load(sys.argv[1]), name="mine", progress=False)
+except ps.UserError as error:
+    assert "already exists" in str(error)
+else:
+    raise AssertionError("a second study of the same name")
+"""
 
-    ray.shutdown()  # the tests' own: a study starts one, and ends it
-    study = tuners.run(tiny("tracking=none", storage=tmp_path), name="mine")
-    assert [trial.state for trial in study.trials] == ["complete"] * 2
-    assert study.report.final is not None
-    assert "searching" in capsys.readouterr().out
-    assert not ray.is_initialized()
-    assert repr(tuners.open(tmp_path / "mine")) == repr(study)
-    with pytest.raises(ps.UserError, match="already exists"):
-        tuners.run(tiny(storage=tmp_path), name="mine", progress=False)
+
+@pytest.mark.slow
+def test_a_study_is_run(tiny: Any, tmp_path: Path) -> None:
+    """In a process of its own: a study that finds no Ray starts one, and ends it."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(dump(tiny("tracking=none", storage=tmp_path)))
+    ran = subprocess.run(
+        [sys.executable, "-c", RUNS, str(file)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr[-2000:]
+    assert "searching" in ran.stdout
