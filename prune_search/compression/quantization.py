@@ -33,10 +33,17 @@ class Uniform:
         symbols: as ``Quantized`` has them: 0, 1, 2, 3, 4, ... for 0, 1, -1, 2, -2, ...
         floats: the scales: of each row (index of the first dimension) of a tensor of two
             dimensions or more, and one of each that has fewer, one tensor after the other.
+
+    Raises:
+        ValueError: there are more or fewer scales.
     """
 
     symbols: tuple[Symbols, ...]
     floats: Floats
+
+    def __post_init__(self) -> None:
+        if sum(map(_channels, self.symbols)) != len(self.floats):
+            raise ValueError("not as many scales as the tensors have rows")
 
     @property
     def integers(self) -> list[Symbols]:

@@ -31,10 +31,17 @@ class Shared:
     Attributes:
         symbols: as ``Quantized`` has them; from 1 on, a value's place in ``floats``, plus 1.
         floats: the centroids, rising, none of them zero.
+
+    Raises:
+        ValueError: a symbol lies beyond them.
     """
 
     symbols: tuple[Symbols, ...]
     floats: Floats
+
+    def __post_init__(self) -> None:
+        if any(symbols.max(initial=0) > len(self.floats) for symbols in self.symbols):
+            raise ValueError("a weight refers to a centroid that is not there")
 
     def values(self) -> list[Floats]:
         table = np.concatenate([np.zeros(1, np.float32), self.floats])

@@ -6,7 +6,7 @@ What is written of each matrix, into one stream of bits:
 2. For each of them, row by row, how many zeros lie before it: as a relative index of 5 bits, of
    which 31 skips as many zeros and keeps nothing (Han et al. 2016, Deep Compression, figure 2),
    Huffman-coded; or as a Rice code of the parameter that fits best (5 bits).
-3. Their codes, Huffman-coded.
+3. The highest of their codes (8 bits), and all of them, Huffman-coded.
 
 A table has the length of each symbol's Huffman code, 5 bits each, 0 where it does not occur.
 """
@@ -106,31 +106,45 @@ def decode(data: bytes, forms: Sequence[Form], *, rice: bool = False) -> list[In
     return [_matrix(reader, form, rice, None) for form in forms]
 
 
+def relative_indices(gaps: Integers) -> Integers:
+    """Gaps as numbers of 0 to 31, which 5 bits hold, fillers among them.
+
+    Args:
+        gaps: how many zeros lie before each kept weight since the one before it.
+    """
+    fillers = gaps // _FILLER
+    indices = np.full(len(gaps) + int(fillers.sum()), _FILLER, np.int32)
+    indices[np.cumsum(fillers + 1) - 1] = gaps % _FILLER
+    return indices
+
+
+def gaps_of(codes: Integers) -> Integers:
+    """How many zeros lie, row by row, before each code that is none since the one before it."""
+    return np.diff(np.flatnonzero(codes), prepend=-1).astype(np.int32) - 1
+
+
 def _matrix(stream: _Stream, form: Form, rice: bool, given: Integers | None) -> Integers:
     flat = None if given is None else given.ravel()
-    places = None if flat is None else np.flatnonzero(flat)
-    count = stream.number(_COUNT_BITS, None if places is None else len(places))
+    count = stream.number(_COUNT_BITS, None if flat is None else int(np.count_nonzero(flat)))
     if count > form.rows * form.columns:
         raise ValueError("more weights than the matrix has")
-    gaps = None if places is None else np.diff(places, prepend=-1).astype(np.int32) - 1
+    gaps = None if given is None else gaps_of(given)
     found = (_rice if rice else _relative)(stream, count, gaps)
     where = np.cumsum(found.astype(np.int64) + 1) - 1
     if count and where[-1] >= form.rows * form.columns:
         raise ValueError("a weight lies beyond the matrix")
     codes = np.zeros(form.rows * form.columns, np.int32)
-    values = None if flat is None else flat[where] - 1
-    codes[where] = 1 + _coded(stream, max(form.symbols, 1), count, values)
+    if count:
+        values = None if flat is None else flat[where] - 1
+        highest = stream.number(8, None if values is None else int(values.max()))
+        codes[where] = 1 + _coded(stream, highest + 1, count, values)
     return codes.reshape(form.rows, form.columns)
 
 
 def _relative(stream: _Stream, count: int, gaps: Integers | None) -> Integers:
     """Gaps as relative indices: `_FILLER`s, and what is left."""
-    fillers = None if gaps is None else gaps // _FILLER
-    total = stream.number(_COUNT_BITS, None if fillers is None else count + int(fillers.sum()))
-    indices = None
-    if gaps is not None and fillers is not None:
-        indices = np.full(total, _FILLER, np.int32)
-        indices[np.cumsum(fillers + 1) - 1] = gaps % _FILLER
+    indices = None if gaps is None else relative_indices(gaps)
+    total = stream.number(_COUNT_BITS, None if indices is None else len(indices))
     found = _coded(stream, _FILLER + 1, total, indices)
     ends = np.flatnonzero(found != _FILLER)
     if len(ends) != count:

@@ -14,18 +14,27 @@ class Form(NamedTuple):
 
     rows: int
     columns: int
-    symbols: int
-    """Codes are 0 to this."""
     sorted: bool = False
     """Whether the rows' order means nothing: they are in the order of ``row_order``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Codes of shape (rows, columns), 0 for a zero."""
+    """Codes of 0, for a zero, to 255, shape (rows, columns)."""
 
     codes: NDArray[np.int32]
-    form: Form
+    sorted: bool = False
+    """As of ``Form``."""
+
+    @property
+    def form(self) -> Form:
+        """What a reader must know."""
+        return Form(self.codes.shape[0], self.codes.shape[1], self.sorted)
+
+    @property
+    def highest(self) -> int:
+        """The highest code."""
+        return int(self.codes.max(initial=0))
 
 
 def row_order(codes: NDArray[np.int32]) -> NDArray[np.intp]:

@@ -8,7 +8,8 @@ What is written, matrix after matrix, into one stream:
    many they are is all that is written. Whatever the rows were, that saves the logarithm of the
    number of their orders. A count of a group of n rows is taken to be binomial(n, p); p is what
    the mask model says of the row.
-3. The codes that are not zero, row by row, each taken to be as frequent as it was so far.
+3. The highest code, 0 to 255, and the codes that are not zero, row by row, each taken to be as
+   frequent as it was so far.
 
 Probabilities are float64, made by additions, multiplications and divisions in the order in which
 they stand here, so that every machine computes the same; `constriction` makes them fixed-point.
@@ -119,9 +120,10 @@ def _matrix(stream: _Stream, form: Form, model: int | None, given: Integers | No
     mask = _mask(stream, form, model, None if given is None else (given != 0).astype(np.int32))
     codes = np.zeros((form.rows, form.columns), np.int32)
     kept = mask != 0
-    codes[kept] = 1 + _values(
-        stream, form, int(kept.sum()), None if given is None else given[kept] - 1
-    )
+    if kept.any():
+        codes[kept] = 1 + _values(
+            stream, int(kept.sum()), None if given is None else given[kept] - 1
+        )
     return codes
 
 
@@ -197,15 +199,17 @@ def _binomial(count: int, chance: float) -> Floats64:
     return chances
 
 
-def _values(stream: _Stream, form: Form, count: int, given: Integers | None) -> Integers:
+def _values(stream: _Stream, count: int, given: Integers | None) -> Integers:
+    last = None if given is None else np.array([given.max()])
+    symbols = int(stream.symbols(np.ones(255), 1, last)[0]) + 1
     # Krichevsky and Trofimov's 1/2 for each symbol; of many symbols most never occur.
-    counts = np.full(max(form.symbols, 1), min(0.5, 8.0 / max(form.symbols, 1)))
+    counts = np.full(symbols, min(0.5, 8.0 / symbols))
     found = np.zeros(count, np.int32)
-    done = 0
+    done = 0 if symbols > 1 else count
     while done < count:
-        block = min(max(1, done // 16), count - done)
-        end = done + block
-        found[done:end] = stream.symbols(counts, block, None if given is None else given[done:end])
-        counts += np.bincount(found[done:end], minlength=len(counts))
+        end = min(done + max(1, done // 16), count)
+        part = None if given is None else given[done:end]
+        found[done:end] = stream.symbols(counts, end - done, part)
+        counts += np.bincount(found[done:end], minlength=symbols)
         done = end
     return found

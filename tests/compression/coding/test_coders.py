@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from prune_search.compression.coding.coders import CODERS
 from prune_search.compression.coding.entropy import entropy
-from prune_search.compression.coding.matrices import Form, Matrix, row_order
+from prune_search.compression.coding.matrices import Matrix, row_order
 
 codes = arrays(
     np.int32,
@@ -20,10 +20,8 @@ codes = arrays(
 )
 
 
-def matrix(values: NDArray[np.int32], *, order: bool = False, symbols: int = 254) -> Matrix:
-    if order:
-        values = values[row_order(values)]
-    return Matrix(values, Form(values.shape[0], values.shape[1], symbols, order))
+def matrix(values: NDArray[np.int32], *, order: bool = False) -> Matrix:
+    return Matrix(values[row_order(values)] if order else values, order)
 
 
 @settings(deadline=None)
@@ -50,7 +48,7 @@ def sparse_network() -> list[NDArray[np.int32]]:
 
 def test_sizes_of_a_sparse_network() -> None:
     """The range coder needs what the entropy says, and less where units may change places."""
-    plain = [matrix(one, symbols=7) for one in sparse_network()]
+    plain = [matrix(one) for one in sparse_network()]
     bound = entropy(plain).bits / 8
     sizes = {name: len(coder.encode(plain)) for name, coder in CODERS.items()}
     assert 860 < bound < 900
@@ -60,8 +58,8 @@ def test_sizes_of_a_sparse_network() -> None:
     first, second = first[order], second[:, order]
     order = row_order(second)
     free = [
-        *(matrix(one, order=True, symbols=7) for one in (first, second[order])),
-        matrix(last[:, order], symbols=7),
+        *(matrix(one, order=True) for one in (first, second[order])),
+        matrix(last[:, order]),
     ]
     assert len(CODERS["range"].encode(free)) < 1.02 * entropy(free).bits / 8 < 0.8 * bound
 
@@ -79,7 +77,7 @@ def test_entropy_by_hand() -> None:
 @pytest.mark.parametrize("name", sorted(CODERS))
 def test_other_bytes_are_refused_or_read_as_something_else(name: str) -> None:
     source = np.random.default_rng(0)
-    matrices = [matrix(one[:40, :40], symbols=7) for one in sparse_network()]
+    matrices = [matrix(one[:40, :40]) for one in sparse_network()]
     forms = [one.form for one in matrices]
     data = CODERS[name].encode(matrices)
     for _ in range(60):
@@ -91,4 +89,4 @@ def test_other_bytes_are_refused_or_read_as_something_else(name: str) -> None:
         except ValueError:
             continue
         for read, form in zip(found, forms, strict=True):
-            assert read.shape == form[:2] and read.min() >= 0 and read.max() <= form.symbols
+            assert read.shape == form[:2] and read.min() >= 0 and read.max() <= 255
