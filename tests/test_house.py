@@ -35,7 +35,7 @@ def test_one_trial_knows_nothing_of_studies(house: House) -> None:
     assert up == []
 
 
-@pytest.mark.parametrize("name", ["sparsity", "compression", "policy", "packed"])
+@pytest.mark.parametrize("name", ["sparsity", "compression", "policy", "packed", "artifacts"])
 def test_what_is_torchs_alone_comes_without_ray(house: House, name: str) -> None:
     room = [module for module in house.trees if _in(module, f"prune_search.{name}")]
     reached = house.reached(room)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,21 @@ Array: TypeAlias = NDArray[np.float32]
 Shape: TypeAlias = tuple[int, ...]
 Function = Literal["relu", "tanh", "elu", "silu", "sigmoid", "gelu"]
 Bounds = Literal["scale", "clip", "none"]
+
+
+def _arrays(owner: Any) -> Iterator[tuple[str, Array]]:
+    for each in fields(owner):
+        value = getattr(owner, each.name)
+        if isinstance(value, np.ndarray):
+            yield each.name, value
+
+
+def _hold(owner: Any) -> None:
+    """Makes arrays of a frozen dataclass float32 copies of its own, which nobody can write to."""
+    for name, value in list(_arrays(owner)):
+        held = np.array(value, dtype=np.float32, order="C")
+        held.flags.writeable = False
+        object.__setattr__(owner, name, held)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,23 +46,15 @@ class Layer:
     """
 
     def __post_init__(self) -> None:
-        for name, value in self._arrays():
-            held = np.array(value, dtype=np.float32, order="C")
-            if not np.isfinite(held).all():
+        _hold(self)
+        for name, value in self.arrays.items():
+            if not np.isfinite(value).all():
                 raise ValueError(f"{type(self).__name__}.{name} holds numbers that are not finite")
-            held.flags.writeable = False
-            object.__setattr__(self, name, held)
-
-    def _arrays(self) -> Iterator[tuple[str, Array]]:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, np.ndarray):
-                yield each.name, value
 
     @property
     def arrays(self) -> dict[str, Array]:
         """Its numbers, by the field that holds them."""
-        return dict(self._arrays())
+        return dict(_arrays(self))
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape that it gives for an input's.
@@ -331,6 +338,9 @@ class Gaussian:
     squashed: bool
     """Whether the tangens hyperbolicus is taken of the sample (Haarnoja et al. 2018)."""
 
+    def __post_init__(self) -> None:
+        _hold(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Continuous:
@@ -344,6 +354,9 @@ class Continuous:
     """`scale`: -1 to 1 becomes low to high, and is cut off there; `clip`: cut off alone."""
     sampling: Gaussian | None = None
     """None where the action is the mean."""
+
+    def __post_init__(self) -> None:
+        _hold(self)
 
     @property
     def outputs(self) -> int:

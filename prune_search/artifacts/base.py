@@ -1,0 +1,172 @@
+"""What a target is, its registry, open to targets of one's own, and what an artifact does."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_search.artifacts.card import Card
+from prune_search.errors import UserError
+from prune_search.policy.description import Array, PolicyDescription
+from prune_search.registry import Registry
+
+
+class Artifact(ABC):
+    """A policy in a file, opened: this is what gets measured."""
+
+    card: Card
+
+    @abstractmethod
+    def step(
+        self, observation: Array, state: Array, noise: Array | None
+    ) -> tuple[NDArray[Any], Array]:
+        """One action.
+
+        Args:
+            observation: [1, *observation_shape].
+            state: [1, state_size], from the step before; zeros as an episode begins.
+            noise: [1, noise_size]; None where there is none.
+
+        Returns:
+            The action, [1, *action_shape], and the state for the next step.
+        """
+
+    def nanoseconds(self, observation: Array, count: int) -> NDArray[np.int64]:
+        """What each of so many actions takes, as this process sees it, one after another."""
+        state = np.zeros((1, self.card.state_size), np.float32)
+        noise = np.zeros((1, self.card.noise_size), np.float32) if self.card.noise_size else None
+        taken = np.empty(count, np.int64)
+        for number in range(count):
+            begun = time.perf_counter_ns()
+            self.step(observation, state, noise)
+            taken[number] = time.perf_counter_ns() - begun
+        return taken
+
+    def figures(self) -> dict[str, int]:
+        """What else is known of its size, in bytes by name: flash, RAM, stack."""
+        return {}
+
+
+class Actor:
+    """An artifact that acts: an observation goes in, an action as environments take it comes out.
+
+    Raises:
+        ValueError: when called with an observation of another shape, or one that is not finite.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.reset()
+
+    def reset(self, seed: int = 0) -> None:
+        """An episode begins.
+
+        Args:
+            seed: of the noise, where actions are sampled.
+        """
+        card = self.artifact.card
+        self._state = np.zeros((1, card.state_size), np.float32)
+        self._generator = np.random.default_rng(seed)
+
+    def __call__(self, observation: Any) -> Any:
+        card = self.artifact.card
+        given = np.asarray(observation, np.float32)
+        if given.shape != card.observation_shape:
+            raise ValueError(
+                f"the observation must have shape {card.observation_shape}, got {given.shape}"
+            )
+        if not np.isfinite(given).all():
+            raise ValueError("the observation holds numbers that are not finite")
+        action, self._state = self.artifact.step(given[None], self._state, self._noise(card))
+        return action[0]
+
+    def _noise(self, card: Card) -> Array | None:
+        shape = (1, card.noise_size)
+        if card.noise == "none":
+            return None
+        if card.noise == "gumbel":
+            return self._generator.gumbel(size=shape).astype(np.float32)
+        return self._generator.standard_normal(shape).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an artifact is made of."""
+
+    policy: PolicyDescription
+    card: Card
+    observations: Array
+    """[rows, *observation_shape]: some that the policy has seen, for what has to be calibrated."""
+
+
+class Target(ABC):
+    """What a policy can be exported to."""
+
+    suffix: str
+    """What the file's name ends with; empty for a folder."""
+
+    @abstractmethod
+    def write(self, material: Material, path: Path) -> None:
+        """Makes the file or folder, which is not there yet.
+
+        Raises:
+            UserError: the target has no place for something of the policy, or a package is missing.
+        """
+
+    @abstractmethod
+    def opens(self, path: Path) -> bool:
+        """Whether it is one of its artifacts, by its name and what lies in it."""
+
+    @abstractmethod
+    def open(self, path: Path) -> Artifact:
+        """The policy in it.
+
+        Raises:
+            UserError: it can't be read.
+        """
+
+
+TARGETS: Registry[Target] = Registry("target")
+
+
+def register_target(name: str) -> Callable[[type[Target]], type[Target]]:
+    """Registers a class of targets under a name for `prune-search export --to`.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    return TARGETS.registering(name, lambda kind: kind())
+
+
+def open_artifact(path: Path) -> Artifact:
+    """The policy in a file or folder that was exported, whatever the target.
+
+    Raises:
+        UserError: it is no artifact of any target, or can't be read.
+    """
+    if not path.exists():
+        raise UserError(f"file: there is no {str(path)!r}")
+    for target in TARGETS.values():
+        if target.opens(path):
+            return target.open(path)
+    raise UserError(
+        f"file: {str(path)!r} is no artifact of any target; known are: {', '.join(TARGETS)}"
+    )
+
+
+def stored_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def missing(package: str, extra: str) -> UserError:
+    """The error for a package that an extra brings."""
+    return UserError(f'export: needs {package}; pip install "prune-search[{extra}]"')

@@ -1,0 +1,205 @@
+"""The files of target c: header, source, and an example that checks itself by a test vector."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_search.artifacts.c.emission import Emitter, emit, emit_action
+from prune_search.artifacts.c.storage import Constant
+from prune_search.artifacts.card import Card
+from prune_search.policy.description import Array, Choice, PolicyDescription
+from prune_search.policy.reference import act, draw_noise
+
+TOLERANCE = 1e-4
+"""What the example's actions may differ by, relative to the largest."""
+
+_HEADER = """/* {title}
+
+   An observation is {observation} floats{order}. An action is {action}.{memory}{noise}
+
+   Constants in flash: {flash} bytes, code not counted. Buffers in RAM: {ram} bytes, static, so that
+   one action is computed at a time{state_ram}. No heap. Needs math.h.
+*/
+#ifndef POLICY_H
+#define POLICY_H
+
+#include <stdint.h>
+
+#define POLICY_OBSERVATION {observation}
+#define POLICY_ACTION {actions}
+#define POLICY_STATE {state}
+#define POLICY_NOISE {noises}
+#define POLICY_FLASH {flash}
+#define POLICY_RAM {ram}
+
+void policy_act({arguments});
+
+#endif
+"""
+_SOURCE = """/* {title} */
+#include "policy.h"
+
+#include <math.h>
+
+{constants}
+
+{buffers}
+{functions}
+void policy_act({arguments})
+{{
+    int i, j;
+{lines}
+    (void)i;
+    (void)j;
+}}
+"""
+_MAIN = """/* An example: what the policy does for {count} observations, and what it should do. */
+#include "policy.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define COUNT {count}
+
+{vectors}
+
+int main(void)
+{{
+    int row, i, wrong = 0;
+    {kind} action[POLICY_ACTION];
+{state}
+    for (row = 0; row < COUNT; row++) {{
+        policy_act({call});
+        for (i = 0; i < POLICY_ACTION; i++)
+            if ({differs})
+                wrong++;
+    }}
+    printf("%d of %d actions are as they should be\\n", COUNT * POLICY_ACTION - wrong,
+           COUNT * POLICY_ACTION);
+    return wrong != 0;
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of the files, and what they take."""
+
+    header: str
+    source: str
+    example: str
+    flash: int
+    """Bytes of constants."""
+    ram: int
+    """Bytes of static buffers."""
+
+
+def c_source(policy: PolicyDescription, card: Card, observations: Array) -> Source:
+    """Writes a policy in C99.
+
+    Args:
+        policy: what to write.
+        card: what is known of it.
+        observations: [rows, *observation_shape], the test vector's; a state goes from one to the
+            next.
+
+    Raises:
+        TypeError: a layer has no place in C.
+    """
+    emitter, begin = Emitter(), 0
+    for step, shape, size in zip(policy.steps, policy.shapes, policy.state_sizes, strict=False):
+        emit(step, emitter, shape, begin)
+        begin += size
+    emit_action(policy.action, emitter)
+    flash = sum(constant.bytes for constant in emitter.constants)
+    buffers = {name: size for name, size in emitter.buffers.items() if size}
+    ram = 4 * sum(buffers.values())
+    title = f"Policy {card.name}, exported by prune-search {card.version}.".replace("*/", "* /")
+    arguments = _arguments(policy)
+    return Source(
+        header=_header(policy, title, arguments, flash, ram),
+        source=_SOURCE.format(
+            title=title,
+            constants="\n\n".join(map(str, emitter.constants)),
+            buffers="\n".join(f"static float {name}[{size}];" for name, size in buffers.items()),
+            functions="".join(emitter.functions.values()),
+            arguments=arguments,
+            lines="\n".join(f"    {line}" for line in emitter.lines),
+        ),
+        example=_example(policy, observations),
+        flash=flash,
+        ram=ram,
+    )
+
+
+def action_kind(policy: PolicyDescription) -> str:
+    """C's type of an action's numbers."""
+    return "int32_t" if isinstance(policy.action, Choice) else "float"
+
+
+def _arguments(policy: PolicyDescription) -> str:
+    found = ["const float *observation"]
+    found += ["float *state"] * bool(policy.state_size)
+    found += ["const float *noise"] * bool(policy.action.noise_size)
+    return ", ".join([*found, f"{action_kind(policy)} *action"])
+
+
+def _header(policy: PolicyDescription, title: str, arguments: str, flash: int, ram: int) -> str:
+    shape, action = policy.observation_shape, policy.action
+    chosen = isinstance(action, Choice)
+    return _HEADER.format(
+        title=title,
+        observation=math.prod(shape),
+        order=f", {' x '.join(map(str, shape))}, the last index fastest" if len(shape) > 1 else "",
+        action=f"{action.size} int32_t" if chosen else f"{action.size} floats",
+        actions=action.size,
+        memory="\n   The state is the caller's: zeros as an episode begins, and then left alone."
+        if policy.state_size
+        else "",
+        noise=(
+            f"\n   Actions are sampled: noise is random numbers of the standard"
+            f" {'Gumbel' if chosen else 'normal'} distribution."
+            if action.noise_size
+            else ""
+        ),
+        state=policy.state_size,
+        state_ram=f", and {4 * policy.state_size} of the caller's state"
+        if policy.state_size
+        else "",
+        noises=action.noise_size,
+        flash=flash,
+        ram=ram,
+        arguments=arguments,
+    )
+
+
+def _example(policy: PolicyDescription, observations: Array) -> str:
+    noise = draw_noise(policy, len(observations), np.random.default_rng(0))
+    state, found = None, []
+    for row, observation in enumerate(observations):
+        drawn = None if noise is None else noise[row : row + 1]
+        action, state = act(policy, observation[None], state, drawn)
+        found.append(action.reshape(-1))
+    expected: NDArray[np.float32] = np.stack(found).astype(np.float32)
+    vectors = [Constant("observations", "float", observations.astype(np.float32))]
+    call = ["observations + row * POLICY_OBSERVATION"]
+    if policy.state_size:
+        call.append("state")
+    if noise is not None:
+        vectors.append(Constant("noise", "float", noise))
+        call.append("noise + row * POLICY_NOISE")
+    vectors.append(Constant("expected", "float", expected))
+    largest = max(1.0, float(np.abs(expected).max()))
+    wanted = "expected[row * POLICY_ACTION + i]"
+    return _MAIN.format(
+        count=len(observations),
+        vectors="\n\n".join(map(str, vectors)),
+        kind=action_kind(policy),
+        state="    static float state[POLICY_STATE];\n" if policy.state_size else "",
+        call=", ".join([*call, "action"]),
+        differs=f"fabsf((float)action[i] - {wanted}) > {TOLERANCE * largest:.6g}f",
+    )

@@ -1,0 +1,110 @@
+"""How numbers lie in the flash of a machine: as C's constants, and of a matrix what is not zero."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_search.policy.description import Array
+
+_WIDTH = 96
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An array of numbers in flash."""
+
+    name: str
+    kind: str
+    """C's type: `float`, `uint8_t`, `uint16_t`, `uint32_t`."""
+    values: NDArray[Any]
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return int(self.values.size * self.values.itemsize)
+
+    def __str__(self) -> str:
+        literal = number if self.kind == "float" else str
+        text = ", ".join(literal(value) for value in self.values.reshape(-1).tolist())
+        lines = textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+        return f"static const {self.kind} {self.name}[{self.values.size}] = {{\n{lines}\n}};"
+
+
+def number(value: float) -> str:
+    """A float32 as C99 reads it back exactly: whole ones in digits, others in hexadecimal."""
+    if np.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    if value == int(value) and abs(value) < 2**24:
+        return f"{int(value)}.0f"
+    mantissa, _, exponent = float(np.float32(value)).hex().partition("p")
+    return f"{mantissa.rstrip('0')}p{exponent}f"
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A matrix whose entries all lie there, row by row."""
+
+    weight: Constant
+
+    @property
+    def constants(self) -> list[Constant]:
+        return [self.weight]
+
+
+@dataclass(frozen=True, eq=False)
+class SparseRows:
+    """A matrix of whose rows the entries that are not zero lie there, each with its place.
+
+    A row's places are counted from its beginning, and behind each row comes the next.
+    """
+
+    value: Constant
+    place: Constant
+    count: Constant
+    """Entries of each row."""
+
+    @property
+    def constants(self) -> list[Constant]:
+        return [self.value, self.place, self.count]
+
+
+def stored(name: str, matrix: Array, places: NDArray[np.int64] | None = None) -> Rows | SparseRows:
+    """A matrix in the form that takes fewer bytes; where they are equal, whole.
+
+    Args:
+        name: in front of the constants' names.
+        matrix: (outputs, inputs).
+        places: (inputs,), where each input lies; 0, 1, ... if None.
+    """
+    places = np.arange(matrix.shape[1]) if places is None else places
+    rows, columns = np.nonzero(matrix)
+    counts = np.bincount(rows, minlength=len(matrix))
+    whole = Rows(Constant(f"{name}_weight", "float", matrix))
+    sparse = SparseRows(
+        Constant(f"{name}_value", "float", _some(matrix[rows, columns])),
+        _unsigned(f"{name}_place", _some(places[columns])),
+        _unsigned(f"{name}_count", counts),
+    )
+    return whole if _bytes(whole) <= _bytes(sparse) else sparse
+
+
+def _bytes(form: Rows | SparseRows) -> int:
+    return sum(constant.bytes for constant in form.constants)
+
+
+def _unsigned(name: str, values: NDArray[Any]) -> Constant:
+    """In the smallest type that holds the numbers."""
+    for bits in (8, 16, 32):
+        if values.max(initial=0) < 2**bits:
+            return Constant(name, f"uint{bits}_t", values.astype(f"uint{bits}"))
+    raise ValueError(f"{name} is larger than 32 bits hold")
+
+
+def _some(values: NDArray[Any]) -> NDArray[Any]:
+    """C has no array of nothing."""
+    return values if values.size else np.zeros(1, values.dtype)

@@ -1,0 +1,147 @@
+"""Target c: a folder with one header, one source, an example and the card; and how it runs here."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_search.artifacts.base import Artifact, Material, Target, register_target
+from prune_search.artifacts.c.sizes import measured
+from prune_search.artifacts.c.source import c_source
+from prune_search.artifacts.card import Card
+from prune_search.errors import UserError, one_line
+from prune_search.policy.description import Array
+
+HEADER, SOURCE, EXAMPLE, CARD = "policy.h", "policy.c", "main.c", "policy.json"
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+"""What the sources are free of warnings under."""
+_ROWS = 16  # of the test vector
+
+# Beside the policy in the library that is measured: actions, each timed by the system's clock.
+_CLOCK = """
+#define _POSIX_C_SOURCE 199309L
+#include <time.h>
+#include "policy.h"
+long long ticks(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+"""
+
+
+@register_target("c")
+class CTarget(Target):
+    """A folder: `policy.h`, `policy.c`, an example `main.c` that checks itself, `policy.json`."""
+
+    suffix = ""
+
+    def write(self, material: Material, path: Path) -> None:
+        source = c_source(material.policy, material.card, material.observations[:_ROWS])
+        path.mkdir()
+        (path / HEADER).write_text(source.header, encoding="ascii")
+        (path / SOURCE).write_text(source.source, encoding="ascii")
+        (path / EXAMPLE).write_text(source.example, encoding="ascii")
+        (path / CARD).write_text(material.card.model_dump_json(indent=1), encoding="utf-8")
+
+    def opens(self, path: Path) -> bool:
+        return (path / SOURCE).is_file() and (path / CARD).is_file()
+
+    def open(self, path: Path) -> Artifact:
+        try:
+            card = Card.model_validate_json((path / CARD).read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"file: {str(path)!r} is no policy of target c: {one_line(error)}"
+            ) from None
+        return CArtifact(path, card)
+
+
+class CArtifact(Artifact):
+    """The source, compiled by this machine's compiler as a shared library.
+
+    Raises:
+        UserError: there is no compiler, or it does not take the source.
+    """
+
+    def __init__(self, path: Path, card: Card) -> None:
+        self.card, self._path = card, path
+        with tempfile.TemporaryDirectory() as folder:
+            library = ctypes.CDLL(str(_compiled(path, card, Path(folder))))
+        self._act, self._timed = library.policy_act, library.timed
+        self._act.restype = self._timed.restype = None
+
+    def step(
+        self, observation: Array, state: Array, noise: Array | None
+    ) -> tuple[NDArray[Any], Array]:
+        after = np.array(state, np.float32)
+        action, arguments = self._arguments(observation, after, noise)
+        self._act(*arguments)
+        found = action.astype(np.int64) if self.card.discrete else action
+        return found.reshape(1, *self.card.action_shape), after
+
+    def nanoseconds(self, observation: Array, count: int) -> NDArray[np.int64]:
+        taken = np.empty(count, np.int64)
+        state = np.zeros((1, self.card.state_size), np.float32)
+        noise = np.zeros((1, self.card.noise_size), np.float32) if self.card.noise_size else None
+        _, arguments = self._arguments(observation, state, noise)
+        self._timed(*arguments, _pointer(taken), ctypes.c_int(count))
+        return taken
+
+    def figures(self) -> dict[str, int]:
+        return measured(self._path)
+
+    def _arguments(
+        self, observation: Array, state: Array, noise: Array | None
+    ) -> tuple[NDArray[Any], list[Any]]:
+        size = int(np.prod(self.card.action_shape))
+        action = np.zeros(size, np.int32 if self.card.discrete else np.float32)
+        arrays: list[NDArray[Any]] = [np.ascontiguousarray(observation, np.float32)]
+        arrays += [state] * bool(self.card.state_size)
+        arrays += [] if noise is None else [np.ascontiguousarray(noise)]
+        # The arrays must live as long as the call: the pointers know them.
+        return action, [_pointer(array) for array in [*arrays, action]]
+
+
+def _pointer(array: NDArray[Any]) -> Any:
+    return array.ctypes.data_as(ctypes.c_void_p)
+
+
+def _compiled(path: Path, card: Card, folder: Path) -> Path:
+    names = ["const float *observation"]
+    names += ["float *state"] * bool(card.state_size)
+    names += ["const float *noise"] * bool(card.noise_size)
+    names += ["int32_t *action" if card.discrete else "float *action"]
+    call = ", ".join(name.rpartition("*")[2] for name in names)
+    clock, library = folder / "clock.c", folder / "policy.so"
+    clock.write_text(
+        f"{_CLOCK}\nvoid timed({', '.join(names)}, long long *taken, int count)\n{{\n"
+        "    int k;\n    for (k = 0; k < count; k++) {\n        long long begun = ticks();\n"
+        f"        policy_act({call});\n        taken[k] = ticks() - begun;\n    }}\n}}\n"
+    )
+    compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    if compiler is None:
+        raise UserError("export: target c is measured by compiling it; install gcc or clang")
+    command = [compiler, *STRICT, "-O2", "-fPIC", "-shared", "-I", str(path), "-o", str(library)]
+    try:
+        done = subprocess.run(
+            [*command, str(path / SOURCE), str(clock), "-lm"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        problem = done.stderr if done.returncode else ""
+    except OSError as error:
+        problem = one_line(error)
+    if problem:
+        raise UserError(f"file: {compiler} does not take {str(path / SOURCE)!r}: {problem}")
+    return library

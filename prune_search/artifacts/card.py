@@ -1,0 +1,105 @@
+"""What an artifact says of itself: it lies inside the file, so that the file is enough."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from prune_search.policy.description import Choice, PolicyDescription
+from prune_search.records.record import Record
+from prune_search.records.returns import Aggregate, Return
+
+Noise = Literal["none", "gumbel", "normal"]
+
+
+class Task(Record):
+    """The environment that the policy acts in."""
+
+    id: str
+    """Gymnasium's."""
+    modules: list[str] = []
+    """Python modules that register it."""
+    config: dict[str, Any] = {}
+    """What it is made with."""
+    wrappers: list[dict[str, Any]] = []
+    """Around it, the first one innermost; those that only change the form are in the policy."""
+
+
+class Measurement(Record):
+    """How the policy's return was measured, and what it was."""
+
+    seed: int
+    """The evaluation seed."""
+    episodes: int
+    max_steps: int
+    """After so many an episode is cut."""
+    aggregate: Aggregate
+    returned: Return | None = None
+    """The policy's, in RLlib; None where nobody measured it."""
+    dense: Return | None = None
+    """The dense policy's it was pruned from, on the same episodes."""
+    random: Return | None = None
+    """Of random actions, likewise."""
+
+
+class Card(Record):
+    """What is known about an artifact."""
+
+    version: str
+    """Of the prune-search that wrote it."""
+    target: str
+    """What it was exported to."""
+    name: str
+    """Of the policy: its study and point."""
+    task: Task | None
+    """None where the environment is a class in the user's checkpoint, which has no name."""
+    measurement: Measurement | None
+    observation_shape: tuple[int, ...]
+    """Of what goes in, float32; see `PolicyDescription.observation_shape`."""
+    state_size: int
+    """Numbers that go in and come out beside it, zero as an episode begins."""
+    noise: Noise
+    """What sampled actions need beside it: standard Gumbel or normal random numbers."""
+    noise_size: int
+    discrete: bool
+    """Actions are int64, else float32."""
+    action_shape: tuple[int, ...]
+    """Of an action; () for one number."""
+    parameters: int
+    """Numbers of the network, zeros among them."""
+    nonzero: int
+    """Of these, those that are not zero."""
+    notes: list[str] = []
+    """What is to be known about it, a line each."""
+
+
+def card_for(
+    policy: PolicyDescription,
+    *,
+    version: str,
+    target: str,
+    name: str,
+    task: Task | None = None,
+    measurement: Measurement | None = None,
+) -> Card:
+    """The card of a policy that is written to a target."""
+    action = policy.action
+    discrete = isinstance(action, Choice)
+    noise: Noise = "none"
+    if action.noise_size:
+        noise = "gumbel" if discrete else "normal"
+    return Card(
+        version=version,
+        target=target,
+        name=name,
+        task=task,
+        measurement=measurement,
+        observation_shape=policy.observation_shape,
+        state_size=policy.state_size,
+        noise=noise,
+        noise_size=action.noise_size,
+        discrete=discrete,
+        action_shape=() if isinstance(action, Choice) and action.single else (action.size,),
+        parameters=policy.parameters,
+        nonzero=policy.nonzero,
+        notes=list(policy.notes),
+    )

@@ -1,0 +1,125 @@
+"""The C compiles without a warning, checks itself, touches nothing that is not its own, and is
+what the header says; on this machine and on an emulated Cortex-M4."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given as for_all
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from prune_search.artifacts.base import open_artifact
+from prune_search.artifacts.c.sizes import CHIP, COMPILER
+from prune_search.artifacts.c.source import c_source
+from prune_search.artifacts.c.storage import Rows, SparseRows, number, stored
+from prune_search.artifacts.c.target import STRICT
+from prune_search.policy.description import (
+    Activation,
+    Choice,
+    Dense,
+    PolicyDescription,
+)
+from tests.artifacts.test_targets import written
+from tests.describable import POLICIES, VECTOR, given, material, weights
+
+HERE = Path(__file__).parent
+SANITIZED = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_example_checks_itself_under_sanitizers(name: str, tmp_path: Path) -> None:
+    folder = written(name, "c", tmp_path)
+    program = tmp_path / "program"
+    command = ["gcc", *STRICT, *SANITIZED, "-o", str(program)]
+    subprocess.run([*command, folder / "policy.c", folder / "main.c", "-lm"], check=True)
+    done = subprocess.run([program], capture_output=True, text=True, check=True)
+    count = 16 * POLICIES[name].action.size
+    assert done.stdout == f"{count} of {count} actions are as they should be\n"
+    if name != "frames":
+        wrong = (folder / "main.c").read_text().replace("expected[row", "1.0f + expected[row")
+        (folder / "main.c").write_text(wrong)
+        subprocess.run([*command, folder / "policy.c", folder / "main.c", "-lm"], check=True)
+        assert subprocess.run([program], capture_output=True, check=False).returncode == 1
+
+
+@settings(max_examples=200, deadline=None)
+@for_all(st.floats(width=32, allow_nan=False))
+def test_numbers_are_written_exactly(value: float) -> None:
+    text = number(value)
+    if np.isinf(value):
+        assert text in ("INFINITY", "-INFINITY")
+    else:
+        body = text.removesuffix("f")
+        assert np.float32(float.fromhex(body) if "x" in body else float(body)) == value
+
+
+def test_only_what_is_not_zero_is_stored_where_that_is_smaller() -> None:
+    dense = stored("w", weights(10, 10))
+    sparse = stored("w", weights(10, 300, sparsity=0.9))
+    assert isinstance(dense, Rows) and isinstance(sparse, SparseRows)
+    assert np.count_nonzero(sparse.value.values) == sparse.value.values.size
+    kinds = [each.kind for each in sparse.constants]
+    assert kinds == ["float", "uint16_t", "uint8_t"]
+
+
+def test_flash_falls_with_the_weights(tmp_path: Path) -> None:
+    def flash(sparsity: float) -> int:
+        hidden = 64
+        layers = (
+            Dense(weights(hidden, 4, sparsity=sparsity), weights(hidden)),
+            Activation("tanh"),
+            Dense(weights(hidden, hidden, sparsity=sparsity), weights(hidden)),
+            Activation("tanh"),
+            Dense(weights(2, hidden, sparsity=sparsity), weights(2)),
+        )
+        policy = PolicyDescription((4,), (), layers, Choice((2,), (0,), single=True))
+        return c_source(policy, material("vector", "c").card, given("vector", 4)[0]).flash
+
+    assert flash(0.0) == 4 * (4 * 64 + 64 * 64 + 64 * 2 + 64 + 64 + 2)
+    assert flash(0.95) < 0.15 * flash(0.0)
+
+
+def test_sizes_are_stated_and_measured(tmp_path: Path) -> None:
+    folder = written("vector", "c", tmp_path)
+    found = open_artifact(folder).figures()
+    header = (folder / "policy.h").read_text()
+    assert f"Constants in flash: {found['constants']} bytes" in header
+    assert f"Buffers in RAM: {found['buffers']} bytes" in header
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"{COMPILER} is not installed")
+    assert found["constants"] < found["flash"] < found["constants"] + 2000
+    assert found["ram"] == found["buffers"] and 0 < found["stack"] < 500
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_on_an_emulated_microcontroller(name: str, tmp_path: Path) -> None:
+    for tool in (COMPILER, "qemu-system-arm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    folder = written(name, "c", tmp_path)
+    program = tmp_path / "program.elf"
+    sources = [folder / "policy.c", folder / "main.c", HERE / "startup.c"]
+    link = ["--specs=rdimon.specs", "-T", HERE / "mps2.ld", "-nostartfiles", "-lm"]
+    subprocess.run([COMPILER, *CHIP, *STRICT, "-O2", *sources, *link, "-o", program], check=True)
+    machine = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-semihosting"]
+    done = subprocess.run(
+        [*machine, "-kernel", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    count = 16 * POLICIES[name].action.size
+    assert done.stdout == f"{count} of {count} actions are as they should be\n", done.stderr
+
+
+def test_no_heap_and_nothing_from_outside_but_mathematics(tmp_path: Path) -> None:
+    sources = [
+        c_source(POLICIES[name], material(name, "c").card, given(name, 4)[0]).source
+        for name in POLICIES
+    ]
+    assert set(re.findall(r"#include (\S+)", "".join(sources))) == {'"policy.h"', "<math.h>"}
+    assert not re.search(r"malloc|calloc|free\(", "".join(sources))
+    assert VECTOR.nonzero < VECTOR.parameters
