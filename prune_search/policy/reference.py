@@ -63,14 +63,27 @@ def act(
     Raises:
         ValueError: an argument of another shape.
     """
-    rows = len(observations)
     given, kept = outputs(policy, observations, state)
-    size = policy.action.noise_size
-    if size and (noise is None or noise.shape != (rows, size)):
-        raise ValueError(f"noise must have shape {(rows, size)}")
-    if isinstance(policy.action, Choice):
-        return _choose(policy.action, given, noise), kept
-    return _bring_in(policy.action, given, noise), kept
+    return decide(policy.action, given, noise), kept
+
+
+def decide(action: Choice | Continuous, given: Array, noise: Array | None = None) -> NDArray[Any]:
+    """Actions for what the network gives; see `act`.
+
+    Args:
+        action: what stands behind the network.
+        given: [rows, outputs].
+        noise: [rows, noise_size].
+
+    Raises:
+        ValueError: noise of another shape.
+    """
+    size = (len(given), action.noise_size)
+    if action.noise_size and (noise is None or noise.shape != size):
+        raise ValueError(f"noise must have shape {size}")
+    if isinstance(action, Choice):
+        return _choose(action, given, noise)
+    return _bring_in(action, given, noise)
 
 
 def outputs(

@@ -152,6 +152,23 @@ def benchmark_methods(
         raise typer.Exit(1)
 
 
+@benchmarks.command("deep-compression")
+def benchmark_deep_compression(
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0 on.")] = 3,
+    sparsity: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Share of the weights to prune.")
+    ] = 0.98,
+    bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of a shared weight.")] = 4,
+) -> None:
+    """LeNet-300-100 pruned, shared and coded, each stage measured; a Markdown table."""
+    import torch
+
+    from tuners.benchmarks.deep_compression import deep_compression, markdown
+
+    torch.set_num_threads(1)
+    print(markdown(deep_compression(range(seeds), err.print, sparsity, bits), sparsity, bits))
+
+
 @benchmarks.command("wall")
 def benchmark_wall(name: Name, storage: Storage = "studies") -> None:
     """A finished study's wall time, against the time that it spent in RLlib."""
