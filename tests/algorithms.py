@@ -16,6 +16,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.invariants import alive
+from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.selection.granularities import GRANULARITIES
@@ -116,7 +117,7 @@ def small(name: str, *overrides: str) -> AlgorithmConfig:
 @contextmanager
 def built(config: AlgorithmConfig) -> Iterator[Algorithm]:
     """RLlib's algorithm, stopped at the end."""
-    algorithm = config.build_algo()
+    algorithm = build(config)
     try:
         yield algorithm
     finally:

@@ -150,6 +150,7 @@ ACTIONS: dict[str, gym.Space] = {
     "two": gym.spaces.Discrete(2),
     "from_one": gym.spaces.Discrete(2, start=1),
     "pair_from_one": gym.spaces.MultiDiscrete([2, 3], start=[1, 5]),
+    "push": gym.spaces.Box(np.array([-2, 0], np.float32), np.array([3, 9], np.float32)),
     "table": gym.spaces.Box(-1, 1, (2, 2), np.float32),
     "steps": gym.spaces.Box(0, 3, (2,), np.int64),
 }

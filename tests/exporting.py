@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from prune_search.export.policy import Policy
 from prune_search.export.surroundings import Surroundings
-from prune_search.rllib.evaluation.obstacles import connectors, is_filter
+from prune_search.rllib.obstacles import connectors, is_filter
 
 
 def filtered(config: AlgorithmConfig) -> AlgorithmConfig:

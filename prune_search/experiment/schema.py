@@ -147,6 +147,10 @@ class Resources(Section):
     """RLlib env runners per trial; 0 samples in the trial's own process."""
     envs_per_env_runner: PositiveInt = 16
     """Environments stepped together by each env runner."""
+    runner: Literal["auto", "lean", "rllib"] = "auto"
+    """What samples episodes: `lean`, which keeps steps in arrays and hands on what RLlib's env
+    runner does in less time; `rllib`, RLlib's own; or `auto`: lean where it can be, else RLlib's,
+    and `run` and `show` say why."""
     learners: NaturalInt = 0
     """RLlib learners per trial; 0 updates in the trial's own process."""
     gpus_per_learner: NaturalFloat = 0

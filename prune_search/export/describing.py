@@ -56,7 +56,7 @@ from prune_search.policy.description import (
     PolicyDescription,
 )
 from prune_search.policy.reference import outputs
-from prune_search.rllib.evaluation.obstacles import INPUT, OUTPUT, connectors, is_filter
+from prune_search.rllib.obstacles import INPUT, OUTPUT, connectors, is_filter
 
 _TOLERANCE = 1e-4  # of outputs, relative to the largest
 _ROWS = 16

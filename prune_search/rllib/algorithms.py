@@ -34,6 +34,7 @@ from prune_search.rllib.foreign_checkpoints import told
 from prune_search.rllib.offline import set_offline_data
 from prune_search.rllib.own_networks import set_own_network
 from prune_search.rllib.policies import set_policies
+from prune_search.rllib.runners.choice import set_runner
 
 # RLlib's algorithms whose networks can be pruned here: name to its config class.
 ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
@@ -108,6 +109,7 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
             setattr(config, name, _scaled(name, getattr(config, name), lr_scale))
     set_policies(config, experiment.environment.policies)
     set_offline_data(config, experiment)
+    set_runner(config, resources.runner)
     # A runner that RLlib starts again has seeds that no other run has: the round is repeated.
     config.fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=False)
     # Watching the machine's load takes a thread whose end every stop would wait for.

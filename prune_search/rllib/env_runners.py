@@ -17,7 +17,7 @@ _OWNED = {
     "env_to_module_connector": "it is code: name wrappers in environment.wrappers, or give a"
     " baseline.checkpoint that has connectors",
     "module_to_env_connector": "it is code: give a baseline.checkpoint that has connectors",
-    "env_runner_cls": "evaluation plays with RLlib's own",
+    "env_runner_cls": "set resources.runner",
     "create_local_env_runner": "masks and evaluation need the one that there is",
     "create_env_on_local_worker": "evaluation decides it",
     "explore": "training explores, and evaluation.actions says how policies are measured",

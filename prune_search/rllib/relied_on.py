@@ -21,8 +21,11 @@ class Inside(NamedTuple):
 _ALGORITHM = "algorithms.algorithm:Algorithm"
 _CONFIG = "algorithms.algorithm_config:AlgorithmConfig"
 _LEARNER = "core.learner.torch.torch_learner:TorchLearner"
+_MINIBATCHES = "utils.minibatch_utils:MiniBatchCyclicIterator"
+_NETWORK = "core.rl_module.torch.torch_rl_module:TorchRLModule"
 _GROUP = "core.learner.learner_group:LearnerGroup"
 _RUNNER = "env.single_agent_env_runner:SingleAgentEnvRunner"
+_EPISODE = "env.single_agent_episode:SingleAgentEpisode"
 _RUNNERS = "env.env_runner_group:EnvRunnerGroup"
 _IMPALA = "algorithms.impala.impala_learner:IMPALALearner"
 _IMPALA_THREAD = "algorithms.impala.impala_learner:_LearnerThread"
@@ -42,25 +45,51 @@ INSIDES = (
     Inside("_optimizer_lr_schedules", _LEARNER, "learning rates' schedules, to be moved in time"),
     Inside("_optimizer_parameters", _LEARNER, "parameters that are replaced by smaller ones"),
     Inside("_params", _LEARNER, "likewise, and gradients before they are clipped"),
+    Inside("_uncompiled_update", _LEARNER, "what a step on a minibatch is made of"),
+    Inside("_update", _LEARNER, "where the lean update takes its place"),
+    Inside("_create_iterator_if_necessary", _LEARNER, "likewise, for minibatches"),
+    Inside("_compute_off_policyness", _LEARNER, "a part of a step"),
+    Inside("_grad_scalers", _LEARNER, "whether steps are plain"),
+    Inside("_lr_scheduler_classes", _LEARNER, "likewise"),
+    Inside("_module_optimizers", _LEARNER, "which optimizers step"),
+    Inside("_batch", _MINIBATCHES, "the batch that minibatches are views of"),
+    Inside("_minibatch_size", _MINIBATCHES, "likewise, how many rows"),
+    Inside("_num_epochs", _MINIBATCHES, "how often it is gone through"),
+    Inside("_num_total_minibatches", _MINIBATCHES, "or how many there are"),
+    Inside("_shuffle_batch_per_epoch", _MINIBATCHES, "whether it is shuffled each time"),
+    Inside("_slice_seq_lens_in_B", "policy.sample_batch:SampleBatch", "whether rows are sequences"),
+    Inside("_forward_train", _NETWORK, "a pass without RLlib's switching of modes"),
     Inside("_weights_seq_no", _LEARNER, "env runners take no weights of an old number"),
     Inside("_rl_modules", "core.rl_module.multi_rl_module:MultiRLModule", "networks by ModuleID"),
     Inside(
         "_forward_exploration",
-        "core.rl_module.torch.torch_rl_module:TorchRLModule",
+        _NETWORK,
         "whether a network has a way of its own to explore",
     ),
     Inside("_device", _RUNNER, "where observations go"),
     Inside("_env_to_module", _RUNNER, "connectors, with the observation filters"),
     Inside("_module_to_env", _RUNNER, "connectors, with the stretching of actions"),
+    Inside("_increase_sampled_metrics", _RUNNER, "env steps and episodes, counted as RLlib does"),
+    Inside("_log_env_steps", _RUNNER, "likewise"),
+    Inside("_metrics_num_env_steps_sampled", _RUNNER, "likewise"),
+    Inside("_log_episode_metrics", _RUNNER, "returns and lengths of episodes, likewise"),
     Inside("_needs_initial_reset", _RUNNER, "evaluation begins episodes of its own seeds"),
     Inside("_ongoing_episodes", _RUNNER, "which episode is whose"),
     Inside("_reset_envs_and_episodes", _RUNNER, "likewise"),
+    Inside("_reset_envs", _RUNNER, "where the lean env runner begins its rows"),
+    Inside("_sample", _RUNNER, "what the lean env runner does in its own way"),
     Inside("_seed", _RUNNER, "a seed for each environment"),
+    Inside("_try_env_reset", _RUNNER, "errors of environments, met as RLlib does"),
+    Inside("_try_env_step", _RUNNER, "likewise"),
+    Inside("_weights_seq_no", _RUNNER, "which weights an action came from"),
+    Inside("_last_step_time", _EPISODE, "seconds that an episode took"),
+    Inside("_start_time", _EPISODE, "likewise"),
     Inside("_local_config", _RUNNERS, "what runners are made anew with, of other shapes"),
     Inside("_remote_args", _RUNNERS, "likewise"),
     Inside("_remote_config", _RUNNERS, "likewise"),
     Inside("_remote_config_obj_ref", _RUNNERS, "likewise"),
     Inside("_filters", _FILTER, "the statistics of observations, applied to all at once"),
+    Inside("_init_new_filters", _FILTER, "statistics of nothing yet"),
     Inside("_multi_agent", _FILTER, "whether they are of one agent"),
     Inside("_update_stats", _FILTER, "filters learn nothing from evaluation"),
     Inside(

@@ -23,6 +23,7 @@ from prune_search.rllib.environments import steps_of
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator
 from prune_search.rllib.recovery import moments
+from prune_search.rllib.runners.choice import build, sampled_by
 from prune_search.rllib.running import (
     TRAINING_SEEDS,
     env_steps,
@@ -98,7 +99,7 @@ class BaselineTrainer:
         self._mirror = Mirror(storage, experiment.mirror)
         settings, resources = experiment.baseline, experiment.resources
         config = algorithm_config(experiment, settings.seed % TRAINING_SEEDS)
-        self._algorithm = config.build_algo()
+        self._algorithm = build(config)
         self._evaluator = Evaluator(config, experiment.evaluation)
         self._train_s = 0.0
         self._random: Return | None = None  # of looks
@@ -205,10 +206,16 @@ class BaselineTrainer:
         return enough is not None and returned.value >= enough, note
 
     def _played(self) -> list[str]:
-        """What is to be known about how the study's episodes are played."""
-        why = self._evaluator.obstacle()
-        slow = "evaluated by RLlib's env runner, which takes several times as long"
-        return [f"{slow}: {why}"] if why else []
+        """What is to be known about how the study's episodes are sampled and played."""
+        sampled, _, why_sampled = sampled_by(self._algorithm).partition(": ")
+        if sampled != "rllib" or self._experiment.resources.runner == "rllib":
+            why_sampled = ""
+        reasons = {"sampled": why_sampled, "evaluated": self._evaluator.obstacle()}
+        return [
+            f"{done} by RLlib's env runner, which takes several times as long: {why}"
+            for done, why in reasons.items()
+            if why
+        ]
 
     def finish(self) -> BaselineRecord:
         """Measures and keeps the baseline.
@@ -236,6 +243,7 @@ class BaselineTrainer:
             train_s=self._train_s,
             wrappers=wrappers,
             checkpoint_steps=0 if trained else steps,
+            sampled_by=sampled_by(self._algorithm),
             notes=[*([] if trained else saving.lacking(self._algorithm)), *self._played()],
         )
         if well_posed(record):

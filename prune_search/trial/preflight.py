@@ -24,6 +24,7 @@ from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.networks import Network, networks
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.recovery.teacher import load_teacher
+from prune_search.rllib.runners.choice import check_lean
 from prune_search.sparsity.criteria import CRITERIA
 from prune_search.sparsity.masks import check_maskable
 from prune_search.sparsity.rewinding import REWINDS
@@ -42,6 +43,8 @@ def check(experiment: Experiment) -> None:
         UserError: the first thing that would not work, by the name of its field.
     """
     modules = dense_modules(experiment)
+    if experiment.resources.runner == "lean":
+        check_lean(algorithm_config(experiment, seed=0))
     shapes = {name: tuple(value.shape) for name, value in named_weights(modules).items()}
     check_granularities(_networks(modules, experiment), shapes, experiment.pruning)
     checkpoint, pruning = experiment.baseline.checkpoint, experiment.pruning

@@ -44,6 +44,7 @@ from prune_search.rllib.replay import (
     postponed,
     save_replay,
 )
+from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import TRAINING_SEEDS, env_steps, reseed, settle, sync_weights
 from prune_search.rllib.schedules import TrialSchedules
 from prune_search.rllib.shapes import shrinkable
@@ -95,7 +96,7 @@ class TrialRounds:
         config = algorithm_config(experiment, seed, self._plan.lr_scale)
         if self._plan.structured:
             config = shrinkable(config)
-        self._algorithm = config.build_algo()
+        self._algorithm = build(config)
         fresh = learner.adaptive_state(self._algorithm)
         if self._plan.origin == "baseline":
             saving.load(self._algorithm, Path(baseline.checkpoint))

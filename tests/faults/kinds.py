@@ -140,13 +140,22 @@ def scripts(brief: bool, disk: bool, compiler: bool) -> list[Script]:
             ("as a trial ends", ROUNDS, 0.0),
         )
     ]
-    runner = _thrice("env runner killed", "SingleAgentEnvRunner")
+    runner = _thrice("env runner killed", "LeanEnvRunner")
+    stock = _thrice("RLlib's env runner killed", "SingleAgentEnvRunner")
     learner = _thrice("learner killed", "_WrappedExecutable")
     runners, learners = ("resources.env_runners=1",), ("resources.learners=1",)
     count = 1 if brief else 3
     killed = [
         Script("undisturbed-runners", 2, runners, "undisturbed-runners"),
         Script("runners", 2, runners, "undisturbed-runners", runner[:count]),
+        # They sample the same, and so a study with them finds the same.
+        Script(
+            "stock-runners",
+            2,
+            (*runners, "resources.runner=rllib"),
+            "undisturbed-runners",
+            stock[:count],
+        ),
         Script("undisturbed-learners", 2, learners, "undisturbed-learners"),
         Script("learners", 2, learners, "undisturbed-learners", learner[:count]),
     ]

@@ -184,6 +184,7 @@ def test_a_torn_record_is_read_from_its_copy(
     ("name", "words"),
     [
         ("SingleAgentEnvRunner", "an env runner"),
+        ("LeanEnvRunner", "an env runner"),
         ("OfflineMultiAgentEnvRunner", "an env runner"),
         ("create_executable_class.<locals>._WrappedExecutable", "a learner"),
         ("BaselineTrainer", "the baseline's training"),

@@ -14,7 +14,13 @@ import pytest
 from prune_search.rllib.relied_on import INSIDES, Inside
 
 PACKAGE = Path(__file__).parents[2] / "prune_search"
-OTHERS = {"_current_frames", "_exit", "_foreach_mul_", "_replace"}  # of Python and torch
+OTHERS = {
+    "_current_frames",
+    "_exit",
+    "_foreach_mul_",
+    "_foreach_norm",
+    "_replace",
+}  # of Python and torch
 OPTIMIZERS = {"_optimizer_step_post_hooks"}  # torch's, of which we take ours away
 
 

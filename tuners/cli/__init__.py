@@ -9,7 +9,14 @@ import typer
 
 from prune_search.errors import UserError
 from prune_search.import_paths import import_from_here
-from tuners.cli import benchmarks, files, points, sensitivity, studies  # noqa: F401 - they are registered
+from tuners.cli import (  # noqa: F401 - they are registered
+    benchmarks,
+    files,
+    points,
+    sensitivity,
+    studies,
+    training_benchmarks,
+)
 from tuners.cli._app import app, err
 from tuners.cli.characters import plain_output
 

@@ -24,7 +24,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     env_steps, env_steps_saved, curve, importances, trials, front, repeated, recommended}`, where
 
     - baseline is null or `{RETURN, final_RETURN, parameters, weights, stored_bytes, compact_bytes,
-      env_steps, train_s, checkpoint}`;
+      env_steps, train_s, checkpoint, sampled_by}`, sampled_by being `lean` or `rllib: ` and why;
     - control is null or `{RETURN, final_RETURN, retention, round, env_steps, train_s, checkpoint}`:
       the baseline trained on for a trial's env steps with nothing pruned, at its best round;
     - each of trials is `{trial, state, reason, strategy, did, env_steps, seconds, hypervolume,
@@ -156,6 +156,7 @@ def _baseline(baseline: BaselineRecord, study: StudyReport) -> dict[str, Any]:
         "env_steps": baseline.env_steps,
         "train_s": _finite(baseline.train_s),
         "checkpoint": baseline.checkpoint,
+        "sampled_by": baseline.sampled_by,
     }
 
 

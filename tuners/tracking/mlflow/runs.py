@@ -297,7 +297,9 @@ def _dense(found: StudyReport) -> dict[str, str]:
         "random_return": found.baseline.random if found.baseline else None,
         "control_return": found.control.returned if found.control else None,
     }
-    return {key: interval(value) for key, value in returns.items() if value}
+    shown = {key: interval(value) for key, value in returns.items() if value}
+    by = found.baseline.sampled_by if found.baseline else ""
+    return {**shown, "sampled_by": by} if by else shown
 
 
 def _tags(study: StudyRecord, kind: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""Where evaluation needs all of RLlib's env runner, and where the lean loop gives the same.
+"""Where all of RLlib's env runner is needed, and where lean loops give the same.
 
-Each function returns the reason in words, for records and tests, or an empty text.
+Those are `evaluation.lean`, which plays episodes, and `runners.lean`, which samples. Each function
+returns the reason in words, for records and tests, or an empty text.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ _PIPELINES = (
     env_to_module.EnvToModulePipeline,
     module_to_env.ModuleToEnvPipeline,
 )
-_HOOKS = (
-    "on_episode_created",
-    "on_episode_start",
-    "on_episode_step",
-    "on_episode_end",
-    "on_sample_end",
+_OF_EPISODES = ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end")
+_OF_SAMPLES = (*_OF_EPISODES, "on_sample_end")
+_ACTIONS = (
+    gym.spaces.Box,
+    gym.spaces.Discrete,
+    gym.spaces.MultiDiscrete,
+    gym.spaces.MultiBinary,
 )
 # What they give depends on all the steps before an episode, those of episodes past the end too.
 _LASTING = (gym.wrappers.NormalizeObservation, gym.wrappers.NormalizeReward)
@@ -76,9 +78,19 @@ def of_surroundings(runner: Any) -> str:
         return "there are several agents"
     return (
         _of_environments(runner.env)
-        or _of_configuration(runner.config)
-        or _of_connectors(runner._env_to_module, INPUT)
-        or _of_connectors(runner._module_to_env, OUTPUT)
+        or _of_configuration(runner.config, _OF_SAMPLES)
+        or _of_pipelines(runner)
+    )
+
+
+def of_sampling(runner: SingleAgentEnvRunner) -> str:
+    """Why an env runner can't sample for training without RLlib's connectors."""
+    if not runner.config.episodes_to_numpy:
+        return "episodes are wanted as lists (episodes_to_numpy)"
+    return (
+        _of_configuration(runner.config, _OF_EPISODES)
+        or _of_pipelines(runner)
+        or of_network(runner)
     )
 
 
@@ -93,16 +105,22 @@ def _of_environments(vector: gym.vector.VectorEnv) -> str:
     return ""
 
 
-def _of_configuration(config: AlgorithmConfig) -> str:
+def _of_configuration(config: AlgorithmConfig, hooks: tuple[str, ...]) -> str:
     if config.restart_failed_sub_environments:
         return "environments that fail are made anew (restart_failed_sub_environments)"
-    for hook in _HOOKS:
+    for hook in hooks:
         for kind in force_list(config.callbacks_class):
             if getattr(kind, hook, None) is not getattr(RLlibCallback, hook):
                 return f"{getattr(kind, '__name__', kind)}.{hook} watches episodes"
         if getattr(config, f"callbacks_{hook}") is not None:
             return f"callbacks_{hook} watches episodes"
     return ""
+
+
+def _of_pipelines(runner: SingleAgentEnvRunner) -> str:
+    return _of_connectors(runner._env_to_module, INPUT) or _of_connectors(
+        runner._module_to_env, OUTPUT
+    )
 
 
 def _of_connectors(pipeline: Any, default: list[type]) -> str:
@@ -118,6 +136,20 @@ def _of_connectors(pipeline: Any, default: list[type]) -> str:
     return f"connectors are not RLlib's default ones: {', '.join(others) or 'some are missing'}"
 
 
+def of_network(runner: SingleAgentEnvRunner) -> str:
+    """Why a network can't be asked for many environments' actions by arrays alone."""
+    module, vector = runner.module, runner.env
+    if module is None:
+        return "there is no network"
+    if module.is_stateful():
+        return "the network has a state (it is recurrent)"
+    if not isinstance(vector.single_observation_space, gym.spaces.Box):
+        return f"observations are {type(vector.single_observation_space).__name__}, not Box"
+    if not isinstance(vector.single_action_space, _ACTIONS):
+        return f"actions are {type(vector.single_action_space).__name__}"
+    return ""
+
+
 def of_policy(runner: SingleAgentEnvRunner, sampled: bool) -> str:
     """Why a network's actions can't be played by the lean loop.
 
@@ -125,14 +157,9 @@ def of_policy(runner: SingleAgentEnvRunner, sampled: bool) -> str:
         runner: one that `of_surroundings` says nothing about.
         sampled: whether actions are sampled, not greedy.
     """
-    module, vector = runner.module, runner.env
-    if module.is_stateful():
-        return "the network has a state (it is recurrent)"
-    if not isinstance(vector.single_observation_space, gym.spaces.Box):
-        return f"observations are {type(vector.single_observation_space).__name__}, not Box"
-    plain = gym.spaces.Box | gym.spaces.Discrete | gym.spaces.MultiDiscrete
-    if not isinstance(vector.single_action_space, plain):
-        return f"actions are {type(vector.single_action_space).__name__}"
+    module = runner.module
+    if found := of_network(runner):
+        return found
     if sampled and "t" in inspect.signature(module._forward_exploration).parameters:
         # How many steps RLlib has counted by then depends on episodes that are not played here.
         schedule = getattr(module, "epsilon_schedule", None)

@@ -1,0 +1,66 @@
+"""The lean update learns what RLlib's does from the same batches, and tells the same of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+
+from prune_search.rllib import masks as learner
+from prune_search.rllib.running import reseed
+from tests.algorithms import built, check_zeros, prune, small
+
+TIMES = ("timer", "throughput", "connector")
+
+
+def figures(held: Any, path: str = "") -> dict[str, Any]:
+    """All that an iteration tells of learning, but for what it took."""
+    if not isinstance(held, dict):
+        return {} if any(word in path for word in TIMES) else {path: held}
+    return {
+        name: value
+        for key, inner in held.items()
+        for name, value in figures(inner, f"{path}/{key}").items()
+    }
+
+
+def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What each iteration tells, and the weights in the end; half of them go on the way."""
+    told = []
+    with built(small(name, f"resources.runner={runner}")) as algorithm:
+        lean = algorithm.learner_group.foreach_learner(lambda each: "_update" in vars(each))
+        assert [answer.get() for answer in lean] == [runner == "auto"]
+        reseed(algorithm, 5)
+        for iteration in range(iterations):
+            told.append(figures(algorithm.train()["learners"]))
+            if iteration == iterations // 2:
+                masks = prune(algorithm, "weight")
+        check_zeros(algorithm, masks)
+        return told, learner.weights(algorithm)
+
+
+@pytest.mark.parametrize(
+    "name", ["ppo", "ppo-shared", "ppo-images", "ppo-lstm", "dqn", "dqn-images", "sac-discrete"]
+)
+def test_losses_and_weights_are_rllibs(local_ray: None, name: str) -> None:
+    """After twenty iterations, bit for bit, across a change of masks."""
+    told, weights = course(name, "auto", 20)
+    expected, stock = course(name, "rllib", 20)
+    for ours, theirs in zip(told, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            assert value == pytest.approx(theirs[key], rel=1e-12, nan_ok=True), key
+    assert all(torch.equal(weights[key], stock[key]) for key in stock)
+
+
+def test_gradients_that_are_not_finite_go_rllibs_way(local_ray: None) -> None:
+    with built(small("ppo")) as algorithm:
+        held = algorithm.learner_group._learner
+        before = {key: value.clone() for key, value in learner.weights(algorithm).items()}
+        gradients = {key: torch.full_like(value, torch.nan) for key, value in held._params.items()}
+        update = held._update.__self__
+        update._apply(gradients)
+        assert all(torch.equal(before[key], v) for key, v in learner.weights(algorithm).items())
+        assert type(held).apply_gradients is TorchLearner.apply_gradients

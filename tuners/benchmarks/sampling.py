@@ -1,0 +1,146 @@
+"""What the lean env runner gains, measured against RLlib's on the same tasks in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from prune_search.errors import UserError
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.schema import Experiment
+from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.runners.choice import Runner, build, sampled_by
+from prune_search.rllib.running import process_settings
+
+_WARM_UP = 2  # pairs that are run first and not counted
+_STEPS = 1024  # sampled at a time where an algorithm has no fragments of its own
+
+_MINATAR = """
+environment: {id: MinAtar/Breakout-v1, modules: ["minatar.gym:register_envs"]}
+algorithm:
+  name: PPO
+  training: {train_batch_size_per_learner: 1024, minibatch_size: 256, num_epochs: 3, lr: 0.0005}
+  model:
+    conv_filters: [[16, 3, 1]]
+    conv_activation: relu
+    head_fcnet_hiddens: [128]
+    head_fcnet_activation: relu
+    vf_share_layers: true
+resources: {envs_per_env_runner: 32}
+"""
+_PENDULUM = """
+environment: {id: Pendulum-v1}
+algorithm:
+  name: SAC
+  training:
+    train_batch_size_per_learner: 256
+    training_intensity: 32
+    num_steps_sampled_before_learning_starts: 1000
+    replay_buffer_config: {type: EpisodeReplayBuffer, capacity: 100000}
+  model: {fcnet_hiddens: [256, 256], fcnet_activation: relu}
+resources: {envs_per_env_runner: 16}
+"""
+
+
+class Task(NamedTuple):
+    """What is trained."""
+
+    source: str
+    """A preset, or the text of an experiment file."""
+    overrides: tuple[str, ...] = ("resources.envs_per_env_runner=32",)
+
+    def experiment(self, *more: str) -> Experiment:
+        """Its experiment, with one env runner and learner in the process."""
+        changes = [*self.overrides, "resources.env_runners=0", "resources.learners=0", *more]
+        if "\n" in self.source:
+            return experiment_file.parse(self.source, changes)
+        return experiment_file.load(self.source, changes)
+
+
+TASKS = {
+    "cartpole-ppo": Task("cartpole"),
+    "acrobot-ppo": Task("acrobot"),
+    "lunarlander-ppo": Task("lunarlander"),
+    "minatar-ppo": Task(_MINATAR, ()),
+    "acrobot-dqn": Task("acrobot-dqn", ("resources.envs_per_env_runner=16",)),
+    "pendulum-sac": Task(_PENDULUM, ()),
+}
+"""By name, small networks of each kind."""
+
+
+class Quartiles(NamedTuple):
+    """Of ratios."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, ratios: list[float]) -> Quartiles:
+        """Those of the ratios after the warm-up."""
+        low, median, high = (float(v) for v in np.quantile(ratios[_WARM_UP:], [0.25, 0.5, 0.75]))
+        return cls(low, median, high)
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}, {self.high:.2f})"
+
+
+class Gain(NamedTuple):
+    """RLlib's time / ours."""
+
+    sampling: Quartiles
+    iteration: Quartiles
+
+
+def gain(task: Task, pairs: int) -> Gain:
+    """How many times the time RLlib's env runner takes of the lean one's.
+
+    Two algorithms are built alike, but for `resources.runner`, and take turns; which of a pair goes
+    first alternates. Times are those that this thread has computed for, which other processes on
+    the machine do not add to.
+
+    Args:
+        pairs: of measurements, 1 or more; two more of each are run first and not counted.
+
+    Raises:
+        UserError: the lean env runner can't sample this task.
+    """
+    experiments: dict[Runner, Experiment] = {
+        runner: task.experiment(f"resources.runner={runner}") for runner in ("rllib", "auto")
+    }
+    process_settings(experiments["auto"].resources.threads)
+    stock, ours = (build(algorithm_config(each, 0)) for each in experiments.values())
+    if not sampled_by(ours).startswith("lean"):
+        raise UserError(f"benchmark sampling: only RLlib's env runner samples: {sampled_by(ours)}")
+    try:
+        iteration = _ratios(stock, ours, lambda algorithm: algorithm.train(), pairs)
+        sampling = _ratios(stock, ours, _sample, pairs)
+    finally:
+        stock.stop()
+        ours.stop()
+    return Gain(Quartiles.of(sampling), Quartiles.of(iteration))
+
+
+def _sample(algorithm: Algorithm) -> None:
+    assert algorithm.config is not None and algorithm.env_runner is not None
+    fragment = algorithm.config.total_train_batch_size
+    algorithm.env_runner.sample(num_timesteps=max(fragment, _STEPS))
+    algorithm.env_runner.get_metrics()
+
+
+def _ratios(
+    stock: Algorithm, ours: Algorithm, run: Callable[[Algorithm], Any], pairs: int
+) -> list[float]:
+    ratios = []
+    for number in range(pairs + _WARM_UP):
+        seconds = {}
+        for algorithm in (stock, ours) if number % 2 else (ours, stock):
+            clock = time.thread_time()
+            run(algorithm)
+            seconds[algorithm is ours] = time.thread_time() - clock
+        ratios.append(seconds[False] / seconds[True])
+    return ratios
