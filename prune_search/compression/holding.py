@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prune_search.compression.methods import method
-from prune_search.compression.quantized import Held, Quantized
+from prune_search.compression.quantized import Held, Quantized, copy_
 
 
 class Holding:
@@ -41,11 +41,17 @@ class Holding:
         bits: int,
     ) -> None:
         found = method(name)
+        self._parameters = dict(parameters)
         self.groups: list[list[str]] = list(found.groups(layers))
         self._held: list[Held] = [
             found.hold([parameters[one] for one in group], bits) for group in self.groups
         ]
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    @property
+    def weights(self) -> int:
+        """How many weights it holds, zeros among them."""
+        return sum(symbols.size for found in self.quantized() for symbols in found.symbols)
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Hold the parameters quantized through every step of ``optimizer``.
@@ -61,6 +67,11 @@ class Holding:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+
+    def settle(self) -> None:
+        """Set the parameters to the very values that a file holds, which float16 rounds."""
+        for group, found in zip(self.groups, self.quantized(), strict=True):
+            copy_([self._parameters[name] for name in group], found.values())
 
     def quantized(self) -> list[Quantized]:
         """What the parameters are now, group by group of ``groups``."""

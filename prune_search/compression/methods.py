@@ -54,7 +54,7 @@ class Method:
             yield [name for layer in layers for name in layer]
 
 
-METHODS: Registry[Method] = Registry("compression method")
+METHODS: Registry[Method] = Registry("quantization")
 
 
 def register_method(

@@ -28,7 +28,7 @@ from prune_search.experiment.problems import said
 from prune_search.plan import axes
 from prune_search.plan.axes import AXES
 from prune_search.plan.compatibility import conflict
-from prune_search.plan.numbers import NaturalFloat, PositiveFloat, PositiveInt, Ratio, Share
+from prune_search.plan.numbers import Bits, NaturalFloat, PositiveFloat, PositiveInt, Ratio, Share
 
 # Fields whose log range is one of the density, 1 - ratio.
 RATIOS = frozenset({"ratio", "critic_ratio"})
@@ -98,6 +98,16 @@ class Pruning(Section):
     teacher: PathText | None = None
     """Distillation: RLlib checkpoint of the teacher, a pickle, which is opened only with
     `--trust-checkpoint`; the baseline when absent."""
+    quantization: Choice[axes.Quantization] = "none"
+    """How the acting network's weights come to take few values, zero among them: those of a layer
+    (sharing) or of the network (network_sharing) share centroids found by k-means, or they are
+    whole multiples of a scale for each output (uniform)."""
+    bits: Searchable[Bits] = [3, 4, 5]
+    """Quantization: bits of a weight, before entropy coding."""
+    quantized_from: Searchable[Share] = 0.9
+    """Quantization: progress at which it begins, not before `end`; training goes on with quantized
+    weights, and what it changes are centroids (sharing) or what the integers are rounded from
+    (uniform). With 1.0 the last round's policy is quantized after its training."""
     shrink: bool = True
     """Granularities neuron and filter: remove what is pruned physically at the end of each round,
     so that training goes on at the smaller size; else only mask it."""
@@ -141,6 +151,17 @@ class Pruning(Section):
             raise ValueError(
                 "pruning.regrow_every: must be less than (end - start) x env_steps ="
                 f" {most:,.0f}, or no regrowth may ever be due, got {plain(self.regrow_every)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _quantizes_last(self) -> Pruning:
+        if as_choices(self.quantization) == ["none"]:
+            return self
+        if lowest(self.quantized_from) < highest(self.end):
+            raise ValueError(
+                "pruning.quantized_from: must not lie below pruning.end, where pruning ends, got"
+                f" {plain(self.quantized_from)} and end {plain(self.end)}"
             )
         return self
 

@@ -260,6 +260,17 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _packs(self) -> Experiment:
+        if "packed_bytes" in self.search.objectives and "none" in as_choices(
+            self.pruning.quantization
+        ):
+            raise ValueError(
+                "search.objectives: packed_bytes is known of quantized policies alone, and"
+                f" pruning.quantization is {plain(self.pruning.quantization)}; leave none out there"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rewinds_possible(self) -> Experiment:
         rewinds = as_choices(self.pruning.rewind)
         past = [name for name in rewinds if name in REWINDS and REWINDS[name].of_baseline]

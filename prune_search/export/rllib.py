@@ -15,8 +15,8 @@ from prune_search.modules import SHAPES, config_dict, shrunk_class
 from prune_search.records.folder import MASKS
 from prune_search.rllib.algorithms import MODULES_PATH
 from prune_search.rllib.evaluation.cost import compact_policy
+from prune_search.rllib.networks import by_module
 from prune_search.sparsity.structure.resizing import Layout
-from prune_search.trial.dense_view import by_module
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated, Literal, TypeAlias, get_args
 
+from prune_search.compression.methods import METHODS
 from prune_search.plan.names import Named
 from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.sparsity.criteria import CRITERIA
@@ -27,6 +28,7 @@ AXES: dict[str, Callable[[], Iterable[str]]] = {
     "origin": lambda: get_args(Origin),
     "rewind": lambda: [NONE, *REWINDS],
     "regrowth": lambda: [NONE, *REGROWTHS],
+    "quantization": lambda: [NONE, *METHODS],
 }
 """The fields of `pruning` that limit each other, in the order in which they are chosen, and what
 each may be now: entries of one's own are among them once their module is imported."""
@@ -43,3 +45,4 @@ Schedule: TypeAlias = Annotated[str, Named(AXES["schedule"])]
 Allocation: TypeAlias = Annotated[str, Named(AXES["allocation"])]
 Rewind: TypeAlias = Annotated[str, Named(AXES["rewind"])]
 Regrowth: TypeAlias = Annotated[str, Named(AXES["regrowth"])]
+Quantization: TypeAlias = Annotated[str, Named(AXES["quantization"])]

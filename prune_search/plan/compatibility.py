@@ -48,6 +48,7 @@ def _clash(chosen: Mapping[str, Any]) -> Clash | None:
     permutes = rewind is not None and rewind.masks is not None
     ticket = rewind is not None and rewind.weights is not None
     rewinds, grows = rewind is not None, regrowth is not None
+    quantizes = chosen.get("quantization", NONE) != NONE
     rules = (
         (gated and pattern, "schedule", "granularity", "a pattern keeps a fixed share"),
         (gated and by_value, "schedule", "criterion", "the gate sets a ratio"),
@@ -64,6 +65,7 @@ def _clash(chosen: Mapping[str, Any]) -> Clash | None:
         (grows and gated, "regrowth", "schedule", "the gate grows by itself"),
         (grows and ticket, "regrowth", "rewind", "tickets keep their masks"),
         (grows and by_value, "regrowth", "criterion", "grown weights start at zero"),
+        (quantizes and gated, "quantization", "schedule", "it follows the last pruning"),
     )
     broken = (Clash(axis, other, why) for holds, axis, other, why in rules if holds)
     return clash(granularity, criterion, allocation) or next(broken, None)
@@ -73,6 +75,7 @@ CONDITIONAL = frozenset(
     {
         *("allocation", "densities", "ratio", "critic_ratio", "threshold", "threshold_unit"),
         *("start", "end", "drop_fraction", "regrow_every", "temperature"),
+        *("bits", "quantized_from"),
     }
 )
 """Fields of a plan that do not apply to every one."""
@@ -89,6 +92,7 @@ def applicable(chosen: Mapping[str, Any]) -> frozenset[str]:
     schedule = SCHEDULES.get(chosen.get("schedule", ""))
     gated = chosen.get("schedule") == GATED
     regrown = chosen.get("regrowth", NONE) != NONE
+    quantized = chosen.get("quantization", NONE) != NONE
     by_value = criterion is not None and criterion.by_value
     by_ratio = not by_value and (granularity is None or granularity.allocated)
     gradual = schedule is not None and not schedule.at_once
@@ -104,5 +108,7 @@ def applicable(chosen: Mapping[str, Any]) -> frozenset[str]:
         "drop_fraction": regrown,
         "regrow_every": regrown,
         "temperature": bool(chosen.get("distillation")),
+        "bits": quantized,
+        "quantized_from": quantized,
     }
     return frozenset(name for name, does in applies.items() if does)

@@ -11,10 +11,12 @@ from prune_search.plan import axes
 from prune_search.plan.axes import AXES, NONE, names
 from prune_search.plan.compatibility import CONDITIONAL, applicable, conflict
 from prune_search.plan.names import STORED
-from prune_search.plan.numbers import NaturalFloat, PositiveFloat, PositiveInt, Ratio, Share
+from prune_search.plan.numbers import Bits, NaturalFloat, PositiveFloat, PositiveInt, Ratio, Share
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 
-_NEEDED = frozenset({"allocation", "densities", "ratio", "critic_ratio", "threshold"})
+_NEEDED = frozenset(
+    {"allocation", "densities", "ratio", "critic_ratio", "threshold", "bits", "quantized_from"}
+)
 
 
 class Plan(BaseModel):
@@ -54,6 +56,9 @@ class Plan(BaseModel):
     lr_scale: PositiveFloat
     distillation: NaturalFloat = 0.0
     temperature: PositiveFloat | None = None
+    quantization: str = NONE
+    bits: Bits | None = None
+    quantized_from: Share | None = None
 
     @model_validator(mode="after")
     def _possible(self, info: ValidationInfo) -> Plan:
@@ -74,6 +79,12 @@ class Plan(BaseModel):
         for name in sorted(applies & _NEEDED):
             if getattr(self, name) is None:
                 raise ValueError(f"{name}: required for {self.label}, and missing")
+        last = (self.end if "end" in applies else self.start) or 0.0
+        if self.quantized_from is not None and self.quantized_from < last:
+            raise ValueError(
+                f"quantized_from: must not lie before the last pruning, at {last:g}, got"
+                f" {self.quantized_from:g}"
+            )
         return self
 
     @property
@@ -91,6 +102,7 @@ class Plan(BaseModel):
             *(word for word in dynamic if not word.endswith("none")),
             *(["scratch"] if self.origin == "scratch" else []),
             *(["distilled"] if self.distillation else []),
+            *([f"{self.quantization} {self.bits} bits"] if self.bits else []),
         ]
         return " ".join(
             word for word in ("/".join(axis for axis in axes if axis), self.aim) if word

@@ -90,6 +90,8 @@ class Did(Record):
     """Weights that grew in them."""
     rewinds: int = 0
     """Times that weights, or the learning rate, were rewound."""
+    quantized: int = 0
+    """Weights that came to be held quantized, zeros among them."""
     gate_pruned: int = 0
     """Schedule gated: rounds that began with a higher ratio, ..."""
     gate_held: int = 0
@@ -145,6 +147,9 @@ class Point(Record):
     compact_bytes: int | None = None
     """Bytes of the policy's file as `prune-search compact` writes it, with the acting network
     alone; None likewise."""
+    packed_bytes: int | None = None
+    """Bytes of the packed file, see docs/packed.md, with its network alone in it: what else a file
+    says takes 100 or more. None where the plan does not quantize, or not yet."""
     cost_missing: dict[str, str] = {}
     """Which of these figures could not be had and so are None: why, by name. `compact` says it of
     `compact_nonzero` and `compact_bytes` too."""

@@ -74,6 +74,12 @@ def _of_delivered(
     register_objective(name, minimised=minimised, falls=falls)(of)
 
 
+def _packed_bytes(trial: TrialRecord, retention: float) -> float:
+    """Of the point that one would take among those whose weights are quantized."""
+    found = [point for point in trial.points if point.packed_bytes is not None]
+    return float(delivered(found, retention).packed_bytes or nan) if found else nan
+
+
 def _sparsity_at(retention: float | None) -> Figure:
     def of(trial: TrialRecord, wished: float) -> float:
         held = sparsest(trial.points, wished if retention is None else retention)
@@ -90,6 +96,7 @@ _of_delivered("compression", lambda point: point.compression)
 _of_delivered("macs", lambda point: point.macs, minimised=True)
 _of_delivered("bytes", lambda point: point.bytes, minimised=True)
 _of_delivered("latency_us", lambda point: point.latency_us, minimised=True)
+register_objective("packed_bytes", minimised=True)(_packed_bytes)
 register_objective("hypervolume")(lambda trial, retention: hypervolume(trial.points))
 register_objective("sparsity_at_retention")(_sparsity_at(None))
 register_objective("sparsity_95")(_sparsity_at(0.95))

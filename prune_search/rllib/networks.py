@@ -21,6 +21,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor, nn
 
 from prune_search.sparsity.structure.coupling import Coupling
+from prune_search.sparsity.structure.layout import Layout
 from prune_search.sparsity.structure.tracing import couplings
 
 ACTOR, CRITIC = "actor", "critic"
@@ -119,6 +120,18 @@ def targets(module: RLModule) -> dict[str, str]:
         for main_net, target_net in pairs
         for main, target in zip(main_net.parameters(), target_net.parameters(), strict=True)
     }
+
+
+def by_module(whole: Layout) -> dict[str, Layout]:
+    """The parts of a layout of several networks, by ModuleID, under their own names."""
+    parts: dict[str, Layout] = {}
+    for name, shape in whole.dense.items():
+        module_id, parameter = split_name(name)
+        part = parts.setdefault(module_id, Layout({}))
+        part.dense[parameter] = shape
+        if name in whole.kept:
+            part.kept[parameter] = whole.kept[name]
+    return parts
 
 
 def example_batch(module: RLModule) -> dict[str, Any]:

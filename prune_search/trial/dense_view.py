@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prune_search.rllib.networks import split_name
+from prune_search.rllib.networks import by_module
 from prune_search.sparsity.structure.coupling import Coupling
 from prune_search.sparsity.structure.resizing import Layout, layout
 
@@ -81,15 +81,3 @@ class Removal:
         step = self._layout.step_to(target)
         self._layout = target
         return {name: part for name, part in by_module(step).items() if part.kept}
-
-
-def by_module(whole: Layout) -> dict[str, Layout]:
-    """The parts of a layout of several networks, by ModuleID, under their own names."""
-    parts: dict[str, Layout] = {}
-    for name, shape in whole.dense.items():
-        module_id, parameter = split_name(name)
-        part = parts.setdefault(module_id, Layout({}))
-        part.dense[parameter] = shape
-        if name in whole.kept:
-            part.kept[parameter] = whole.kept[name]
-    return parts

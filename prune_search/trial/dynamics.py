@@ -1,4 +1,4 @@
-"""What a plan does to a network while it trains (prune, rewind, regrow), and a count of it."""
+"""What a plan does to a network while it trains (prune, rewind, regrow, quantize), counted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prune_search.plan.plan import Plan
 from prune_search.records.models import Did, Point
 from prune_search.sparsity.gate import GATED, Gate
 from prune_search.trial.pruner import Pruner
+from prune_search.trial.quantizer import Quantizer
 from prune_search.trial.recovery import Recovery
 
 
@@ -24,10 +25,14 @@ class Dynamics:
         pruner: prunes and regrows.
         recovery: rewinds.
         gate: sets the ratio where the schedule is `gated`.
+        quantizer: holds weights quantized.
     """
 
-    def __init__(self, plan: Plan, pruner: Pruner, recovery: Recovery, gate: Gate) -> None:
+    def __init__(
+        self, plan: Plan, pruner: Pruner, recovery: Recovery, gate: Gate, quantizer: Quantizer
+    ) -> None:
         self._plan, self._pruner, self._recovery, self._gate = plan, pruner, recovery, gate
+        self._quantizer = quantizer
         self._counts: Counter[str] = Counter()
 
     @property
@@ -67,6 +72,23 @@ class Dynamics:
             self._counts["regrowths"] += regrown.done
             self._counts["regrown"] += regrown.weights
         self._recovery.set_lr(steps)
+        self._counts["quantized"] += self._quantizer.update(steps / self._plan.env_steps)
+
+    def end(self, steps: int, points: Sequence[Point]) -> None:
+        """Ends a round's training: units that are gone leave, weights are as a file holds them.
+
+        Args:
+            steps: env steps of the trial so far.
+            points: of the rounds before this one.
+
+        Raises:
+            TrialError: as `check`, where the trial is through.
+        """
+        progress = steps / self._plan.env_steps
+        self._quantizer.end_round(resized=self._pruner.shrink())
+        self._counts["quantized"] += self._quantizer.update(progress)
+        if progress >= 1:
+            self.check(points)
 
     def check(self, points: Sequence[Point]) -> None:
         """That what the plan names has happened, in a trial that is through.
@@ -108,8 +130,13 @@ def missing(plan: Plan, did: Did) -> str | None:
         )
     if plan.rewind != "none" and not did.rewinds:
         return f"rewind {plan.rewind} never happened, in {did.prunings} prunings"
-    if plan.regrowth == "none" or did.regrown:
-        return None
+    if plan.quantization != "none" and not did.quantized:
+        return f"quantization {plan.quantization} never happened"
+    return None if plan.regrowth == "none" or did.regrown else _no_regrowth(plan, did)
+
+
+def _no_regrowth(plan: Plan, did: Did) -> str:
+    steps = f"of {plan.env_steps:,} env steps"
     if not did.regrowths_due:
         return (
             f"regrowth {plan.regrowth} was never due: between the first pruning and end (progress"

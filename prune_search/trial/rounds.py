@@ -55,6 +55,7 @@ from prune_search.storage.full_disk import mark, with_room
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.dynamics import Dynamics
 from prune_search.trial.pruner import Pruner
+from prune_search.trial.quantizer import Quantizer
 from prune_search.trial.recovery import Recovery
 from prune_search.trial.sensitivity_scan import sensitivity_of
 
@@ -122,7 +123,8 @@ class TrialRounds:
         )
         pruning = experiment.pruning
         gate = Gate(hold=pruning.hold, floor=pruning.floor)
-        self._dynamics = Dynamics(self._plan, self._pruner, recovery, gate)
+        self._quantizer = Quantizer(self._algorithm, self._plan, self._pruner.networks.values())
+        self._dynamics = Dynamics(self._plan, self._pruner, recovery, gate, self._quantizer)
         if self.record.points:
             checkpoint = self._folder.path / self.record.points[-1].checkpoint
             self._mirror.pull(checkpoint)
@@ -162,10 +164,7 @@ class TrialRounds:
         while self._steps < end:
             self._dynamics.update(self._steps)
             training_return = self._train()
-        if self._progress >= 1:
-            self._dynamics.check(self.record.points)
-
-        pruner.shrink()
+        self._dynamics.end(self._steps, self.record.points)
         settle(algorithm)
         acting, trained, physical = pruner.sizes()
         clock = time.monotonic()
@@ -176,6 +175,8 @@ class TrialRounds:
             raise TrialError(f"the evaluated return is {returned.mean}")
         checkpoint = self._folder.trial_path(self.record.number) / f"round-{number:02d}"
         self._with_room(lambda: self._save(checkpoint))
+        packed_bytes, why = self._quantizer.packed_bytes(checkpoint / ALGORITHM)
+        missing = {**cost.missing, **({"packed_bytes": why} if why else {})}
         self._mirror.push(checkpoint)
         point = Point(
             trial=self.record.number,
@@ -197,7 +198,8 @@ class TrialRounds:
             compact_nonzero=cost.compact_nonzero,
             stored_bytes=stored_bytes(checkpoint / ALGORITHM),
             compact_bytes=cost.compact_bytes,
-            cost_missing=cost.missing,
+            packed_bytes=packed_bytes,
+            cost_missing=missing,
             returned=returned,
             return_pruned=pruned.value,
             return_training=training_return,
@@ -318,6 +320,7 @@ class TrialRounds:
             self._algorithm.save_to_path(partial / ALGORITHM)
             state = {
                 **self._pruner.state_dict(),
+                "quantizer": self._quantizer.state_dict(),
                 "adaptive": learner.adaptive_state(self._algorithm),
                 "schedules": self._schedules.state_dict(),
                 "postponed": postponed(self._algorithm),
@@ -337,6 +340,7 @@ class TrialRounds:
         self._algorithm.restore_from_path(path / ALGORITHM)
         load_replay(self._algorithm, path / REPLAY)
         self._pruner.load_state_dict(state)
+        self._quantizer.load_state_dict(state.get("quantizer"))
         learner.load_adaptive_state(self._algorithm, state["adaptive"])
         if "schedules" in state:  # not in those of earlier versions
             self._schedules.load_state_dict(state["schedules"])

@@ -12,8 +12,10 @@ import pytest
 from pytest import MonkeyPatch
 
 from prune_search.artifacts.base import TARGETS, Actor, Artifact, open_artifact, stored_bytes
+from prune_search.artifacts.packed_target import PackedTarget
 from prune_search.artifacts.targets import find_target
 from prune_search.errors import UserError
+from prune_search.packed.quantizing import quantized_policy
 from prune_search.policy.description import Continuous
 from prune_search.policy.reference import act
 from tests.describable import POLICIES, given, material
@@ -102,3 +104,25 @@ def test_what_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: MonkeyPa
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r'needs onnx; pip install "prune-search\[onnx\]"'):
         TARGETS["onnx"].write(material("vector", "onnx"), tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_packed_acts_as_the_quantized_policy(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "policy.packed"
+    PackedTarget("uniform", 8).write(material(name, "packed"), path)
+    artifact = open_artifact(path)
+    seen, state, noise = given(name, 40)
+    quantized = quantized_policy(POLICIES[name], "uniform", 8).policy
+    want, after = act(quantized, seen, state, noise)
+    got, kept = artifact.step(seen, state, noise)
+    assert np.array_equal(got, want) and np.array_equal(kept, after)
+    want_card = material(name, "packed").card.model_copy(update={"nonzero": quantized.nonzero})
+    assert artifact.card == want_card
+    assert stored_bytes(path) < 4 * POLICIES[name].parameters
+
+
+def test_packed_files_that_were_altered_are_refused(tmp_path: Path) -> None:
+    path = written("vector", "packed", tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"policy.packed' can't be opened: cut off or altered"):
+        open_artifact(path)

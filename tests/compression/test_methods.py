@@ -84,7 +84,7 @@ def test_what_no_method_takes(weights: list[list[float]], bits: int, message: st
 
 
 def test_unknown_method_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="compression method 'shering', did you mean sharing"):
+    with pytest.raises(ValueError, match="quantization 'shering', did you mean sharing"):
         method("shering")
 
 

@@ -29,6 +29,7 @@ from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.dynamics import Dynamics, missing
 from prune_search.trial.preflight import check_baseline
 from prune_search.trial.pruner import Pruner
+from prune_search.trial.quantizer import Quantizer
 from prune_search.trial.recovery import Recovery
 from prune_search.trial.rounds import TrialRounds
 from prune_search.trial.targets import retrainings
@@ -102,7 +103,8 @@ class World:
             self.algorithm, self.experiment, self.baseline, chosen, 0, schedules, self.fresh
         )
         gate = Gate(hold=0.9, floor=0.5)
-        return pruner, Dynamics(chosen, pruner, recovery, gate), schedules
+        quantizer = Quantizer(self.algorithm, chosen, pruner.networks.values())
+        return pruner, Dynamics(chosen, pruner, recovery, gate, quantizer), schedules
 
     def check_rewound(self, moment: str) -> None:
         """That what is kept is the baseline's of then, and the rest zero."""

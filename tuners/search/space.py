@@ -74,6 +74,7 @@ def suggest(trial: Asked, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
     granularity, criterion, schedule = axis("granularity"), axis("criterion"), axis("schedule")
     allocation = axis("allocation") if "allocation" in applicable(axes) else None
     origin, rewind, regrowth = axis("origin"), axis("rewind"), axis("regrowth")
+    quantization = axis("quantization")
     scope = choice("scope")
     distillation = number("distillation")
     applies = applicable({**axes, "scope": scope, "distillation": distillation})
@@ -109,6 +110,9 @@ def suggest(trial: Asked, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
         lr_scale=number("lr_scale"),
         distillation=distillation,
         temperature=where("temperature", number),
+        quantization=quantization,
+        bits=where("bits", integer),
+        quantized_from=where("quantized_from", number),
     )
 
 

@@ -1,0 +1,72 @@
+"""Target packed: one file of few bytes, see docs/packed.md; NumPy alone plays it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from prune_search.artifacts.base import Artifact, Material, Target, register_target
+from prune_search.artifacts.card import Card, card_for
+from prune_search.errors import UserError, one_line
+from prune_search.packed.file import MAGIC, SUFFIX, pack, read, write
+from prune_search.packed.quantizing import quantized_policy
+from prune_search.policy.description import Array, PolicyDescription
+from prune_search.policy.reference import act
+
+METHOD, BITS = "network_sharing", 5
+"""What a policy is packed with where nobody says: small ones keep their actions with it."""
+_SAID = ("version", "name", "task", "measurement", "notes")
+"""What the file holds of its card; the rest follows from the policy."""
+
+
+@register_target("packed")
+class PackedTarget(Target):
+    """One file; weights take few values.
+
+    Args:
+        method: how they find them, a key of `compression.METHODS`.
+        bits: of a weight's code, 2 to 8.
+    """
+
+    suffix = SUFFIX
+
+    def __init__(self, method: str = METHOD, bits: int = BITS) -> None:
+        self._method, self._bits = method, bits
+
+    def write(self, material: Material, path: Path) -> None:
+        about = material.card.model_dump(mode="json", include=set(_SAID), exclude_defaults=True)
+        try:
+            data = pack(quantized_policy(material.policy, self._method, self._bits), about)
+        except ValueError as error:
+            raise UserError(f"export: target packed: {one_line(error)}") from None
+        write(path, data)
+
+    def opens(self, path: Path) -> bool:
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            return path.suffix == SUFFIX or stream.read(len(MAGIC)) == MAGIC
+
+    def open(self, path: Path) -> Artifact:
+        found = read(path)
+        try:
+            said = {name: found.about[name] for name in _SAID if name in found.about}
+            card = card_for(found.policy, target="packed", version="", name="")
+            card = Card.model_validate({**card.model_dump(), **said})
+        except ValueError as error:
+            raise UserError(f"file: {str(path)!r} can't be opened: {one_line(error)}") from None
+        return PackedArtifact(found.policy, card)
+
+
+class PackedArtifact(Artifact):
+    """A packed policy that acts."""
+
+    def __init__(self, policy: PolicyDescription, card: Card) -> None:
+        self.card, self.policy = card, policy
+
+    def step(
+        self, observation: Array, state: Array, noise: Array | None
+    ) -> tuple[NDArray[Any], Array]:
+        return act(self.policy, observation, state, noise)

@@ -1,0 +1,102 @@
+"""A plan's quantization at work: from when on the acting network's weights take few values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from prune_search.errors import UserError
+from prune_search.export.describing import describe
+from prune_search.packed.file import pack
+from prune_search.packed.quantizing import quantized_policy
+from prune_search.plan.axes import NONE
+from prune_search.plan.plan import Plan
+from prune_search.rllib import holding
+from prune_search.rllib.networks import ACTOR, Network
+from prune_search.rllib.running import sync_weights
+
+
+class Quantizer:
+    """Holds the actor's kernels and their biases quantized, from a progress on.
+
+    Rounds that train from then on are quantization-aware; where none does, the last one's policy is
+    quantized after its training. A shared encoder is the actor's.
+
+    Args:
+        algorithm: built; its learners have their masks.
+        plan: what to do.
+        networks: the algorithm's.
+    """
+
+    def __init__(self, algorithm: Algorithm, plan: Plan, networks: Iterable[Network]) -> None:
+        self._algorithm, self._plan = algorithm, plan
+        self._layers = [
+            [name for name in (kernel, _bias(kernel)) if name in network.parameters]
+            for network in networks
+            if network.role == ACTOR
+            for kernel in network.layers
+        ]
+        self.holds = False
+
+    def update(self, progress: float) -> int:
+        """Begins to hold where that is due: how many weights are held from now on, else 0."""
+        plan = self._plan
+        if plan.quantization == NONE or self.holds:
+            return 0
+        assert plan.quantized_from is not None
+        return self._hold() if progress >= plan.quantized_from else 0
+
+    def end_round(self, *, resized: bool) -> None:
+        """The weights are what a file holds.
+
+        Args:
+            resized: whether units were taken out since the last step: what is left is held anew.
+        """
+        if self.holds and resized:
+            self._hold()
+        if self.holds:
+            holding.settle(self._algorithm)
+
+    def packed_bytes(self, checkpoint: Path) -> tuple[int | None, str | None]:
+        """Bytes of the packed file of a policy whose weights are held, without what it says.
+
+        Args:
+            checkpoint: RLlib's, of the policy as it is now.
+
+        Returns:
+            The bytes, None where nothing is held; and why they could not be had, if so.
+        """
+        if not self.holds:
+            return None, None
+        assert self._plan.bits is not None
+        try:
+            policy = describe(checkpoint).policy
+        except UserError as error:
+            return None, str(error)
+        found = quantized_policy(policy, self._plan.quantization, self._plan.bits)
+        return len(pack(found, {})), None
+
+    def state_dict(self) -> list[dict[str, Any]] | None:
+        """For `load_state_dict`; None where nothing is held yet."""
+        return holding.holding_state(self._algorithm) if self.holds else None
+
+    def load_state_dict(self, state: list[dict[str, Any]] | None) -> None:
+        """Goes on holding the weights, which are there, as they were held."""
+        if state is not None:
+            self._hold()
+            holding.load_holding_state(self._algorithm, state)
+
+    def _hold(self) -> int:
+        assert self._plan.bits is not None
+        method, bits = self._plan.quantization, self._plan.bits
+        weights = holding.hold(self._algorithm, self._layers, method, bits)
+        sync_weights(self._algorithm)
+        self.holds = True
+        return weights
+
+
+def _bias(kernel: str) -> str:
+    return f"{kernel.removesuffix('weight')}bias"
