@@ -15,14 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from prune_search.compression.coding.coders import CODERS
-from prune_search.compression.coding.entropy import entropy
-from prune_search.compression.coding.huffman import gaps_of, relative_indices
-from prune_search.compression.coding.matrices import Matrix
 from prune_search.compression.holding import Holding
 from prune_search.errors import UserError
 from prune_search.packed.file import pack, unpack
 from prune_search.packed.quantizing import quantized_policy
+from prune_search.packed.stages import stages as left
 from prune_search.policy.description import Activation, Choice, Dense, Layer, PolicyDescription
 from prune_search.policy.reference import act
 from prune_search.sparsity import MaskSet, prune
@@ -32,7 +29,6 @@ _SIZES = (784, 300, 100, 10)
 _DENSE, _ROUNDS, _ROUND, _SHARED = 40, 10, 8, 10
 """Epochs: of the dense network, rounds of pruning and each of them, of fine-tuning centroids."""
 _BATCH, _RATE, _DECAY = 64, 1e-3, 1e-4
-_INDEX_BITS = 5
 
 
 @dataclass(frozen=True)
@@ -135,25 +131,21 @@ def _compressed(
     for number in range(1, _ROUNDS + 1):
         prune(masks, kernels, 1 - (1 - sparsity) ** (number / _ROUNDS))
         work.train(_ROUND)
-    found = quantized_policy(_described(net), "sharing", bits)
-    stages.append(Stage("pruned, 5-bit gaps", _indexed(found.matrices, 32), accuracy()))
+    found = left(quantized_policy(_described(net), "sharing", bits))
+    stages.append(Stage("pruned, 5-bit gaps", found.pruned, accuracy()))
 
     names = [[f"{number}.weight", f"{number}.bias"] for number in (0, 2, 4)]
     holding = Holding(params, names, "sharing", bits)
     holding.attach(work.optimizer)
     work.train(_SHARED)
-    found = quantized_policy(_described(net), "sharing", bits)
-    books = 2 * sum(len(group.floats) for group in found.groups)
-    shared = accuracy()
-    stages.append(Stage("and shared", _indexed(found.matrices, bits) + books, shared))
-    for name, coder in CODERS.items():
-        size = len(coder.encode(found.matrices)) + books
-        stages.append(Stage(f"and coded: {name}", size, shared))
-    data = pack(found, {"network": "LeNet-300-100"})
+    quantized = quantized_policy(_described(net), "sharing", bits)
+    found, shared = left(quantized), accuracy()
+    stages.append(Stage("and shared", found.quantized, shared))
+    stages += [Stage(f"and coded: {name}", size, shared) for name, size in found.coded.items()]
+    data = pack(quantized, {"network": "LeNet-300-100"})
     actions, _ = act(unpack(data).policy, images[unseen].numpy())
     stages.append(Stage("packed file", len(data), right(actions)))
-    bound = entropy(found.matrices).bits / 8
-    return Compressed(seed, tuple(stages), trained_on, bound)
+    return Compressed(seed, tuple(stages), trained_on, found.entropy)
 
 
 class _Work:
@@ -200,12 +192,6 @@ def _described(net: nn.Sequential) -> PolicyDescription:
             layers.append(Activation("relu"))
     action = Choice((_SIZES[-1],), (0,), single=True)
     return PolicyDescription((_SIZES[0],), (), tuple(layers), action)
-
-
-def _indexed(matrices: Sequence[Matrix], bits: int) -> int:
-    """Bytes of values of so many bits, each behind a relative index, fillers too."""
-    entries = sum(len(relative_indices(gaps_of(one.codes))) for one in matrices)
-    return -(-entries * (_INDEX_BITS + bits) // 8)
 
 
 def _mnist() -> tuple[Tensor, Tensor]:
