@@ -18,9 +18,9 @@ import pytest
 from prune_search.credentials import holds_credentials, redacted
 from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
+from prune_search.records.checkpoint import REPLAY
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, StudyRecord
-from prune_search.rllib.replay import REPLAY
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.rounds import TrialRounds
 from tests.cluster.servers import free_port
@@ -195,7 +195,7 @@ def test_links_and_points_that_lead_elsewhere(refusal: Refusal, tmp_path: Path) 
     moved = record.points[0].model_copy(update={"checkpoint": "../../.."})
     folder.write_trial(record.model_copy(update={"points": [moved]}))
     with pytest.raises(UserError, match="lies outside of"):
-        checkpoint(folder, make_experiment(), moved.name)
+        checkpoint(folder, moved.name)
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b'{"name": 3}', b"\xff\xfe", b"[]", None])

@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from prune_search.records.folder import storage_path
+from prune_search.records.places import storage_path
 
 
 def command(verb: str, study: Path, *arguments: str) -> str:

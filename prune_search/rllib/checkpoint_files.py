@@ -12,20 +12,15 @@ from pathlib import Path
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from prune_search.records.folder import ALGORITHM
+from prune_search.records.checkpoint import ADAPTIVE, ALGORITHM, REPLAY
 from prune_search.rllib import masks as learner
 from prune_search.rllib.replay import (
-    REPLAY,
     load_replay,
     postpone_learning,
     replay_buffer,
     save_replay,
 )
 from prune_search.rllib.running import env_steps
-
-"""Folder of RLlib's checkpoint."""
-ADAPTIVE = "adaptive.pt"
-"""File beside it: `learner.adaptive_state`."""
 
 # What learners adapt: its name, the setting of its first value, and the one that turns it off.
 _BEGINNINGS = {

@@ -9,7 +9,6 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.env.env_runner import EnvRunner
 
-REPLAY = "replay.pkl"
 """Name of the file beside an algorithm's checkpoint."""
 
 _POSTPONED = "_prune_search_postponed"

@@ -10,11 +10,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from prune_search.errors import UserError, one_line
+
+
+class MirrorError(OSError):
+    """The store does not answer, or refuses."""
 
 
 class Mirror:
@@ -25,29 +30,40 @@ class Mirror:
         uri: a folder in an object store, as pyarrow names it (s3://bucket/folder, gs://..., or
             file:///...); credentials are the environment's. Without it nothing is copied.
 
-    Raises:
-        UserError: no such kind of store, or a password in its address.
+    Every call reaches for the store anew until it has been there, and raises a `UserError` where
+    there is none of this kind, or a password in its address.
     """
 
     def __init__(self, storage: str | Path, uri: str | None) -> None:
-        self._storage = Path(storage).expanduser().resolve()
-        self._store: Any = None
-        if uri is None:
-            return
-        if urlsplit(uri).username or urlsplit(uri).password:
-            raise UserError("mirror: must hold no key; keys are environment variables")
-        from pyarrow import ArrowInvalid, fs
-
-        try:
-            self._store, self._root = fs.FileSystem.from_uri(uri)
-        except (ArrowInvalid, OSError) as error:
-            raise UserError(f"mirror: no object store at {uri!r}: {one_line(error)}") from None
+        self.storage = Path(storage).expanduser().resolve()
         self._uri = uri
 
     @property
     def used(self) -> bool:
         """Whether there is a store."""
-        return self._store is not None
+        return self._uri is not None
+
+    @cached_property
+    def _found(self) -> tuple[Any, str]:
+        """The store, and the folder in it. Asking for some stores' takes the network."""
+        uri = self._uri or ""
+        if urlsplit(uri).username or urlsplit(uri).password:
+            raise UserError("mirror: must hold no key; keys are environment variables")
+        from pyarrow import ArrowInvalid, fs
+
+        try:
+            store, root = fs.FileSystem.from_uri(uri)
+        except (ArrowInvalid, OSError) as error:
+            raise UserError(f"mirror: no object store at {uri!r}: {one_line(error)}") from None
+        return store, root
+
+    @property
+    def _store(self) -> Any:
+        return self._found[0]
+
+    @property
+    def _root(self) -> str:
+        return self._found[1]
 
     def check(self) -> None:
         """Writes to the store.
@@ -55,7 +71,7 @@ class Mirror:
         Raises:
             UserError: it cannot be written.
         """
-        if self._store is None:
+        if not self.used:
             return
         try:
             self._store.create_dir(self._root)
@@ -69,19 +85,22 @@ class Mirror:
         """Replaces the store's copy of a file or folder.
 
         Raises:
-            OSError: the store does not answer, or refuses.
+            MirrorError: the store does not answer, or refuses.
         """
-        if self._store is None:
+        if not self.used:
             return
         there = self._there(path)
-        if path.is_dir():
-            self._store.create_dir(there)
-            self._store.delete_dir_contents(there)
-        _copy(str(path), there, destination_filesystem=self._store)
+        try:
+            if path.is_dir():
+                self._store.create_dir(there)
+                self._store.delete_dir_contents(there)
+            _copy(str(path), there, destination_filesystem=self._store)
+        except OSError as error:
+            raise MirrorError(*error.args) from error
 
     def offer(self, path: Path, proof: str) -> None:
         """Pushes a folder that the store has not; it has one that holds the file `proof`."""
-        if self._store is None:
+        if not self.used:
             return
         from pyarrow import fs
 
@@ -111,7 +130,7 @@ class Mirror:
 
     def _download(self, path: Path) -> Path | None:
         """The store's copy, complete, beside where it belongs; None where it has none."""
-        if self._store is None:
+        if not self.used:
             return None
         from pyarrow import fs
 
@@ -127,21 +146,16 @@ class Mirror:
         _copy(there, str(partial), source_filesystem=self._store)
         return partial
 
-    def pull_records(self, study: Path) -> None:
-        """Pulls a study's own files and its trials' records; not their checkpoints."""
-        for path in self._files(study):
-            self.pull(path)
-        for trial in self._folders(study / "trials"):
-            self.pull(trial / "trial.json")
-
-    def _files(self, folder: Path) -> Iterator[Path]:
+    def files(self, folder: Path) -> Iterator[Path]:
+        """The files that the store has of a folder."""
         return (folder / item.base_name for item in self._listed(folder) if item.is_file)
 
-    def _folders(self, folder: Path) -> Iterator[Path]:
+    def folders(self, folder: Path) -> Iterator[Path]:
+        """The folders that the store has in a folder."""
         return (folder / item.base_name for item in self._listed(folder) if not item.is_file)
 
     def _listed(self, folder: Path) -> list[Any]:
-        if self._store is None:
+        if not self.used:
             return []
         from pyarrow import fs
 
@@ -150,7 +164,7 @@ class Mirror:
         return listed
 
     def _there(self, path: Path) -> str:
-        return f"{self._root}/{path.relative_to(self._storage).as_posix()}"
+        return f"{self._root}/{path.relative_to(self.storage).as_posix()}"
 
 
 def _place(partial: Path, path: Path) -> None:

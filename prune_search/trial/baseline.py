@@ -12,7 +12,8 @@ import numpy as np
 
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment.schema import Evaluation, Experiment
-from prune_search.records.folder import ALGORITHM, BASELINE_FILE, BASELINES, moved
+from prune_search.records.baselines import BaselineFolder
+from prune_search.records.checkpoint import ALGORITHM
 from prune_search.records.fronts import well_posed
 from prune_search.records.models import BaselineRecord
 from prune_search.records.policy_files import stored_bytes
@@ -42,7 +43,6 @@ _SAVE_EVERY_S = 30.0
 _LEGS = 20  # of a baseline's training, or fewer:
 _LEAST_OF_A_LEG = 1_000  # env steps of each environment
 _STREAM = 2**31  # of the seeds of legs; those of rounds have their number here
-_PARTIAL = "partial"
 _TRAINING = "training.json"  # beside an algorithm's checkpoint
 
 
@@ -64,17 +64,10 @@ def baseline_key(experiment: Experiment) -> str:
     return key(determinants(experiment))
 
 
-def baseline_path(storage: Path, experiment: Experiment) -> Path:
-    """The baseline's folder."""
-    return storage / BASELINES / baseline_key(experiment)
-
-
-def cached_baseline(storage: Path, experiment: Experiment) -> BaselineRecord | None:
-    """The baseline, if an earlier study has it already."""
-    path = baseline_path(storage, experiment)
-    Mirror(storage, experiment.mirror).fetch(path, BASELINE_FILE)
-    record = BaselineRecord.read(path / BASELINE_FILE)
-    return moved(record, storage) if record else None
+def baseline_folder(storage: Path, experiment: Experiment) -> BaselineFolder:
+    """The baseline's folder; it has a record if an earlier study has trained it."""
+    mirror = Mirror(storage, experiment.mirror)
+    return BaselineFolder.keyed(storage, baseline_key(experiment), mirror)
 
 
 class BaselineTrainer:
@@ -94,9 +87,11 @@ class BaselineTrainer:
         process_settings(experiment.resources.threads)
         self._experiment = experiment
         self._determinants = determinants(experiment)
-        self._path = storage / BASELINES / key(self._determinants)
+        self._folder = BaselineFolder.keyed(
+            storage, key(self._determinants), Mirror(storage, experiment.mirror)
+        )
+        self._path = self._folder.path
         self._path.mkdir(parents=True, exist_ok=True)
-        self._mirror = Mirror(storage, experiment.mirror)
         settings, resources = experiment.baseline, experiment.resources
         config = algorithm_config(experiment, settings.seed % TRAINING_SEEDS)
         self._algorithm = build(config)
@@ -106,7 +101,7 @@ class BaselineTrainer:
         self._saved = time.monotonic()
         if settings.checkpoint:
             self._load(Path(settings.checkpoint).expanduser())
-        elif self._partial.is_dir():
+        elif self._folder.partial.is_dir():
             self._go_on()
         else:
             self._keep("initial")
@@ -122,9 +117,9 @@ class BaselineTrainer:
 
     def _go_on(self) -> None:
         """Takes up the training that an earlier process began."""
-        saving.load(self._algorithm, self._partial / ALGORITHM)
+        saving.load(self._algorithm, self._folder.partial / ALGORITHM)
         sync_weights(self._algorithm)
-        training = json.loads((self._partial / _TRAINING).read_text(encoding="utf-8"))
+        training = json.loads((self._folder.partial / _TRAINING).read_text(encoding="utf-8"))
         self._train_s = float(training["train_s"])
 
     def _looks_due(self, steps: int) -> int:
@@ -136,10 +131,6 @@ class BaselineTrainer:
     def _keep(self, moment: str) -> None:
         """Keeps this moment of the training, for rewinding."""
         moments.keep(self._algorithm, self._path, moment)
-
-    @property
-    def _partial(self) -> Path:
-        return self._path / _PARTIAL
 
     def _load(self, path: Path) -> None:
         try:
@@ -254,9 +245,7 @@ class BaselineTrainer:
                     "compact_bytes": policy_cost(self._evaluator.modules()).compact_bytes,
                 }
             )
-            record.write(self._path / BASELINE_FILE)
-            shutil.rmtree(self._partial, ignore_errors=True)
-            self._mirror.push(self._path)
+            self._folder.write(record)
         elif trained:
             self._save_partial()
         self._algorithm.stop()
@@ -269,9 +258,9 @@ class BaselineTrainer:
         if not trained:
             raise UserError(f"{found}; retention would mean nothing")
         raise NoBetterThanRandom(
-            f"{found}, after {steps:,} env steps. It is kept in {str(self._partial)!r}: resume or"
-            f" run again to train it for another {self._experiment.baseline.env_steps:,}; or change"
-            " algorithm.training"
+            f"{found}, after {steps:,} env steps. It is kept in {str(self._folder.partial)!r}:"
+            " resume or run again to train it for another"
+            f" {self._experiment.baseline.env_steps:,}; or change algorithm.training"
         )
 
     def _measure(self, evaluation: Evaluation) -> Return:
@@ -282,12 +271,12 @@ class BaselineTrainer:
 
     def _save_partial(self) -> None:
         """Keeps all that the training needs to go on."""
-        temporary = self._path / f".{_PARTIAL}"
+        temporary = self._path / f".{self._folder.partial.name}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         saving.save(self._algorithm, temporary)
         training = json.dumps({"train_s": self._train_s})
         (temporary / _TRAINING).write_text(training, encoding="utf-8")
-        shutil.rmtree(self._partial, ignore_errors=True)
-        temporary.rename(self._partial)
+        shutil.rmtree(self._folder.partial, ignore_errors=True)
+        temporary.rename(self._folder.partial)
         self._saved = time.monotonic()

@@ -13,14 +13,13 @@ from prune_search.experiment.fields import highest
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
-from prune_search.records.folder import StudyFolder, moved
+from prune_search.records.baselines import BaselineFolder, ControlFolder
 from prune_search.records.models import BaselineRecord, ControlRecord
 from prune_search.rllib.running import process_settings
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.rounds import TrialRounds
 from prune_search.trial.watchdog import Watch
 
-CONTROL_FILE = "control.json"  # in the control's folder, written last
 _SEED = 2**31  # added to the baseline's: far from the seeds that searches have
 
 
@@ -40,22 +39,15 @@ def control_plan(pruning: Pruning) -> Plan:
     )
 
 
-def control_folder(experiment: Experiment, baseline: BaselineRecord) -> StudyFolder:
-    """Where the control of this budget and these schedules is, beside the baseline."""
-    plan = control_plan(experiment.pruning)
-    beside = Path(baseline.checkpoint).parent
-    continued = "" if experiment.pruning.rllib_schedules == "own" else "-continued"
-    return StudyFolder(beside, f"control-{plan.env_steps}-{plan.rounds}{continued}")
-
-
-def cached_control(
+def control_folder(
     storage: Path, experiment: Experiment, baseline: BaselineRecord
-) -> ControlRecord | None:
-    """The control, if an earlier study has trained it already."""
-    path = control_folder(experiment, baseline).path
-    Mirror(storage, experiment.mirror).fetch(path, CONTROL_FILE)
-    record = ControlRecord.read(path / CONTROL_FILE)
-    return moved(record, storage) if record else None
+) -> ControlFolder:
+    """Where the control of this budget and these schedules is, beside the baseline; it has a
+    record if an earlier study has trained it."""
+    plan = control_plan(experiment.pruning)
+    continued = "" if experiment.pruning.rllib_schedules == "own" else "-continued"
+    beside = BaselineFolder.of(baseline, Mirror(storage, experiment.mirror))
+    return beside.control(f"control-{plan.env_steps}-{plan.rounds}{continued}")
 
 
 def train_control(storage: Path, experiment: Experiment, baseline: BaselineRecord) -> ControlRecord:
@@ -65,7 +57,8 @@ def train_control(storage: Path, experiment: Experiment, baseline: BaselineRecor
         TrialError: as `TrialRounds.step`.
     """
     process_settings(experiment.resources.threads)
-    plan, folder = control_plan(experiment.pruning), control_folder(experiment, baseline)
+    plan = control_plan(experiment.pruning)
+    folder = control_folder(storage, experiment, baseline)
     never = {"floor": 0.0, "patience": plan.rounds + 1}  # given up, however badly it does
     own = experiment.model_copy(
         update={
@@ -75,10 +68,9 @@ def train_control(storage: Path, experiment: Experiment, baseline: BaselineRecor
             ),
         }
     )
-    mirror = Mirror(storage, experiment.mirror)
     watch = Watch(experiment.search, experiment.resources)
     with watch.round(folder.trial_path(0)):
-        rounds = TrialRounds(own, folder, baseline, 0, plan, mirror)
+        rounds = TrialRounds(own, folder, baseline, 0, plan)
     try:
         while not rounds.done:
             with watch.round(folder.trial_path(0)):
@@ -96,6 +88,5 @@ def train_control(storage: Path, experiment: Experiment, baseline: BaselineRecor
         env_steps=points[-1].env_steps,
         train_s=rounds.record.seconds,
     )
-    record.write(folder.path / CONTROL_FILE)
-    mirror.push(folder.path / CONTROL_FILE)
+    folder.write(record)
     return record

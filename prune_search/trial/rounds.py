@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import io
 import math
-import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,9 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.errors import TrialError
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.plan.plan import Plan
-from prune_search.records.folder import ALGORITHM, BASELINE_FILE, MASKS, StudyFolder
+from prune_search.records.baselines import BaselineFolder
+from prune_search.records.checkpoint import ALGORITHM, MASKS, REPLAY
+from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
@@ -38,7 +38,6 @@ from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.replay import (
-    REPLAY,
     load_replay,
     postpone_learning,
     postponed,
@@ -51,11 +50,9 @@ from prune_search.rllib.shapes import shrinkable
 from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.sparsity.gate import GATED, Gate
 from prune_search.sparsity.sensitivity import Curve
-from prune_search.storage.full_disk import mark, with_room
-from prune_search.storage.mirror import Mirror
+from prune_search.storage.full_disk import mark
 from prune_search.trial.dynamics import Dynamics
 from prune_search.trial.pruner import Pruner
-from prune_search.trial.quantizer import Quantizer
 from prune_search.trial.recovery import Recovery
 from prune_search.trial.sensitivity_scan import sensitivity_of
 
@@ -69,7 +66,6 @@ class TrialRounds:
         baseline: the dense policy.
         number: the trial's number.
         plan: what the trial does.
-        mirror: through which nodes exchange files; the study's if None.
     """
 
     def __init__(
@@ -79,11 +75,8 @@ class TrialRounds:
         baseline: BaselineRecord,
         number: int,
         plan: Plan,
-        mirror: Mirror | None = None,
     ) -> None:
         self._experiment, self._folder, self._baseline = experiment, folder, baseline
-        self._mirror = mirror or Mirror(folder.path.parent, experiment.mirror)
-        self._mirror.pull(folder.trial_file(number))
         self.record = folder.trial(number) or TrialRecord(
             number=number, plan=plan, state="running", started=time.time()
         )
@@ -92,7 +85,7 @@ class TrialRounds:
         if self.record.ended:
             return
         self._write(state="running", reason="")
-        self._mirror.fetch(Path(baseline.checkpoint).parent, BASELINE_FILE)
+        BaselineFolder.of(baseline, folder.mirror).bring()
         seed = self._seed(0)
         config = algorithm_config(experiment, seed, self._plan.lr_scale)
         if self._plan.structured:
@@ -123,12 +116,9 @@ class TrialRounds:
         )
         pruning = experiment.pruning
         gate = Gate(hold=pruning.hold, floor=pruning.floor)
-        self._quantizer = Quantizer(self._algorithm, self._plan, self._pruner.networks.values())
-        self._dynamics = Dynamics(self._plan, self._pruner, recovery, gate, self._quantizer)
+        self._dynamics = Dynamics(self._plan, self._pruner, recovery, gate)
         if self.record.points:
-            checkpoint = self._folder.path / self.record.points[-1].checkpoint
-            self._mirror.pull(checkpoint)
-            self._restore(checkpoint)
+            self._restore(folder.bring_checkpoint(self.record.points[-1]))
         self._evaluator = Evaluator(config, experiment.evaluation)
         self._schedules.follow()
         sync_weights(self._algorithm)
@@ -164,7 +154,10 @@ class TrialRounds:
         while self._steps < end:
             self._dynamics.update(self._steps)
             training_return = self._train()
-        self._dynamics.end(self._steps, self.record.points)
+        if self._progress >= 1:
+            self._dynamics.check(self.record.points)
+
+        pruner.shrink()
         settle(algorithm)
         acting, trained, physical = pruner.sizes()
         clock = time.monotonic()
@@ -173,11 +166,9 @@ class TrialRounds:
         eval_s += time.monotonic() - clock
         if not all(map(math.isfinite, returned.each)):
             raise TrialError(f"the evaluated return is {returned.mean}")
-        checkpoint = self._folder.trial_path(self.record.number) / f"round-{number:02d}"
-        self._with_room(lambda: self._save(checkpoint))
-        packed_bytes, why = self._quantizer.packed_bytes(checkpoint / ALGORITHM)
-        missing = {**cost.missing, **({"packed_bytes": why} if why else {})}
-        self._mirror.push(checkpoint)
+        checkpoint = self._folder.write_checkpoint(
+            self.record.number, number, self._save, self._waits
+        )
         point = Point(
             trial=self.record.number,
             round=number,
@@ -198,8 +189,7 @@ class TrialRounds:
             compact_nonzero=cost.compact_nonzero,
             stored_bytes=stored_bytes(checkpoint / ALGORITHM),
             compact_bytes=cost.compact_bytes,
-            packed_bytes=packed_bytes,
-            cost_missing=missing,
+            cost_missing=cost.missing,
             returned=returned,
             return_pruned=pruned.value,
             return_training=training_return,
@@ -303,35 +293,25 @@ class TrialRounds:
 
     def _write(self, **changes: Any) -> None:
         record = self.record.model_copy(update=changes)
-        self._with_room(lambda: self._folder.write_trial(record))
+        self._folder.write_trial(record, self._waits)
         self.record = record
-        self._mirror.push(self._folder.trial_file(record.number))
 
-    def _with_room(self, write: Callable[[], None]) -> None:
-        with_room(write, lambda found: mark(self._folder.trial_path(self.record.number), found))
+    def _waits(self, found: str) -> None:
+        mark(self._folder.trial_path(self.record.number), found)
 
     def _save(self, path: Path) -> None:
-        """The round's checkpoint, complete before it has its name."""
+        """All that the next round depends on."""
         assert self._algorithm is not None
-        partial = path.with_name(f".{path.name}")
-        for old in (partial, path):  # what a killed round left
-            shutil.rmtree(old, ignore_errors=True)
-        try:
-            self._algorithm.save_to_path(partial / ALGORITHM)
-            state = {
-                **self._pruner.state_dict(),
-                "quantizer": self._quantizer.state_dict(),
-                "adaptive": learner.adaptive_state(self._algorithm),
-                "schedules": self._schedules.state_dict(),
-                "postponed": postponed(self._algorithm),
-            }
-            with (partial / MASKS).open("wb") as stream:  # torch hides why it can't write
-                stream.write(_serialised(state))
-            save_replay(self._algorithm, partial / REPLAY)
-            partial.rename(path)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        self._algorithm.save_to_path(path / ALGORITHM)
+        state = {
+            **self._pruner.state_dict(),
+            "adaptive": learner.adaptive_state(self._algorithm),
+            "schedules": self._schedules.state_dict(),
+            "postponed": postponed(self._algorithm),
+        }
+        with (path / MASKS).open("wb") as stream:  # torch hides why it can't write
+            stream.write(_serialised(state))
+        save_replay(self._algorithm, path / REPLAY)
 
     def _restore(self, path: Path) -> None:
         assert self._algorithm is not None
@@ -340,7 +320,6 @@ class TrialRounds:
         self._algorithm.restore_from_path(path / ALGORITHM)
         load_replay(self._algorithm, path / REPLAY)
         self._pruner.load_state_dict(state)
-        self._quantizer.load_state_dict(state.get("quantizer"))
         learner.load_adaptive_state(self._algorithm, state["adaptive"])
         if "schedules" in state:  # not in those of earlier versions
             self._schedules.load_state_dict(state["schedules"])

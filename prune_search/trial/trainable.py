@@ -19,6 +19,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord
 from prune_search.records.objectives import objectives
 from prune_search.rllib.running import process_settings
+from prune_search.storage.mirror import Mirror
 from prune_search.trial.constraints import violations
 from prune_search.trial.rounds import TrialRounds
 from prune_search.trial.watchdog import Watch
@@ -26,6 +27,10 @@ from prune_search.user_code import culprit, of_code
 
 FAILED = "failed"
 """Of a trial's last result: why it ends without another try; absent where it hasn't failed."""
+
+
+MEASURED = "measured"
+"""Of a trial's results: when its point was; see `StudyFolder.trial`."""
 
 
 class PruningTrial(tune.Trainable):
@@ -49,7 +54,7 @@ class PruningTrial(tune.Trainable):
         process_settings(experiment.resources.threads)
         import_extensions(experiment.modules)
         self._experiment, self._baseline = experiment, baseline
-        self._folder = StudyFolder(storage, study)
+        self._folder = StudyFolder(storage, study, Mirror(storage, experiment.mirror))
         self._watch = Watch(experiment.search, experiment.resources)
         self._rounds: TrialRounds | None = None
 
@@ -66,7 +71,8 @@ class PruningTrial(tune.Trainable):
                     self._rounds = self._begin(self.config)
                 point = self._rounds.step()
         except TrialError as error:
-            record = self._folder.trial(number)
+            # As far as this node has it: what it can't push or bring may be what has failed.
+            record = next((t for t in self._folder.trials() if t.number == number), None)
             rounds = len(record.points) if record else 0
             if isinstance(error, LostError) or not self._repeats(number, rounds, str(error)):
                 raise
@@ -83,6 +89,7 @@ class PruningTrial(tune.Trainable):
         return {
             "number": point.trial,
             "round": point.round,
+            MEASURED: point.time,
             "env_steps": point.env_steps,
             **objectives(record, search.retention),
             "constraints": violations(record, search, self._baseline),
@@ -109,7 +116,7 @@ class PruningTrial(tune.Trainable):
         A round depends on its checkpoint and seed alone: what fails alike twice always does.
         """
         failure = f"{rounds} {reason}"
-        file = self._folder.trial_path(number) / "failure.txt"
+        file = self._folder.failure_file(number)
         before = file.read_text(encoding="utf-8") if file.is_file() else ""
         with suppress(OSError):  # then it is tried once more
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from prune_search.experiment.search_section import Stopping
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume
 from prune_search.records.models import Point, TrialRecord
-from prune_search.storage.mirror import Mirror
 from tests.plans import plan
 from tests.studies import BASELINE, make_point
 from tuners.search.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
@@ -186,7 +185,7 @@ def test_a_record_that_is_behind_is_not_decided_on(tmp_path: Path) -> None:
         folder.write_trial(known)
     collapsed = running(21, (0.5, 0.9), (0.9, 0.05))
     folder.write_trial(collapsed)
-    stopper = EarlyStopping(Stopping(), folder, Mirror(folder.path.parent, None))
+    stopper = EarlyStopping(Stopping(), folder)
     assert not stopper("a", {"number": 21, "round": 3})
     assert not stopper("a", {"number": 22, "round": 0})
     assert folder.trial(21) == collapsed
@@ -203,7 +202,7 @@ def test_a_plans_other_seeds_run_to_their_end(tmp_path: Path) -> None:
         folder.write_trial(known)
     folder.write_trial(running(21, (0.5, 0.9), (0.9, 0.05)))  # a plan that has run before
     folder.write_trial(running(21, (0.5, 0.9), (0.9, 0.05), ratio=0.89))
-    stopper = EarlyStopping(Stopping(), folder, Mirror(folder.path.parent, None), seeds=2)
+    stopper = EarlyStopping(Stopping(), folder, seeds=2)
     assert not stopper("a", {"number": 20, "round": 2})
     assert stopper("b", {"number": 21, "round": 2})
 

@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from tuners.study.capacity import trial_resources
+from prune_search.records.folder import StudyFolder
+from tuners.display.live import Progress
 from tuners.study.dense_control import Control
-
-
-class Heard:
-    """Stands where the display does."""
-
-    def control(self, steps: int, *, begun: bool = False) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def begin(self, text: str) -> None: ...
+from tuners.study.driven import DrivenStudy
 
 
 def free() -> float:
@@ -36,8 +29,11 @@ def test_what_it_was_given_is_free_once_it_has_ended(
     import ray
 
     experiment = tiny("baseline.control=true", "pruning.env_steps=1024", storage=shared_storage)
-    before, request = free(), trial_resources(experiment)
-    control = Control(shared_storage, experiment, baseline, None, request, Heard())  # type: ignore[arg-type]
+    before, folder = free(), StudyFolder(shared_storage, "controlled")
+    progress = Progress(experiment, folder.name, [], Console(quiet=True))
+    study = DrivenStudy(folder, experiment, progress)
+    study.know(baseline=baseline)
+    control = Control(study)
     control.start()
     held = []
     end = time.monotonic() + 300

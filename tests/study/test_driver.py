@@ -8,7 +8,6 @@ import pickle
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -36,10 +35,9 @@ from prune_search.records.reasons import (
     stopped_by,
 )
 from prune_search.rllib.algorithms import MODULE_PATH
-from prune_search.storage.mirror import Mirror
-from prune_search.trial.dense_control import cached_control
+from prune_search.trial.dense_control import control_folder
 from prune_search.trial.rounds import TrialRounds
-from tests.studies import BASELINE, make_experiment, make_study, make_trial, mlflow_tracker
+from tests.studies import BASELINE, make_experiment, make_study, make_trial
 from tuners import cli
 from tuners.benchmarks.wall import wall_overhead
 from tuners.display.live import Progress
@@ -48,9 +46,11 @@ from tuners.search.database import states
 from tuners.search.searcher import StudySearch
 from tuners.study.callback import StudyCallback
 from tuners.study.creation import create
-from tuners.study.driver import _close, run
+from tuners.study.driven import DrivenStudy
+from tuners.study.driver import run
 from tuners.study.final_evaluation import meters
 from tuners.study.stoppers import Budget
+from tuners.study.trials import close
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -115,7 +115,7 @@ def test_the_dense_control_is_there_for_the_next_study(
     assert record is not None and final is not None and final.control is not None
     assert record.control is not None and record.control.env_steps >= 2000
     assert len(record.control.rounds) == 2
-    assert cached_control(shared_storage, tiny(), baseline) == record.control
+    assert control_folder(shared_storage, tiny(), baseline).record() == record.control
 
 
 def test_progress_is_readable_without_a_terminal(study: StudyFolder) -> None:
@@ -340,13 +340,17 @@ def test_a_front_is_measured_by_as_many_processes_as_are_worth_their_start(
     assert meters(points, evaluation, cpus) == expected
 
 
+def driven(folder: StudyFolder, experiment: Any, console: Any = None) -> DrivenStudy:
+    progress = Progress(experiment, folder.name, [], console or Console(quiet=True))
+    return DrivenStudy(folder, experiment, progress)
+
+
 def test_a_trial_whose_process_never_began_is_closed(tmp_path: Path) -> None:
     """Tune knows no start of it, and it has written no record."""
     from ray.tune.experiment import Trial
 
     folder = StudyFolder(tmp_path, "study")
-    unused: Any = None
-    callback = StudyCallback(folder, unused, unused, Mirror(tmp_path, None), Search())
+    callback = StudyCallback(driven(folder, make_experiment()))
     fields = {"number": 0, "plan": make_trial(0).plan.model_dump()}
     callback._close(Trial("never", stub=True, config=fields), "its process died")
     (record,) = folder.trials()
@@ -371,15 +375,9 @@ def test_the_end_of_a_trial_is_told_in_the_tables_words(
     folder, stream = make_study(tmp_path, trials=0), io.StringIO()
     rounds = 6 if reason == BUDGET_USED else 2
     folder.write_trial(make_trial(0, rounds, state, reason=reason))
-    experiment = make_experiment()
-    progress = Progress(experiment, "cartpole", [], Console(file=stream, width=200))
-    callback = StudyCallback(
-        folder,
-        progress,
-        mlflow_tracker(folder, experiment, f"sqlite:///{tmp_path / 'mlflow.db'}"),
-        Mirror(tmp_path, None),
-        Search(scheduler={"name": "asha"}, objectives=["retention"]),  # type: ignore[arg-type]
-    )
+    search = Search(scheduler={"name": "asha"}, objectives=["retention"])  # type: ignore[arg-type]
+    experiment = make_experiment().model_copy(update={"search": search})
+    callback = StudyCallback(driven(folder, experiment, Console(file=stream, width=200)))
     trial = Trial("ended", stub=True, config={"number": 0})
     callback.on_trial_complete(0, [], trial)
     of_rounds, *notes = [line.partition("] ")[2] for line in stream.getvalue().splitlines()]
@@ -402,7 +400,7 @@ def test_what_a_killed_driver_left_open_is_closed(
     """Optuna knows how a trial ended, and its record does not yet."""
     experiment, folder = tiny(), StudyFolder(tmp_path, "study")
     folder.path.mkdir()
-    searcher, tracked = StudySearch(experiment, folder), SimpleNamespace(trial_changed=print)
+    searcher = StudySearch(experiment, folder)
     searcher.suggest("a")
     folder.write_trial(make_trial(0, rounds=1, state="running", reason=""))
     study = optuna.load_study(study_name="study", storage=folder.optuna_url)
@@ -410,7 +408,7 @@ def test_what_a_killed_driver_left_open_is_closed(
         values = [1.0, 2.0] if told is TrialState.COMPLETE else None
         study.tell(0, values, state=told)
     budget = Budget(Search(env_steps=env_steps), folder)
-    _close(folder, searcher, budget, tracked, Mirror(tmp_path, None))  # type: ignore[arg-type]
+    close(driven(folder, experiment), searcher, budget)
     (record,) = folder.trials()
     assert (record.state, record.reason) == expected
     assert (states(folder)[0] is TrialState.FAIL) == (record.state == "failed" or record.cut_off)

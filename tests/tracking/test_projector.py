@@ -477,7 +477,7 @@ def test_an_interrupted_trial_goes_on_in_its_run(storage: Path) -> None:
 
     before = Path(shown).read_text()
     folder.write_trial(falling(rounds=6))
-    resumed.trial_changed(1)
+    resumed.trial_changed(falling(rounds=6))
     resumed.start()
     assert resumed.finish(timeout_s=60).where.runs == stopped.where.runs
     assert by_trial(storage, stopped)["t01"].info.status == "FINISHED"
@@ -580,7 +580,7 @@ def test_a_store_that_is_away_never_blocks(storage: Path, capfd: Any) -> None:
     # Were one of these to wait for the store, the test would run into its time limit.
     for number in range(3):
         for _ in range(1_000):
-            tracker.trial_changed(number)
+            tracker.trial_changed(make_trial(number))
     wait_for(lambda: tracker.problem != "")
     report = tracker.finish(timeout_s=2)
     assert report.pending == ["summary", "t00", "t01", "t02"]
@@ -606,7 +606,7 @@ def test_a_locked_database_is_caught_up(storage: Path, capfd: Any) -> None:
     try:
         tracker = mlflow_tracker(folder, make_experiment(), default_uri(storage) + "?timeout=0.1")
         tracker.start()
-        tracker.trial_changed(1)
+        tracker.trial_changed(make_trial(1))
         wait_for(lambda: tracker.problem != "")
     finally:
         lock.execute("ROLLBACK")
@@ -639,7 +639,7 @@ def test_the_server_shows_a_store_and_takes_what_was_pending(storage: Path) -> N
     folder, port = make_study(storage, trials=1), free_port()
     tracker = mlflow_tracker(folder, make_experiment(), f"http://127.0.0.1:{port}")
     tracker.start()
-    tracker.trial_changed(0)
+    tracker.trial_changed(make_trial(0))
     wait_for(lambda: tracker.problem != "")
 
     code = (

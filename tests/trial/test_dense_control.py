@@ -14,7 +14,6 @@ from prune_search.records.models import BaselineRecord
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.trial.baseline import baseline_key
 from prune_search.trial.dense_control import (
-    cached_control,
     control_folder,
     control_plan,
     train_control,
@@ -36,7 +35,7 @@ def test_a_control_trains_on_prunes_nothing_and_survives_a_kill(
     experiment = tiny("pruning.env_steps=1024", "pruning.rounds=2", storage=tmp_path)
     here, there = (moved(baseline, tmp_path / name) for name in ("whole", "killed"))
     record = train_control(tmp_path / "whole", experiment, here)
-    trial = control_folder(experiment, here).trial(0)
+    trial = control_folder(tmp_path / "whole", experiment, here).trial(0)
     assert trial is not None and trial.state == "complete"
     assert [point.returned for point in trial.points] == record.rounds
     assert record.returned.value == max(one.value for one in record.rounds)
@@ -59,12 +58,12 @@ def test_a_control_trains_on_prunes_nothing_and_survives_a_kill(
     monkeypatch.setattr(TrialRounds, "step", dies)
     with pytest.raises(KeyboardInterrupt):
         train_control(tmp_path / "killed", experiment, there)
-    assert cached_control(tmp_path / "killed", experiment, there) is None
+    assert control_folder(tmp_path / "killed", experiment, there).record() is None
     assert train_control(tmp_path / "killed", experiment, there).rounds == record.rounds
-    found = cached_control(tmp_path / "whole", experiment, here)
+    found = control_folder(tmp_path / "whole", experiment, here).record()
     assert found == record
     other = tiny("pruning.env_steps=2048", "pruning.rounds=2", storage=tmp_path)
-    assert cached_control(tmp_path / "whole", other, here) is None
+    assert control_folder(tmp_path / "whole", other, here).record() is None
 
 
 def test_its_budget_is_the_largest_that_a_trial_may_have(tiny: Any) -> None:

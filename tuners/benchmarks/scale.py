@@ -1,18 +1,16 @@
 """What the driver costs a trial, and whether that grows with the trials before it.
 
 Studies of trials whose rounds take no time run on a cluster of several nodes on this machine, by
-`tuners.study.driver`'s own search: with Tune, Optuna's database, the trials' records, the display,
+`tuners.study.trials`' own search: with Tune, Optuna's database, the trials' records, the display,
 early stopping and MLflow's database. What remains is what a trial costs beside its training.
 """
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,22 +23,20 @@ from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Stopping
 from prune_search.records.models import StudyRecord
-from prune_search.storage.mirror import Mirror
 from tuners.benchmarks.simulation import BASELINE, SimulatedTrial
 from tuners.display.live import Progress
-from tuners.search.searcher import StudySearch
-from tuners.study.capacity import concurrency, trial_resources
+from tuners.spans import FOLLOW, PROJECT, SUGGEST, TELL, Span, listening
+from tuners.study.capacity import concurrency
 from tuners.study.cluster import connection
 from tuners.study.creation import create
-from tuners.study.driver import search
-from tuners.study.stoppers import Budget, EarlyStopping
-from tuners.tracking.mlflow.tracking import MlflowTracking, default_uri
-from tuners.tracking.projector import Tracker
+from tuners.study.driven import DrivenStudy
+from tuners.study.trials import search
 
 STRETCH = 100
 """Trials of each item of the curve, more or less."""
 _PATIENCE_S = 600.0
 _PARTS = ("optuna", "records", "mlflow")
+_PART_OF = {SUGGEST: "optuna", TELL: "optuna", FOLLOW: "records", PROJECT: "mlflow"}
 
 
 @dataclass(frozen=True)
@@ -138,28 +134,22 @@ def _measure(experiment: Experiment, trials: int) -> Scale:
             "stopping": Stopping(confidence=0.95),
         }
     )
-    experiment = experiment.model_copy(update={"search": settings})
+    tracking = experiment.tracking.model_copy(update={"to": "mlflow"})
+    experiment = experiment.model_copy(update={"search": settings, "tracking": tracking})
     name = f"scale-{trials}"
     folder = create(experiment, name, name)
     folder.write_study(StudyRecord(name=name, started=time.time(), baseline=BASELINE))
-    uri = experiment.tracking.uri or default_uri(folder.path.parent)
-    tracker = Tracker(folder, experiment, MlflowTracking(folder, experiment, uri))
     progress = Progress(experiment, name, [], Console(file=io.StringIO()))
-    mirror = Mirror(folder.path.parent, experiment.mirror)
-    request = trial_resources(experiment)
-    at_a_time = concurrency(experiment, request)
+    study = DrivenStudy(folder, experiment, progress)
+    study.know(concurrent_trials=concurrency(experiment, study.request))
     load = os.getloadavg()[0]
     with _Watch() as watch:
-        tracker.start()
+        study.tracker.start()
         progress.begin_search(BASELINE)
-        search(
-            folder, experiment, BASELINE, progress, tracker, mirror, request, at_a_time,
-            SimulatedTrial,
-        )  # fmt: skip
-        record = folder.study()
-        assert record is not None
-        folder.write_study(record.model_copy(update={"ended": time.time()}))
-        tracked = tracker.finish(_PATIENCE_S)
+        search(study, SimulatedTrial)
+        study.know(ended=time.time())
+        study.keep()
+        tracked = study.tracker.finish(_PATIENCE_S)
     for trial in folder.trials():
         if trial.state not in ("complete", "stopped"):
             raise UserError(f"benchmark scale: {trial.name} is {trial.state}: {trial.reason}")
@@ -172,33 +162,27 @@ class _Watch:
     """Seconds that the driver spends in its parts, for as long as the context lasts."""
 
     def __init__(self) -> None:
-        self._spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._spent: dict[str, list[float]] = {part: [0.0, 0.0] for part in _PARTS}
         self._ends: list[tuple[float, float]] = []
         self._lock = threading.Lock()
-        self._replaced: list[tuple[type, str, Any]] = []
+        self._listening = listening(self._ended_span)
 
     def __enter__(self) -> _Watch:
-        from tuners.study.callback import StudyCallback
-
-        told = [name for name in vars(StudyCallback) if name.startswith("on_trial_")]
-        for part, owner, methods in (
-            ("optuna", StudySearch, ["suggest", "on_trial_complete"]),
-            ("records", StudyCallback, told),
-            ("records", EarlyStopping, ["__call__"]),
-            ("records", Budget, ["__call__", "stop_all"]),
-            ("mlflow", Tracker, ["_sweep"]),
-        ):
-            for method in methods:
-                self._replaced.append((owner, method, getattr(owner, method)))
-                ends = (owner, method) == (StudySearch, "on_trial_complete")
-                setattr(owner, method, self._watched(part, getattr(owner, method), ends))
+        self._listening.__enter__()
         self._began = _now()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._ended = _now()
-        for owner, method, original in self._replaced:
-            setattr(owner, method, original)
+        self._listening.__exit__(*error)
+
+    def _ended_span(self, span: Span) -> None:
+        with self._lock:
+            part = self._spent[_PART_OF[span.part]]
+            part[0] += span.wall_s
+            part[1] += span.cpu_s
+            if span.part == TELL:
+                self._ends.append(_now())
 
     def scale(self, study: str, trials: int, load: float) -> Scale:
         """What was seen, a trial."""
@@ -217,21 +201,6 @@ class _Watch:
             tail_s=tail_s,
             load=load,
         )
-
-    def _watched(self, part: str, call: Any, ends: bool) -> Any:
-        @functools.wraps(call)
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            wall, cpu = time.perf_counter(), time.thread_time()
-            try:
-                return call(*args, **kwargs)
-            finally:
-                with self._lock:
-                    self._spent[part][0] += time.perf_counter() - wall
-                    self._spent[part][1] += time.thread_time() - cpu
-                    if ends:
-                        self._ends.append(_now())
-
-        return watched
 
 
 def _now() -> tuple[float, float]:

@@ -8,8 +8,9 @@ from prune_search.errors import UserError, did_you_mean, near_names, unknown
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import pickles
-from prune_search.records.folder import StudyFolder, is_name, storage_path
+from prune_search.records.folder import StudyFolder
 from prune_search.records.models import StudyRecord
+from prune_search.records.places import is_name, storage_path
 from prune_search.storage.mirror import Mirror
 
 _MANY = 20  # studies that a message lists
@@ -48,6 +49,7 @@ def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolde
     experiment = experiment_file.parse(text, where=str(folder.experiment_file), stored=True)
     study = folder.study()
     experiment = _as_begun(experiment, study)
+    folder = StudyFolder(storage, name, Mirror(storage, experiment.mirror))
     asked = study is not None and study.trusted == pickles(experiment)
     return folder, experiment.trusting() if trust or asked else experiment
 
@@ -65,8 +67,10 @@ def _as_begun(experiment: Experiment, study: StudyRecord | None) -> Experiment:
     return experiment.model_copy(update={"evaluation": evaluation, "baseline": baseline})
 
 
-def checkpoint(folder: StudyFolder, experiment: Experiment, name: str) -> Path:
+def checkpoint(folder: StudyFolder, name: str) -> Path:
     """The RLlib checkpoint of a point, `t03/2`, of the `baseline`, or of the dense `control`.
+
+    It is fetched from the mirror where it is on another node.
 
     Raises:
         UserError: there is no such point; the message lists those there are.
@@ -74,21 +78,15 @@ def checkpoint(folder: StudyFolder, experiment: Experiment, name: str) -> Path:
     study = folder.study()
     control = study.control if study else None
     if name == "control" and control:
-        return _here(Path(control.checkpoint), folder, experiment)
+        return folder.bring(Path(control.checkpoint))
     if name == "baseline":
         if study is None or study.baseline is None:
             raise UserError(f"point: study {folder.name!r} has no baseline yet")
-        return _here(Path(study.baseline.checkpoint), folder, experiment)
+        return folder.bring(Path(study.baseline.checkpoint))
     points = {point.name: point for trial in folder.trials() for point in trial.points}
     if name not in points:
         raise unknown("point", name, ["baseline", *(["control"] if control else []), *points])
     path = folder.algorithm(points[name]).resolve()
     if not path.is_relative_to(folder.path):
         raise UserError(f"point: the checkpoint of {name} lies outside of {folder.path}: {path}")
-    return _here(path, folder, experiment)
-
-
-def _here(algorithm: Path, folder: StudyFolder, experiment: Experiment) -> Path:
-    """The checkpoint, fetched from the mirror where it is on another node."""
-    Mirror(folder.path.parent, experiment.mirror).fetch(algorithm.parent, algorithm.name)
-    return algorithm
+    return folder.bring(path)

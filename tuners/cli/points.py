@@ -47,7 +47,7 @@ def evaluate(
     from tuners.catalog.finding import checkpoint
 
     folder, settings = opened(storage, name, trust)
-    path = checkpoint(folder, settings, point)
+    path = checkpoint(folder, point)
     from rich.markup import escape
 
     from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
@@ -109,8 +109,8 @@ def restore(
     """Write a point, or the dense baseline, as a separate RLlib checkpoint."""
     from tuners.catalog.finding import checkpoint
 
-    folder, settings = opened(storage, name)
-    path = checkpoint(folder, settings, point)
+    folder, _ = opened(storage, name)
+    path = checkpoint(folder, point)
     target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
     if dense and point == "baseline":
         raise UserError("--dense: the baseline is dense; give a point, such as t03/2")
@@ -129,7 +129,7 @@ def restore(
         return
     from prune_search.export.rllib import laid_back, save
 
-    modules = laid_back(path, checkpoint(folder, settings, "baseline"))
+    modules = laid_back(path, checkpoint(folder, "baseline"))
     with _writing(target):
         save(modules, target)
     _say_where(point, target, list(modules))
@@ -150,8 +150,8 @@ def compact(
     from prune_search.records.policy_files import WEIGHTS, file_bytes, stored_bytes
     from tuners.catalog.finding import checkpoint
 
-    folder, settings = opened(storage, name)
-    path = checkpoint(folder, settings, point)
+    folder, _ = opened(storage, name)
+    path = checkpoint(folder, point)
     target = _target(to, f"{name}-{point}-compact")
     from prune_search.export.rllib import compacted, save
 

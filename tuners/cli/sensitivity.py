@@ -130,9 +130,9 @@ def _measured(
     episodes: int | None,
 ) -> SensitivityRecord:
     from prune_search.experiment.trust import require_trust
-    from prune_search.records.folder import storage_path
+    from prune_search.records.places import storage_path
     from prune_search.rllib.running import process_settings
-    from prune_search.trial.baseline import baseline_path, cached_baseline
+    from prune_search.trial.baseline import baseline_folder
     from prune_search.trial.sensitivity_scan import sensitivity_of
     from tuners.study.capacity import check_room, cluster, trial_resources
     from tuners.study.cluster import connection
@@ -140,7 +140,7 @@ def _measured(
     process_settings(settings.resources.threads)
     storage = storage_path(settings.storage)
     require_trust(settings)
-    dense = baseline or cached_baseline(storage, settings)
+    dense = baseline or baseline_folder(storage, settings).record()
     if dense is None:
         from prune_search.trial.preflight import check
 
@@ -153,7 +153,7 @@ def _measured(
             dense = _trained(settings, storage, progress)
         if episodes is None or episodes == settings.evaluation.episodes:
             # A study's trials read the same file; without a study it lies beside the policy.
-            kept: Path | None = folder or baseline_path(storage, settings)
+            kept: Path | None = folder or baseline_folder(storage, settings).path
         else:
             evaluation = settings.evaluation.model_copy(update={"episodes": episodes})
             settings, kept = settings.model_copy(update={"evaluation": evaluation}), None

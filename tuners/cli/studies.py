@@ -16,7 +16,8 @@ import typer
 from prune_search.credentials import holds_credentials
 from prune_search.errors import NoBetterThanRandom, UserError
 from prune_search.experiment import file as experiment_file
-from prune_search.records.folder import StudyFolder, storage_path
+from prune_search.records.folder import StudyFolder
+from prune_search.records.places import storage_path
 from tuners.cli._app import (
     BEGAN,
     Address,

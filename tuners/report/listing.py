@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prune_search.errors import UserError
-from prune_search.records.folder import storage_path
 from prune_search.records.fronts import delivered
+from prune_search.records.places import storage_path
 from tuners.catalog.finding import open_study, studies
 from tuners.catalog.lock import driven
 from tuners.report.as_json import point_json

@@ -5,8 +5,10 @@ Imports no Ray, for commands that only look.
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import optuna
@@ -63,6 +65,24 @@ def storage(folder: StudyFolder, locked_s: float = 60.0) -> optuna.storages.RDBS
         raise UserError(
             f"{folder.optuna_file}: not a readable database of Optuna: {error.orig}"
         ) from None
+
+
+def push_search(folder: StudyFolder) -> None:
+    """Has Optuna's database, whole as it stands, in the study's mirror, if there is one.
+
+    Raises:
+        OSError: the mirror does not answer.
+    """
+    if not folder.mirror.used:
+        return
+    copy = folder.snapshot_file
+    copy.unlink(missing_ok=True)
+    with (
+        closing(sqlite3.connect(folder.optuna_file)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
+    folder.mirror.push(copy)
 
 
 def result_of(trial: TrialRecord, objectives: Iterable[str]) -> TrialState:

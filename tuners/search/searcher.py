@@ -26,16 +26,24 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.objectives import OBJECTIVES
 from prune_search.storage.full_disk import with_room
-from prune_search.storage.mirror import Mirror
+from prune_search.trial.trainable import MEASURED
 from tuners.search.beginnings import FROM, grid, observed
-from tuners.search.database import LOCKED_S, Writes, annotate, introduce, result_of, storage
+from tuners.search.database import (
+    LOCKED_S,
+    Writes,
+    annotate,
+    introduce,
+    push_search,
+    result_of,
+    storage,
+)
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
 from tuners.search.space import parameters, suggest
+from tuners.spans import SUGGEST, TELL, span
 
 T = TypeVar("T")
 
-SNAPSHOT = "optuna-snapshot.db"
 PLANNED = "planned"
 """Optuna's user attribute of a study: the parameters of the trials that it begins with."""
 REPEAT = "repeats"
@@ -63,7 +71,6 @@ class StudySearch(OptunaSearch):
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._experiment, self._folder = experiment, folder
-        self._mirror = Mirror(folder.path.parent, experiment.mirror)
         self._layers, self._tell = layers, tell
         objectives = list(experiment.search.objectives)
         database = storage(folder, LOCKED_S)
@@ -95,8 +102,9 @@ class StudySearch(OptunaSearch):
         Tune doesn't: they would be running for ever. Samplers leave out what has failed; what was
         pruned they would take for bad.
         """
+        known = {record.number: record for record in self._folder.trials()}
         for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._annotate(Trial(self._ot_study, trial._trial_id), self._folder.trial(trial.number))
+            self._annotate(Trial(self._ot_study, trial._trial_id), known.get(trial.number))
             self._ot_study.tell(trial.number, state=TrialState.FAIL)
 
     def _annotate(self, trial: Trial, record: TrialRecord | None) -> None:
@@ -135,8 +143,11 @@ class StudySearch(OptunaSearch):
         plan = suggest(trial, self._experiment.pruning, self._layers)
         return {"number": trial.number, "plan": plan.model_dump()}
 
+    @span(SUGGEST)
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        return self._patiently(lambda: self._suggest(trial_id))
+        config = self._patiently(lambda: self._suggest(trial_id))
+        push_search(self._folder)  # a driver elsewhere goes on from there
+        return config
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | None:
         if trial_id not in self._ot_trials:
@@ -187,6 +198,7 @@ class StudySearch(OptunaSearch):
         report = super().on_trial_result
         self._patiently(lambda: report(trial_id, result))
 
+    @span(TELL)
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
@@ -200,8 +212,7 @@ class StudySearch(OptunaSearch):
             if key.startswith("constraints/")
         }
         values = [float(result.get(name, math.nan)) for name in self.metric]
-        self._mirror.pull(self._folder.trial_file(trial.number))
-        record = self._folder.trial(trial.number)
+        record = self._folder.trial(trial.number, result.get(MEASURED))
         state = TrialState.COMPLETE
         if error or not all(math.isfinite(value) for value in [*values, *limits.values()]):
             state = TrialState.FAIL
@@ -222,6 +233,7 @@ class StudySearch(OptunaSearch):
         # OptunaSearch would drop what the database does not take at once.
         self._patiently(tell)
         self._completed_trials.add(trial_id)
+        push_search(self._folder)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its searcher to restore it later; a resumed study makes its own.
@@ -264,15 +276,3 @@ class StudySearch(OptunaSearch):
 def _key(trial: FrozenTrial) -> tuple[tuple[str, Any], ...]:
     """The same for all seeds of a plan."""
     return tuple(sorted(trial.params.items()))
-
-
-def snapshot(folder: StudyFolder) -> Path:
-    """Optuna's database as it stands, whole, in a file beside it: `optuna-snapshot.db`."""
-    path = folder.path / SNAPSHOT
-    path.unlink(missing_ok=True)
-    with (
-        closing(sqlite3.connect(folder.optuna_file)) as source,
-        closing(sqlite3.connect(path)) as copy,
-    ):
-        source.backup(copy)
-    return path

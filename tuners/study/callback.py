@@ -11,17 +11,13 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from prune_search.credentials import redacted
-from prune_search.experiment.search_section import Search
-from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord, trial_name
 from prune_search.records.reasons import stopped_by
-from prune_search.storage.full_disk import waits, with_room
-from prune_search.storage.mirror import Mirror
-from prune_search.trial.trainable import FAILED
+from prune_search.storage.full_disk import waits
+from prune_search.trial.trainable import FAILED, MEASURED
 from prune_search.trial.watchdog import why_ended
-from tuners.display.live import Progress
-from tuners.search.searcher import snapshot
-from tuners.tracking.projector import Tracker
+from tuners.spans import FOLLOW, span
+from tuners.study.driven import DrivenStudy
 from tuners.words import outcome
 
 _LOOK_S = 1.0  # between two looks for trials that wait for room
@@ -34,17 +30,10 @@ class StudyCallback(tune.Callback):
     good, and of one that a scheduler of Tune's has stopped.
     """
 
-    def __init__(
-        self,
-        folder: StudyFolder,
-        progress: Progress,
-        tracker: Tracker,
-        mirror: Mirror,
-        search: Search,
-    ) -> None:
-        self._folder, self._progress, self._tracker = folder, progress, tracker
-        self._search, self._mirror = search, mirror
-        self._scheduler = search.scheduler.name if search.scheduler else ""
+    def __init__(self, study: DrivenStudy) -> None:
+        self._folder, self._progress, self._tracker = study.folder, study.progress, study.tracker
+        self._search, self._waits = study.experiment.search, study.waits
+        self._scheduler = self._search.scheduler.name if self._search.scheduler else ""
         self._looked = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -59,83 +48,71 @@ class StudyCallback(tune.Callback):
             for number in running:
                 found = waits(self._folder.trial_path(number))
                 if found:
-                    self._tell_wait(found, trial_name(number))
+                    self._progress.note(
+                        f"{found}: {trial_name(number)} waits in {self._folder.path}"
+                    )
 
-    def _tell_wait(self, found: str, who: str = "the study") -> None:
-        self._progress.note(f"{found}: {who} waits in {self._folder.path}")
-
+    @span(FOLLOW)
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._progress.trial_started(trial.config["number"])
-        self._push_search()
 
+    @span(FOLLOW)
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
-        self._changed(trial)
+        number = trial.config["number"]
+        self._changed(self._folder.trial(number, result.get(MEASURED)))
 
+    @span(FOLLOW)
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
-        number = trial.config["number"]
-        failed = (trial.last_result or {}).get(FAILED)
-        if failed:
-            self._failed(trial, failed)
+        number, result = trial.config["number"], trial.last_result or {}
+        if result.get(FAILED):
+            self._failed(trial, result[FAILED])
             return
-        self._mirror.pull(self._folder.trial_file(number))
-        record = self._folder.trial(number)
+        record = self._folder.trial(number, result.get(MEASURED))
         if record is not None and record.state == "running":
             reason = {"state": "stopped", "reason": stopped_by(self._scheduler)}
             record = record.model_copy(update=reason)
-            self._write(record)
-            self._mirror.push(self._folder.trial_file(number))
-        self._changed(trial)
-        self._push_search()
+            self._folder.write_trial(record, self._waits)
+        self._changed(record)
         if record is not None and record.remark:
             self._progress.note(f"{record.name} {outcome(record)}: {record.remark}")
 
+    @span(FOLLOW)
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         number = trial.config["number"]
         self._progress.note(f"{trial_name(number)} failed and goes on: {self._failure(trial)}")
 
+    @span(FOLLOW)
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._failed(trial, self._failure(trial))
 
     def _failed(self, trial: Trial, reason: str) -> None:
-        self._close(trial, reason)
-        self._progress.note(f"{trial_name(trial.config['number'])} failed: {reason}")
-        self._changed(trial)
-        self._push_search()
-
-    def _push_search(self) -> None:
-        """What a driver elsewhere needs to go on with the search."""
-        if self._mirror.used:
-            self._mirror.push(snapshot(self._folder))
+        record = self._close(trial, reason)
+        self._progress.note(f"{record.name} failed: {reason}")
+        self._changed(record)
 
     def _failure(self, trial: Trial) -> str:
         folder = self._folder.trial_path(trial.config["number"])
         return why_ended(folder, self._search) or failure(trial)
 
-    def _write(self, record: TrialRecord) -> None:
-        with_room(lambda: self._folder.write_trial(record), self._tell_wait)
-
-    def _close(self, trial: Trial, reason: str) -> None:
-        self._mirror.pull(self._folder.trial_file(trial.config["number"]))
+    def _close(self, trial: Trial, reason: str) -> TrialRecord:
         record = self._folder.trial(trial.config["number"]) or TrialRecord(
             number=trial.config["number"],
             plan=trial.config["plan"],
             state="running",
             started=trial.run_metadata.start_time or time.time(),
         )
-        self._write(record.model_copy(update={"state": "failed", "reason": reason}))
-        self._mirror.push(self._folder.trial_file(record.number))
+        record = record.model_copy(update={"state": "failed", "reason": reason})
+        self._folder.write_trial(record, self._waits)
+        return record
 
-    def _changed(self, trial: Trial) -> None:
-        number = trial.config["number"]
-        self._mirror.pull(self._folder.trial_file(number))
-        record = self._folder.trial(number)
+    def _changed(self, record: TrialRecord | None) -> None:
         if record is not None:
             self._progress.trial_changed(record)
-            self._tracker.trial_changed(number)
+            self._tracker.trial_changed(record)
 
 
 def failure(trial: Trial) -> str:

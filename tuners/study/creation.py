@@ -12,8 +12,9 @@ from prune_search.errors import UserError, one_line
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import pickles
-from prune_search.records.folder import StudyFolder, storage_path
+from prune_search.records.folder import StudyFolder
 from prune_search.records.models import StudyRecord
+from prune_search.records.places import storage_path
 from prune_search.rllib.running import quiet_rllib
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.preflight import check
@@ -21,7 +22,6 @@ from tuners.commands import command
 from tuners.search.beginnings import check_warm_start
 from tuners.search.samplers import check_sampler
 from tuners.search.schedulers import scheduler
-from tuners.search.searcher import SNAPSHOT
 from tuners.study.capacity import check_room, here, trial_resources
 from tuners.study.cluster import reachable
 from tuners.tracking.mlflow.store import check_user
@@ -61,7 +61,7 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
         taken = {path.name for path in storage.iterdir()}
         names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
         name = next(free for free in names if free not in taken)
-    folder = StudyFolder(storage, name)
+    folder = StudyFolder(storage, name, mirror)
     try:
         folder.path.mkdir()
     except FileExistsError:
@@ -70,9 +70,9 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
             f" {command('resume', folder.path)}, or give another --name"
         ) from None
     folder.experiment_file.write_text(experiment_file.dump(experiment), encoding="utf-8")
+    mirror.push(folder.experiment_file)
     record = StudyRecord(name=name, started=time.time(), trusted=pickles(experiment))
     folder.write_study(record)
-    mirror.push(folder.experiment_file)
     return folder
 
 
@@ -82,9 +82,9 @@ def fetch_study(storage: str, name: str, uri: str) -> None:
     Raises:
         UserError: no such store, or no such study in it.
     """
-    folder, mirror = StudyFolder(storage, name), Mirror(storage, uri)
+    folder = StudyFolder(storage, name, Mirror(storage, uri))
     try:
-        mirror.pull_records(folder.path)
+        folder.bring_records()
     except OSError as error:
         raise UserError(f"mirror: {uri!r} cannot be read: {one_line(error)}") from None
     if not folder.experiment_file.is_file():
@@ -96,9 +96,8 @@ def fetch_study(storage: str, name: str, uri: str) -> None:
         raise UserError(
             f"storage: the study's is {lay!r} on every node; give --storage {shlex.quote(lay)}"
         )
-    snapshot = folder.path / SNAPSHOT
-    if snapshot.is_file():
-        snapshot.replace(folder.optuna_file)
+    if folder.snapshot_file.is_file():
+        folder.snapshot_file.replace(folder.optuna_file)
 
 
 def _writable(storage: Path) -> None:

@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from prune_search.errors import lost
-from prune_search.experiment.schema import Experiment
-from prune_search.records.models import BaselineRecord, ControlRecord
-from prune_search.trial.dense_control import cached_control, control_plan, train_control
-from tuners.display.live import Progress
+from prune_search.records.models import ControlRecord
+from prune_search.trial.dense_control import control_folder, control_plan, train_control
+from tuners.study.driven import DrivenStudy
 
 
 class Control:
     """Finds the control, or has Ray train it while the search goes on.
 
     Args:
-        storage: the storage folder.
-        experiment: the study's.
-        baseline: the dense policy.
-        known: the control, where the study's record has it.
-        request: resources of a trial, as `trial_resources` gives them.
-        progress: the display.
+        study: with its baseline, and with the control if an earlier driver has found it.
     """
 
-    def __init__(
-        self,
-        storage: Path,
-        experiment: Experiment,
-        baseline: BaselineRecord,
-        known: ControlRecord | None,
-        request: Any,
-        progress: Progress,
-    ) -> None:
-        self._storage, self._experiment, self._baseline = storage, experiment, baseline
-        self._request, self._progress = request, progress
-        self._record: ControlRecord | None = known
-        if known is None and experiment.baseline.control:
-            self._record = cached_control(storage, experiment, baseline)
+    def __init__(self, study: DrivenStudy) -> None:
+        self._storage, self._experiment = study.folder.path.parent, study.experiment
+        self._baseline, self._request = study.baseline, study.request
+        self._progress, self._record = study.progress, study.record.control
+        if self._record is None and self._experiment.baseline.control:
+            folder = control_folder(self._storage, self._experiment, self._baseline)
+            self._record = folder.record()
             if self._record is None:
-                progress.control(control_plan(experiment.pruning).env_steps)
+                self._progress.control(control_plan(self._experiment.pruning).env_steps)
         self._task: Any = None
         self._place: Any = None
 

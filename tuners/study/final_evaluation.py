@@ -6,31 +6,25 @@ import math
 from pathlib import Path
 
 from prune_search.errors import UserError, lost
-from prune_search.experiment.schema import Evaluation, Experiment
-from prune_search.records.folder import StudyFolder
+from prune_search.experiment.schema import Evaluation
 from prune_search.records.fronts import front
-from prune_search.records.models import BaselineRecord, ControlRecord, FinalRecord, Point
+from prune_search.records.models import FinalRecord, Point
 from prune_search.records.returns import Return
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from tuners.commands import command
-from tuners.display.live import Progress
-from tuners.study.keeping import keep
+from tuners.study.driven import DrivenStudy
 
 _START_S = 5.0
 """What a process takes, about, until it has imported RLlib."""
 
 
-def evaluate_front(
-    folder: StudyFolder,
-    experiment: Experiment,
-    baseline: BaselineRecord,
-    control: ControlRecord | None,
-    progress: Progress,
-) -> None:
+def evaluate_front(study: DrivenStudy) -> None:
     """Measures the front's points, the dense policies and random actions on the final seeds."""
     import ray
     from ray.util import ActorPool
 
+    folder, experiment, progress = study.folder, study.experiment, study.progress
+    control = study.record.control
     points = front(point for trial in folder.trials() for point in trial.points)
     if not points:  # all trials failed: there is nothing to compare
         return
@@ -46,7 +40,7 @@ def evaluate_front(
     meter = ray.remote(CheckpointMeter).options(max_restarts=retries, max_task_retries=retries)
     pool = ActorPool([meter.remote(experiment, storage) for _ in range(workers)])
     paths = [
-        Path(baseline.checkpoint),
+        Path(study.baseline.checkpoint),
         *(folder.algorithm(point) for point in points),
         *([Path(control.checkpoint)] if control else []),
     ]
@@ -73,7 +67,7 @@ def evaluate_front(
         points={point.name: value for point, value in zip(points, returns[1:], strict=False)},
         control=returns[-1] if control else None,
     )
-    keep(record, folder, progress)
+    study.keep_final(record)
 
 
 def meters(points: list[Point], evaluation: Evaluation, cpus: int) -> int:

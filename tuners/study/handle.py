@@ -57,7 +57,7 @@ class StudyPoint:
         Raises:
             UserError: it is gone.
         """
-        return checkpoint(self._study.folder, self._study.experiment, self.name)
+        return checkpoint(self._study.folder, self.name)
 
     def policy(self) -> Policy:
         """The policy, to act with: observation in, action out."""
@@ -248,7 +248,7 @@ class Study:
         Raises:
             UserError: there is none of this name; the message lists those there are.
         """
-        checkpoint(self.folder, self.experiment, name)
+        checkpoint(self.folder, name)
         found = self.report
         for trial in found.trials:
             for point in trial.points:

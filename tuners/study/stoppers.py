@@ -11,8 +11,9 @@ from prune_search.experiment.search_section import Search, Stopping
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
-from prune_search.storage.mirror import Mirror
+from prune_search.trial.trainable import MEASURED
 from tuners.search.front_stopping import FrontStopping
+from tuners.spans import FOLLOW, span
 
 
 class Budget(Stopper):
@@ -27,12 +28,14 @@ class Budget(Stopper):
         self._steps = {trial.number: trial.env_steps for trial in folder.trials()}
         self._spent = sum(self._steps.values())
 
+    @span(FOLLOW)
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         number, steps = result["number"], result["env_steps"]
         self._spent += steps - self._steps.get(number, 0)
         self._steps[number] = steps
         return False
 
+    @span(FOLLOW)
     def stop_all(self) -> bool:
         return bool(self.reason)
 
@@ -52,17 +55,14 @@ class EarlyStopping(Stopper):
     The record is written before Tune stops the trial: a driver that is killed in between finds it.
     """
 
-    def __init__(
-        self, settings: Stopping, folder: StudyFolder, mirror: Mirror, seeds: int = 1
-    ) -> None:
-        self._folder, self._mirror, self._seeds = folder, mirror, seeds
+    def __init__(self, settings: Stopping, folder: StudyFolder, seeds: int = 1) -> None:
+        self._folder, self._seeds = folder, seeds
         self._rule = FrontStopping(settings.confidence, settings.gain)
         self._rule.add(folder.trials())
 
+    @span(FOLLOW)
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        file = self._folder.trial_file(result["number"])
-        self._mirror.pull(file)
-        record = self._folder.trial(result["number"])
+        record = self._folder.trial(result["number"], result.get(MEASURED))
         if record is None or not record.points or record.points[-1].round != result["round"]:
             return False  # the round has not arrived in this machine's folder yet
         decision = self._rule.on_trial_result(record)
@@ -71,7 +71,6 @@ class EarlyStopping(Stopper):
         if decision.stop:
             stopped = {"state": "stopped", "reason": decision.reason}
             self._folder.write_trial(record.model_copy(update=stopped))
-            self._mirror.push(file)
         return decision.stop
 
     def _repeats(self, record: TrialRecord) -> bool:

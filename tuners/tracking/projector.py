@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from prune_search.errors import check_known, one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.axes import NONE
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import trial_name
+from prune_search.records.models import TrialRecord
 from tuners.report.study_report import report
+from tuners.spans import PROJECT, span
 from tuners.tracking.base import TRACKERS, Tracking, Where
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -55,6 +56,7 @@ class Tracker:
         self._tracking = tracking
         self._wake = threading.Condition()
         self._changed: dict[str, int] = {}  # what to project: how often it was marked
+        self._trials: dict[str, TrialRecord] = {}  # as they were when they were marked
         self._projecting = threading.Lock()  # catch_up works in its caller's thread
         self._closing = self._stopped = False
         self._problem, self._tell = "", tell
@@ -77,13 +79,13 @@ class Tracker:
             self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
             self._thread.start()
 
-    def trial_changed(self, number: int) -> None:
+    def trial_changed(self, record: TrialRecord) -> None:
         """Marks a trial, and the study with it, as changed. Never waits."""
-        self._mark({trial_name(number), SUMMARY})
+        self._mark([record])
 
     def catch_up(self) -> TrackerReport:
         """Projects everything once, before it returns; what fails stays pending."""
-        self._mark(self._everything())
+        self._mark(self._folder.trials())
         self._summary_at = 0.0
         self._sweep()
         return self._report()
@@ -94,7 +96,7 @@ class Tracker:
         What is pending after the timeout is projected when the study is resumed or finished again.
         """
         self._closing = True
-        self._mark(self._everything())
+        self._mark(self._folder.trials())
         self.start()
         with self._wake:
             self._wake.wait_for(
@@ -104,14 +106,13 @@ class Tracker:
             self._wake.notify_all()
         return self._report()
 
-    def _everything(self) -> set[str]:
-        return {trial.name for trial in self._folder.trials()} | {SUMMARY}
-
-    def _mark(self, keys: set[str]) -> None:
+    def _mark(self, trials: Iterable[TrialRecord]) -> None:
         if self._tracking is None:
             return
+        marked = {trial.name: trial for trial in trials}
         with self._wake:
-            for key in keys:
+            self._trials |= marked
+            for key in (*marked, SUMMARY):
                 self._changed[key] = self._changed.get(key, 0) + 1
             self._wake.notify_all()
 
@@ -137,6 +138,7 @@ class Tracker:
         due = [item for item in self._changed.items() if not (early and item[0] == SUMMARY)]
         return sorted(due, key=lambda item: (item[0] == SUMMARY, item[0]))
 
+    @span(PROJECT)
     def _sweep(self) -> bool:
         """Projects what is due, each once; whether all went well."""
         tracking, problem = self._tracking, ""
@@ -184,10 +186,9 @@ class Tracker:
             found = report(self._folder, self._experiment)
             tracking.project_study(study, found, over=self._closing)
             return
-        trial, final = self._folder.trial(int(key[1:])), self._folder.final()
-        if trial is not None:
-            finals = final.points if final else {}
-            tracking.project_trial(study, trial, finals, over=self._closing)
+        final = self._folder.final()
+        finals = final.points if final else {}
+        tracking.project_trial(study, self._trials[key], finals, over=self._closing)
 
     def _report(self) -> TrackerReport:
         with self._wake:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment.schema import Experiment
-from prune_search.records.folder import ALGORITHM
+from prune_search.records.checkpoint import ALGORITHM
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner

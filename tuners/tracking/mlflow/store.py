@@ -71,7 +71,7 @@ class Store:
         self.runs: dict[str, str] = {}
         self._folder, self._name = folder, experiment.tracking.experiment
         self._client: Any = None
-        self._cache = folder.path / "mlflow.json"
+        self._cache = folder.tracker_file("mlflow")
         self._remembered: Tracked | None = None
         self._shown: dict[str, str] = {}  # the experiment's tags
         self._digests: dict[str, str] = {}
