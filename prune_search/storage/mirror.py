@@ -94,7 +94,11 @@ class Mirror:
             if path.is_dir():
                 self._store.create_dir(there)
                 self._store.delete_dir_contents(there)
-            _copy(str(path), there, destination_filesystem=self._store)
+            try:
+                _copy(str(path), there, destination_filesystem=self._store)
+            except FileNotFoundError:  # a store of files needs the folder first
+                self._store.create_dir(there.rpartition("/")[0])
+                _copy(str(path), there, destination_filesystem=self._store)
         except OSError as error:
             raise MirrorError(*error.args) from error
 

@@ -60,7 +60,8 @@ def test_a_checkpoint_is_whole_or_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(full_disk, "_POLL_S", 0.01)
-    folder, told, tries = node(tmp_path, "here"), [], []
+    folder, told = node(tmp_path, "here"), list[str]()
+    tries: list[Path] = []
     folder.trial_path(0).mkdir(parents=True)
 
     def save(path: Path) -> None:
