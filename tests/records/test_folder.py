@@ -49,8 +49,6 @@ def test_what_a_trial_writes_reaches_the_driver_on_another_node(tmp_path: Path) 
     (tmp_path / "store").rename(tmp_path / "away")
     (tmp_path / "store").write_text("not a folder")
     assert driver.trial(0, reported) is found
-    with pytest.raises(OSError):
-        driver.trial(0)
     with pytest.raises(MirrorError):
         driver.write_trial(found.model_copy(update={"state": "stopped"}))
     assert driver.trials()[0].state == "stopped"  # here it is written all the same
