@@ -36,8 +36,8 @@ from prune_search.rllib.running import (
 from prune_search.rllib.schedules import follow
 from prune_search.sparsity.sizes import size
 from prune_search.storage.mirror import Mirror
+from prune_search.trial.algorithm import measure
 from prune_search.trial.determinants import determinants, key
-from prune_search.trial.rounds import measure
 
 _SAVE_EVERY_S = 30.0
 _LEGS = 20  # of a baseline's training, or fewer:

@@ -141,10 +141,10 @@ def test_a_ticket_has_the_buffer_of_its_weights(
     start = baseline.model_copy(update={"checkpoint": str(tmp_path / "algorithm")})
     chosen = plan(schedule="one_shot", end=None, scope="actor", critic_ratio=None, rewind=rewind)
     rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), start, 0, chosen)
-    algorithm = rounds._algorithm
+    algorithm = rounds.trained.algorithm
     assert algorithm is not None and rewards(algorithm) != held
     now, position = env_steps(algorithm), early if rewind == "early" else 0
-    rounds._dynamics.begin(0, [])
+    rounds.trained.dynamics.begin(0, [])
     assert rewards(algorithm) == (held if rewind == "early" else [])
     assert algorithm.config.num_steps_sampled_before_learning_starts == 64 + now - position
     (state,) = learner.adaptive_state(algorithm).values()
@@ -166,9 +166,9 @@ def test_an_empty_buffer_is_filled_before_updates(tiny: Any, baseline: Any, tmp_
     experiment = tiny(*DQN, *SHORT)
     start = stand_in(experiment, baseline, tmp_path / "dense", buffer=False)
     rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), start, 0, CHOSEN)
-    algorithm = rounds._algorithm
+    algorithm = rounds.trained.algorithm
     assert algorithm is not None
-    before = rounds._start
+    before = rounds.trained.start
     assert algorithm.config.num_steps_sampled_before_learning_starts == 64 + before > 64
     key = ("learners", "__all_modules__", NUM_ENV_STEPS_TRAINED_LIFETIME)
     trained = algorithm.metrics.peek(key, default=0)

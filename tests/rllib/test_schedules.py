@@ -106,7 +106,7 @@ def test_a_trial_with_schedules_resumes_exactly(
     chosen = plan(env_steps=2000, rounds=2, schedule="cubic", lr_scale=0.5)
     folder = StudyFolder(tmp_path, "whole")
     rounds = TrialRounds(experiment, folder, baseline, 0, chosen)
-    algorithm = rounds._algorithm
+    algorithm = rounds.trained.algorithm
     begun = scheduled(algorithm)
     while not rounds.done:
         rounds.step()
@@ -130,7 +130,7 @@ def test_what_the_dense_policy_adapted_is_there_when_a_trial_begins(
 ) -> None:
     """RLlib's checkpoint has none of it."""
     rounds = TrialRounds(tiny(), StudyFolder(tmp_path, "study"), baseline, 0, plan())
-    found = learner.adaptive_state(rounds._algorithm)
+    found = learner.adaptive_state(rounds.trained.algorithm)
     rounds.stop()
     kept = torch.load(Path(baseline.checkpoint).with_name("adaptive.pt"), weights_only=True)
     assert found == kept
@@ -145,10 +145,11 @@ def test_a_ticket_starts_where_its_weights_were(
     experiment = tiny(*SCHEDULED, "pruning.rllib_schedules=continued")
     chosen = plan(schedule="one_shot", end=None, start=0.5, rewind=rewind, rounds=2, env_steps=2048)
     rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), baseline, 0, chosen)
-    assert scheduled(rounds._algorithm)["entropy default_policy"] == 0.0
+    assert scheduled(rounds.trained.algorithm)["entropy default_policy"] == 0.0
     rounds.step()
-    rounds._dynamics.begin(rounds.record.env_steps, rounds.record.points)
-    found, adapted = scheduled(rounds._algorithm), learner.adaptive_state(rounds._algorithm)
+    rounds.trained.dynamics.begin(rounds.record.env_steps, rounds.record.points)
+    algorithm = rounds.trained.algorithm
+    found, adapted = scheduled(algorithm), learner.adaptive_state(algorithm)
     rounds.stop()
     if rewind == "initial":
         position, kl = 0, 0.2

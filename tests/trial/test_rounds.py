@@ -114,8 +114,8 @@ def test_weights_that_are_not_finite_fail_the_trial(
     def spoil(held: Any) -> None:
         next(iter(held.module["default_policy"].parameters())).data[0, 0] = float("nan")
 
-    assert rounds._algorithm is not None
-    rounds._algorithm.learner_group.foreach_learner(spoil)
+    assert rounds.trained is not None
+    rounds.trained.algorithm.learner_group.foreach_learner(spoil)
     with pytest.raises(TrialError, match="not finite in encoder"):
         rounds.step()
     rounds.stop()
@@ -127,9 +127,9 @@ def test_learning_rate_is_scaled_and_the_kl_coefficient_kept(
 ) -> None:
     folder = StudyFolder(tmp_path, "study")
     rounds = TrialRounds(tiny(), folder, baseline, 0, plan(lr_scale=0.5))
-    assert rounds._algorithm is not None
+    assert rounds.trained is not None
     rates = learner.one(
-        rounds._algorithm,
+        rounds.trained.algorithm,
         lambda held: [
             group["lr"]
             for _, optimizer in held.get_optimizers_for_module("default_policy")
@@ -138,11 +138,11 @@ def test_learning_rate_is_scaled_and_the_kl_coefficient_kept(
     )
     assert rates == [0.001]
     rounds.step()
-    adapted = learner.adaptive_state(rounds._algorithm)
+    adapted = learner.adaptive_state(rounds.trained.algorithm)
     rounds.stop()
     again = TrialRounds(tiny(), folder, baseline, 0, plan(lr_scale=0.5))
-    assert again._algorithm is not None
-    assert learner.adaptive_state(again._algorithm) == adapted != {}
+    assert again.trained is not None
+    assert learner.adaptive_state(again.trained.algorithm) == adapted != {}
     again.stop()
 
 

@@ -183,8 +183,11 @@ def test_rewinding_brings_back_the_first_weights_under_the_mask(
     chosen = plan(rewind="initial", lr_scale=1e-9)  # training moves nothing
     rounds = TrialRounds(tiny(), StudyFolder(tmp_path, "study"), baseline, 0, chosen)
     rounds.step()
-    assert rounds._algorithm is not None
-    weights, masks = learner.weights(rounds._algorithm), learner.masks(rounds._algorithm)
+    assert rounds.trained is not None
+    weights, masks = (
+        learner.weights(rounds.trained.algorithm),
+        learner.masks(rounds.trained.algorithm),
+    )
     rounds.stop()
     first = torch.load(Path(baseline.checkpoint).with_name("initial.pt"), weights_only=True)
     name = "encoder.actor_encoder.net.mlp.0.weight"
@@ -199,8 +202,8 @@ def test_rigl_changes_the_mask_and_keeps_the_sparsity(
     seen = []
     for _ in range(2):
         rounds.step()
-        assert rounds._algorithm is not None
-        seen.append(learner.masks(rounds._algorithm))
+        assert rounds.trained is not None
+        seen.append(learner.masks(rounds.trained.algorithm))
     rounds.stop()
     first, second = rounds.record.points[:2]
     assert first.weight_sparsity == pytest.approx(second.weight_sparsity, abs=1e-3)
