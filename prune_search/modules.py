@@ -29,7 +29,6 @@ from ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module import DefaultDQ
 from ray.rllib.algorithms.iql.torch.default_iql_torch_rl_module import DefaultIQLTorchRLModule
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
-from ray.rllib.algorithms.tqc.torch.default_tqc_torch_rl_module import DefaultTQCTorchRLModule
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
@@ -114,10 +113,6 @@ class ShrunkSACTorchRLModule(ShrunkModule, DefaultSACTorchRLModule):  # type: ig
     """SAC's default network."""
 
 
-class ShrunkTQCTorchRLModule(ShrunkModule, DefaultTQCTorchRLModule):  # type: ignore[misc]
-    """TQC's default network."""
-
-
 class ShrunkBCTorchRLModule(ShrunkModule, DefaultBCTorchRLModule):  # type: ignore[misc]
     """BC's default network."""
 
@@ -137,7 +132,6 @@ _CLASSES: dict[type[RLModule], type[ShrunkModule]] = {
         ShrunkAPPOTorchRLModule,
         ShrunkDQNTorchRLModule,
         ShrunkSACTorchRLModule,
-        ShrunkTQCTorchRLModule,
         ShrunkBCTorchRLModule,
         ShrunkCQLTorchRLModule,
         ShrunkIQLTorchRLModule,

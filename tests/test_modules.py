@@ -24,7 +24,6 @@ from ray.rllib.algorithms.marwil import MARWILConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.algorithms.sac import SACConfig
-from ray.rllib.algorithms.tqc import TQCConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
@@ -54,7 +53,6 @@ ALGORITHMS: dict[type[AlgorithmConfig], gym.Space] = {
     SACConfig: CONTINUOUS,
     CQLConfig: CONTINUOUS,
     IQLConfig: CONTINUOUS,
-    TQCConfig: CONTINUOUS,
 }
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from prune_search.registry import Registry
-from prune_search.sparsity.structure.coupling import Coupling
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 Masks: TypeAlias = "Mapping[str, Tensor]"
-Remask: TypeAlias = "Callable[[Masks, Sequence[Coupling], torch.Generator], dict[str, Tensor]]"
-"""Masks by parameter name, hidden units and random numbers to the masks of the rewound network."""
+Remask: TypeAlias = "Callable[[Masks, torch.Generator], dict[str, Tensor]]"
+"""Masks by parameter name and random numbers to the masks of the rewound network."""
 Moment: TypeAlias = Literal["initial", "early", "random"]
 
 
@@ -67,28 +66,16 @@ def _same(masks: Masks) -> dict[str, Tensor]:
 
 
 @register_rewind("permuted", weights="initial")
-def _permuted(
-    masks: Masks, units: Sequence[Coupling], generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Each layer keeps as many weights, or units, as before, elsewhere."""
+def _permuted(masks: Masks, generator: torch.Generator) -> dict[str, Tensor]:
+    """Each layer keeps as many weights as before, elsewhere."""
     import torch
 
     new = _same(masks)
-    if units:
-        for unit in units:
-            order = torch.randperm(unit.units, generator=generator)
-            for part in unit.slices:
-                if part.parameter in new:
-                    mask = new[part.parameter]
-                    here = part.index.flatten().to(mask.device)
-                    there = part.index[order].flatten().to(mask.device)
-                    mask.index_copy_(part.dim, here, mask.index_select(part.dim, there))
-        return new
     for name, mask in masks.items():
         if mask.ndim < 2 and not mask.all():
             raise ValueError(
                 f"permuted: entries of {name} are removed, so whole units are: permuting weights"
-                " one by one would tear them apart; give the units"
+                " one by one would tear them apart"
             )
         if mask.ndim >= 2:
             order = torch.randperm(mask.numel(), generator=generator).to(mask.device)
@@ -106,7 +93,6 @@ def rewound(
     weights_then: Mapping[str, Tensor],
     masks: Masks,
     generator: torch.Generator,
-    units: Sequence[Coupling] = (),
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights and masks from which a pruned network is trained again.
 
@@ -119,8 +105,7 @@ def rewound(
     - ``permuted``: ``weights_then`` under masks that are permuted within each layer, the control
       of Frankle et al. 2021, Pruning neural networks at initialization: why are we missing the
       mark?, section 5: is it the layers' ratios alone? Single weights are permuted within each
-      kernel, which does not keep N:M patterns or blocks. With ``units``, units trade places
-      within each of their sets, with incoming weights, bias and outgoing weights.
+      kernel, which does not keep N:M patterns, blocks or units.
 
     The first three differ in the weights that they are given.
 
@@ -132,22 +117,21 @@ def rewound(
             from another seed.
         masks: boolean, True = kept; parameters that are absent have none.
         generator: random numbers for permutations, on the CPU.
-        units: the hidden units whose removal the masks express, where the granularity is units.
 
     Returns:
         Weights of ``weights_now``'s names, exactly zero where removed, and masks of ``masks``'s.
         Both are copies.
 
     Raises:
-        ValueError: an unknown name; weights or masks that don't fit the present weights; units
-            that are masked, and not given, when permuting.
+        ValueError: an unknown name; weights or masks that don't fit the present weights; whole
+            units that are masked, when permuting.
     """
     chosen = REWINDS.find(name)
     if chosen.weights is None:
         raise ValueError(f"rewinding {name!r} leaves weights and masks as they are")
     check_fits("weights", weights_then, weights_now)
     check_fits("masks", masks, weights_now)
-    new = chosen.masks(masks, units, generator) if chosen.masks else _same(masks)
+    new = chosen.masks(masks, generator) if chosen.masks else _same(masks)
     weights = {
         key: weights_then.get(key, value).detach().to(value, copy=True)
         for key, value in weights_now.items()

@@ -29,7 +29,7 @@ from prune_search.sparsity.selection.select import select, select_threshold
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import Size, size
 from prune_search.trial.dense_view import Removal
-from prune_search.trial.targets import allocation_of, finals, plan_schedule
+from prune_search.trial.targets import allocation_of, levels, plan_schedule
 
 Tensors = dict[str, Tensor]
 
@@ -74,14 +74,14 @@ class Pruner:
         self.networks: dict[str, Network] = learner.one(
             algorithm, lambda held: learner.networks_of(held, units=structured)
         )
-        scope = finals(plan)
-        self.finals = {
+        scope = levels(plan)
+        self.levels = {
             name: scope[network.role]
             for name, network in self.networks.items()
             if network.role in scope
         }
         self._layers = {
-            name: chosen_layers(self.networks[name], layers or ["*"]) for name in self.finals
+            name: chosen_layers(self.networks[name], layers or ["*"]) for name in self.levels
         }
         needs = set(self._criterion.needs)
         if plan.regrowth != "none" and regrowth(plan.regrowth).needs_gradient:
@@ -104,11 +104,11 @@ class Pruner:
         """The ratio (criterion threshold: the threshold) of the first network in scope."""
         if self._schedule is None:
             return self._ratio or 0.0
-        return self._level(self._schedule, progress, next(iter(self.finals.values())))
+        return self._level(self._schedule, progress, next(iter(self.levels.values())))
 
-    def _level(self, schedule: Schedule, progress: float, final: float) -> float:
+    def _level(self, schedule: Schedule, progress: float, end: float) -> float:
         by_value = self._plan.threshold is not None
-        return (schedule.threshold if by_value else schedule.at)(progress, final)
+        return (schedule.threshold if by_value else schedule.at)(progress, end)
 
     def blind(self, progress: float) -> bool:
         """Whether pruning is due whose criterion has seen no batch yet."""
@@ -131,9 +131,9 @@ class Pruner:
         self._fraction = fraction
         weights, old = self._weights(), self._masks()
         new = dict(old)
-        for name, final in self.finals.items():
+        for name, end in self.levels.items():
             # What another network reads of a shared encoder's units is gone with them.
-            level = self._level(self._schedule, progress, final)
+            level = self._level(self._schedule, progress, end)
             new |= self._select(name, level, weights, evidence, new)
         return self._install(new, old)
 
@@ -151,7 +151,7 @@ class Pruner:
             if evidence is None:
                 return False
             weights, new = self._weights(), dict(old)
-            for name in self.finals:
+            for name in self.levels:
                 new |= self._select(name, ratio, weights, evidence, new)
         self._ratio = ratio
         for name, kept in new.items():
@@ -183,7 +183,7 @@ class Pruner:
         weights, old = self._weights(), self._masks()
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + due) % 2**63)
         new = dict(old)
-        for name in self.finals:
+        for name in self.levels:
             new |= regrow(
                 plan.regrowth,
                 weights,

@@ -11,8 +11,8 @@ from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.sensitivity import Curve
 
 
-def finals(plan: Plan) -> dict[str, float]:
-    """What networks in scope are pruned to, by role: a ratio, or the threshold."""
+def levels(plan: Plan) -> dict[str, float]:
+    """What networks in scope are pruned to in the end, by role: a ratio, or the threshold."""
     scope = [ACTOR, CRITIC] if plan.scope == "both" else [plan.scope]
     if plan.threshold is not None:
         return dict.fromkeys(scope, plan.threshold)

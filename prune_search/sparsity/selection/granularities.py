@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 from prune_search.registry import Registry
 from prune_search.sparsity.allocation import Allocation
 from prune_search.sparsity.selection.patterns import NOfM
+from prune_search.sparsity.selection.problem import Problem
 from prune_search.sparsity.structure.coupling import Coupling
 
 if TYPE_CHECKING:
@@ -30,32 +31,18 @@ class Selection(Protocol):
     """What does the work of a granularity: a module, or an object."""
 
     def select(
-        self,
-        params: Tensors,
-        layers: Layers,
-        couplings: Couplings,
-        scores: Tensors,
-        masks: Tensors,
-        allocation: Allocation,
-        ratio: float,
+        self, problem: Problem, scores: Tensors, allocation: Allocation, ratio: float
     ) -> dict[str, Tensor]:
-        """What ``select`` calls, with the same arguments but the granularity."""
+        """What ``select`` calls, once it has checked its arguments; it returns the same."""
 
 
 class ByValue(Selection, Protocol):
     """One that can cut at a value too."""
 
-    def select_threshold(
-        self,
-        params: Tensors,
-        layers: Layers,
-        couplings: Couplings,
-        masks: Tensors,
-        cut: Mapping[str, float],
-    ) -> dict[str, Tensor]:
-        """What ``select_threshold`` calls, with the same arguments but the granularity."""
+    def select_threshold(self, problem: Problem, cut: Mapping[str, float]) -> dict[str, Tensor]:
+        """What ``select_threshold`` calls, once it has checked its arguments."""
 
-    def sizes(self, params: Tensors, layers: Layers, couplings: Couplings) -> dict[str, Tensor]:
+    def sizes(self, problem: Problem) -> dict[str, Tensor]:
         """What a cut is compared with, by layer."""
 
 
@@ -95,6 +82,16 @@ class Granularity:
         """What does its work, imported; only a ``Selection`` unless ``by_value``."""
         found = self.selection
         return cast("ByValue", importlib.import_module(found) if isinstance(found, str) else found)
+
+    def problem(
+        self, params: Tensors, layers: Layers, couplings: Couplings, masks: Tensors
+    ) -> Problem:
+        """What it selects from, with those of the couplings that are its own.
+
+        Raises:
+            ValueError: as ``units``.
+        """
+        return Problem(params, layers, self.units(params, layers, couplings), masks)
 
     def units(self, params: Tensors, layers: Layers, couplings: Couplings) -> list[Coupling]:
         """The couplings that are its own: produced in ``layers``, by kernels of its kind.

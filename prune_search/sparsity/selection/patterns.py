@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prune_search.sparsity.allocation import Allocation
-from prune_search.sparsity.structure.coupling import Coupling
+from prune_search.sparsity.selection.problem import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,24 +45,18 @@ class NOfM:
         return 1.0 - self.n / self.m
 
     def select(
-        self,
-        params: Mapping[str, Tensor],
-        layers: Sequence[str],
-        couplings: Sequence[Coupling],
-        scores: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor],
-        allocation: Allocation,
-        ratio: float,
+        self, problem: Problem, scores: Mapping[str, Tensor], allocation: Allocation, ratio: float
     ) -> dict[str, Tensor]:
         """Bring the groups to n:m that lose least by it, until ``ratio`` is met; see ``select``."""
         import torch
 
+        params, layers = problem.params, problem.layers
         if not layers:
             return {}
         pruned, kept, losses = [], [], []
         for name in layers:
             self._check(name, params[name])
-            mask = masks.get(name)
+            mask = problem.masks.get(name)
             alive = torch.ones_like(scores[name], dtype=torch.bool) if mask is None else mask
             alive = self._groups(alive.to(scores[name].device))
             rank = self._groups(scores[name]).masked_fill(~alive, -math.inf)

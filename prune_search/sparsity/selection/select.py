@@ -74,10 +74,10 @@ def select(
             above zero where there are no units at all.
     """
     chosen = GRANULARITIES.find(granularity)
-    units = chosen.units(network_params, layers, couplings)
+    problem = chosen.problem(network_params, layers, couplings, masks)
     if chosen.produced_by is None:
         _check_scores(network_params, layers, scores, whole=False)
-    for unit in units:
+    for unit in problem.units:
         names = [part.parameter for part in producers(unit, network_params)]
         whole = unit.layer in scores and scores[unit.layer].dim() == 1
         if whole:
@@ -85,13 +85,13 @@ def select(
         _check_scores(network_params, names, scores, whole=whole)
     check_ratio(ratio)
     _check_allocation(chosen, allocation)
-    if chosen.produced_by is not None and not units and ratio > 0:
+    if chosen.produced_by is not None and not problem.units and ratio > 0:
         raise ValueError(
             f"granularity {granularity!r} can't come near the ratio {ratio}: no units of its kind"
             f" were found in {', '.join(layers) or 'no layers'}; granularity weight needs none"
         )
     divide = find_allocation("global" if allocation is None else allocation)
-    return chosen.working.select(network_params, layers, units, scores, masks, divide, ratio)
+    return chosen.working.select(problem, scores, divide, ratio)
 
 
 def select_threshold(
@@ -124,8 +124,8 @@ def select_threshold(
     if not chosen.by_value:
         raise ValueError(_not_by_value(chosen))
     _check_cut(params, layers, cut)
-    units = chosen.units(params, layers, couplings)
-    return chosen.working.select_threshold(params, layers, units, masks, cut)
+    problem = chosen.problem(params, layers, couplings, masks)
+    return chosen.working.select_threshold(problem, cut)
 
 
 def emptied(
@@ -148,7 +148,7 @@ def emptied(
     if not chosen.by_value:
         raise ValueError(_not_by_value(chosen))
     _check_cut(params, layers, cut)
-    sizes = chosen.working.sizes(params, layers, chosen.units(params, layers, couplings))
+    sizes = chosen.working.sizes(chosen.problem(params, layers, couplings, {}))
     return [name for name in layers if name in sizes and bool((sizes[name] < cut[name]).all())]
 
 

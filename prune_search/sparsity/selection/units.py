@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from prune_search.sparsity.allocation import Allocation, layer_ratios
+from prune_search.sparsity.selection.problem import Problem
 from prune_search.sparsity.structure.coupling import Coupling, Slice
 
 _GRID = 2**20  # resolution of the share of units that bisection looks for
@@ -19,16 +20,11 @@ Levels = tuple[range, Callable[[int], list[int]]]
 
 
 def select(
-    params: Mapping[str, Tensor],
-    layers: Sequence[str],
-    considered: Sequence[Coupling],
-    scores: Mapping[str, Tensor],
-    masks: Mapping[str, Tensor],
-    allocation: Allocation,
-    ratio: float,
+    problem: Problem, scores: Mapping[str, Tensor], allocation: Allocation, ratio: float
 ) -> dict[str, Tensor]:
     """Remove units until ``ratio`` of the weights is masked; see ``select``."""
-    kept = _start(params, layers, considered, masks)
+    params, layers, considered = problem.params, problem.layers, problem.units
+    kept = _start(problem)
     ranks = [_rank(unit, _unit_scores(unit, params, scores), kept) for unit in considered]
     orders = [torch.argsort(rank, stable=True) for rank in ranks]
 
@@ -55,17 +51,11 @@ def select(
     return masks_at(min(level, levels[-1]))
 
 
-def select_threshold(
-    params: Mapping[str, Tensor],
-    layers: Sequence[str],
-    considered: Sequence[Coupling],
-    masks: Mapping[str, Tensor],
-    cut: Mapping[str, float],
-) -> dict[str, Tensor]:
+def select_threshold(problem: Problem, cut: Mapping[str, float]) -> dict[str, Tensor]:
     """Remove units whose fan-in weights' root mean square is below the cut."""
-    kept = _start(params, layers, considered, masks)
-    for coupling in considered:
-        rank = _rank(coupling, _root_mean_square(coupling, params), kept)
+    kept = _start(problem)
+    for coupling in problem.units:
+        rank = _rank(coupling, _root_mean_square(coupling, problem.params), kept)
         below = int(torch.count_nonzero(rank < cut[coupling.layer]))
         count = max(_removed(rank), min(below, coupling.units - 1))
         _remove(kept, coupling, torch.argsort(rank, stable=True)[:count])
@@ -114,15 +104,11 @@ def _ranked_by_layer(
     return range(_GRID), counts_at
 
 
-def _start(
-    params: Mapping[str, Tensor],
-    layers: Sequence[str],
-    considered: Sequence[Coupling],
-    masks: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
+def _start(problem: Problem) -> dict[str, Tensor]:
     """The masks in force, for every parameter that units of the couplings have a part in."""
-    names = dict.fromkeys(layers)
-    names.update(dict.fromkeys(part.parameter for unit in considered for part in unit.slices))
+    params, masks = problem.params, problem.masks
+    names = dict.fromkeys(problem.layers)
+    names.update(dict.fromkeys(part.parameter for unit in problem.units for part in unit.slices))
     return {
         name: masks[name].to(params[name].device, copy=True)
         if name in masks
@@ -131,11 +117,9 @@ def _start(
     }
 
 
-def sizes(
-    params: Mapping[str, Tensor], layers: Sequence[str], considered: Sequence[Coupling]
-) -> dict[str, Tensor]:
+def sizes(problem: Problem) -> dict[str, Tensor]:
     """What a cut is compared with: the units' root mean squares, by producing layer."""
-    return {unit.layer: _root_mean_square(unit, params) for unit in considered}
+    return {unit.layer: _root_mean_square(unit, problem.params) for unit in problem.units}
 
 
 def producers(coupling: Coupling, params: Mapping[str, Tensor]) -> list[Slice]:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from prune_search.sparsity.allocation import Allocation, layer_ratios
-from prune_search.sparsity.structure.coupling import Coupling
+from prune_search.sparsity.selection.problem import Problem
 
 
 def select(
-    params: Mapping[str, Tensor],
-    layers: Sequence[str],
-    couplings: Sequence[Coupling],
-    scores: Mapping[str, Tensor],
-    masks: Mapping[str, Tensor],
-    allocation: Allocation,
-    ratio: float,
+    problem: Problem, scores: Mapping[str, Tensor], allocation: Allocation, ratio: float
 ) -> dict[str, Tensor]:
     """Remove the lowest scores, exactly ``round(ratio * weights)`` in all; see ``select``."""
-    ranks = {name: _rank(scores[name], masks.get(name)) for name in layers}
+    ranks = {name: _rank(scores[name], problem.masks.get(name)) for name in problem.layers}
     if allocation.rescale is not None:
         ranks = {name: allocation.rescale(rank) for name, rank in ranks.items()}
-    shapes = {name: tuple(scores[name].shape) for name in layers}
+    shapes = {name: tuple(scores[name].shape) for name in problem.layers}
     ratios = layer_ratios(allocation, shapes, ratio)
     target = round(ratio * sum(rank.numel() for rank in ranks.values()))
     if ratios is None:
@@ -36,17 +30,11 @@ def select(
     }
 
 
-def select_threshold(
-    params: Mapping[str, Tensor],
-    layers: Sequence[str],
-    couplings: Sequence[Coupling],
-    masks: Mapping[str, Tensor],
-    cut: Mapping[str, float],
-) -> dict[str, Tensor]:
+def select_threshold(problem: Problem, cut: Mapping[str, float]) -> dict[str, Tensor]:
     """Remove weights of absolute value below the cut; see ``select_threshold``."""
     result = {}
-    for name, size in sizes(params, layers, couplings).items():
-        rank = _rank(size, masks.get(name))
+    for name, size in sizes(problem).items():
+        rank = _rank(size, problem.masks.get(name))
         below = int(torch.count_nonzero(rank < cut[name]))
         removed = int(torch.count_nonzero(rank == -math.inf))
         count = max(removed, min(below, rank.numel() - 1))
@@ -54,11 +42,9 @@ def select_threshold(
     return result
 
 
-def sizes(
-    params: Mapping[str, Tensor], layers: Sequence[str], couplings: Sequence[Coupling]
-) -> dict[str, Tensor]:
+def sizes(problem: Problem) -> dict[str, Tensor]:
     """What a cut is compared with: the absolute values of each layer."""
-    return {name: params[name].detach().abs() for name in layers}
+    return {name: problem.params[name].detach().abs() for name in problem.layers}
 
 
 def _rank(score: Tensor, mask: Tensor | None) -> Tensor:

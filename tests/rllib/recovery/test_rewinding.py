@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from prune_search.rllib import masks as learner
 from prune_search.rllib.networks import targets
@@ -19,7 +19,6 @@ from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.recovery.rewinding import rewind
 from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.sparsity.rewinding import REWINDS, rewound
-from prune_search.sparsity.structure.tracing import couplings
 
 SMALL = DefaultModelConfig(fcnet_hiddens=[16, 16], fcnet_activation="tanh", vf_share_layers=False)
 
@@ -106,35 +105,11 @@ def test_permutations_are_of_the_generator_and_reach_every_entry() -> None:
     assert int(rows.max()) < 20 and int((rows > 0).sum()) > 30  # 200 entries in 40 rows
 
 
-def test_units_trade_places_as_a_whole() -> None:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 5), nn.ReLU())
-    net.append(nn.Linear(5, 2))
-    units = couplings(
-        net, torch.randn(1, 1, 4, 4), lambda module, x: module(x), heads=("5.weight",)
-    )
-    assert [unit.units for unit in units] == [6, 5]
-    weights = {name: value.detach() for name, value in net.named_parameters()}
-    masks = {name: torch.ones_like(value, dtype=torch.bool) for name, value in weights.items()}
-    for unit, gone in zip(units, ([0, 1, 2], [4]), strict=True):
-        for part in unit.slices:
-            masks[part.parameter].index_fill_(part.dim, part.index[gone].flatten(), False)
-    moved = set()
-    for seed in range(20):
-        generator = torch.Generator().manual_seed(seed)
-        values, new = rewound("permuted", weights, weights, masks, generator, units)
-        dead = [int((~new[unit.layer].flatten(1).any(1)).sum()) for unit in units]
-        assert dead == [3, 1]
-        expected = {name: torch.ones_like(mask) for name, mask in new.items()}
-        for unit in units:
-            gone = (~new[unit.layer].flatten(1).any(1)).nonzero().flatten()
-            moved.add(tuple(gone.tolist()))
-            for part in unit.slices:
-                expected[part.parameter].index_fill_(part.dim, part.index[gone].flatten(), False)
-        assert all(torch.equal(new[name], expected[name]) for name in new)
-        assert all(not values[name][~new[name]].any() for name in new)
-    assert len(moved) > 10
-    with pytest.raises(ValueError, match=r"entries of 0\.bias are removed.*give the units"):
+def test_whole_units_are_not_permuted_weight_by_weight() -> None:
+    weights = {"0.weight": torch.randn(4, 3), "0.bias": torch.randn(4)}
+    gone = torch.tensor([False, True, True, True])
+    masks = {"0.weight": gone[:, None].expand(4, 3), "0.bias": gone}
+    with pytest.raises(ValueError, match=r"permuted: entries of 0\.bias are removed"):
         rewound("permuted", weights, weights, masks, torch.Generator())
 
 

@@ -1,0 +1,270 @@
+"""One trial's algorithm and all that its plan has at work on it, built, trained, measured, kept."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from prune_search.errors import TrialError
+from prune_search.experiment.schema import Evaluation, Experiment
+from prune_search.plan.plan import Plan
+from prune_search.records.checkpoint import ALGORITHM, MASKS, REPLAY
+from prune_search.records.models import BaselineRecord
+from prune_search.records.returns import Return
+from prune_search.rllib import checkpoint_files as saving
+from prune_search.rllib import masks as learner
+from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.evaluation.cost import PolicyCost, policy_cost
+from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
+from prune_search.rllib.replay import load_replay, postpone_learning, postponed, save_replay
+from prune_search.rllib.running import env_steps, reseed, settle, sync_weights
+from prune_search.rllib.schedules import TrialSchedules
+from prune_search.rllib.shapes import shrinkable
+from prune_search.sparsity.allocation import ALLOCATIONS
+from prune_search.sparsity.gate import Gate
+from prune_search.sparsity.sensitivity import Curve
+from prune_search.sparsity.sizes import Size
+from prune_search.trial.dynamics import Dynamics
+from prune_search.trial.pruner import Pruner
+from prune_search.trial.recovery import Recovery
+from prune_search.trial.sensitivity_scan import sensitivity_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a round has come to: counted from tensors, and played."""
+
+    acting: Size
+    """Of the inference networks."""
+    trained: Size
+    """Of all networks that are trained."""
+    physical: int
+    """Parameters that the inference networks have, zeros among them."""
+    returned: Return
+    cost: PolicyCost
+
+
+class TrialAlgorithm:
+    """The algorithm of one trial, with what prunes it, what helps it to recover, and its schedules.
+
+    Args:
+        experiment: the study's experiment.
+        baseline: the dense policy, on this node.
+        plan: what the trial does.
+        seed: of the algorithm, random criteria, and whatever is drawn once a trial.
+        study: the study's folder, where measured sensitivities are kept.
+        checkpoint: of the round that it goes on from; None to begin.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        baseline: BaselineRecord,
+        plan: Plan,
+        seed: int,
+        study: Path,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self._experiment, self._baseline, self._plan = experiment, baseline, plan
+        config = algorithm_config(experiment, seed, plan.lr_scale)
+        if plan.structured:
+            config = shrinkable(config)
+        self.algorithm: Algorithm = config.build_algo()
+        fresh = learner.adaptive_state(self.algorithm)
+        if plan.origin == "baseline":
+            saving.load(self.algorithm, Path(baseline.checkpoint))
+        self.pruner = self._pruner(seed, study)
+        self.start = env_steps(self.algorithm)
+        """Env steps that it counts as the trial begins: the baseline's."""
+        self.schedules = self._schedules()
+        self.dynamics = self._dynamics(seed, fresh)
+        if checkpoint:
+            self._restore(checkpoint)
+        self._evaluator = Evaluator(config, experiment.evaluation)
+        self.schedules.follow()
+        sync_weights(self.algorithm)
+        self.steps = 0
+        """Env steps of the trial so far."""
+        self.train_s = self.eval_s = 0.0
+        """Seconds that the round has trained, and measured."""
+
+    def _pruner(self, seed: int, study: Path) -> Pruner:
+        pruning = self._experiment.pruning
+        return Pruner(
+            self.algorithm,
+            self._plan,
+            seed,
+            layers=pruning.layers,
+            curves=self._curves(study),
+            shrink=pruning.shrink,
+        )
+
+    def _curves(self, study: Path) -> dict[str, Curve] | None:
+        """Each layer's sensitivity, where the allocation asks for it."""
+        plan = self._plan
+        if plan.allocation is None or ALLOCATIONS.find(plan.allocation).fitted_to != "curves":
+            return None
+        found = sensitivity_of(
+            self._experiment, study, self._baseline, plan.granularity, plan.criterion
+        )
+        return dict(found.curves)
+
+    def _schedules(self) -> TrialSchedules:
+        settings, baseline = self._experiment, self._baseline
+        trained = settings.baseline.checkpoint is None
+        return TrialSchedules(
+            self.algorithm,
+            self.start,
+            own=settings.pruning.rllib_schedules == "own",
+            length=settings.baseline.env_steps if trained else baseline.checkpoint_steps,
+            budget=self._plan.env_steps,
+        )
+
+    def _dynamics(self, seed: int, fresh: dict[str, dict[str, float]]) -> Dynamics:
+        plan, pruning = self._plan, self._experiment.pruning
+        recovery = Recovery(
+            self.algorithm, self._experiment, self._baseline, plan, seed, self.schedules, fresh
+        )
+        return Dynamics(plan, self.pruner, recovery, Gate(hold=pruning.hold, floor=pruning.floor))
+
+    def begin(self, steps: int) -> None:
+        """Begins a round, after so many env steps of the trial."""
+        self.steps, self.train_s, self.eval_s = steps, 0.0, 0.0
+        self.schedules.follow()
+
+    @property
+    def progress(self) -> float:
+        """Share of the trial's env steps that have been sampled."""
+        return self.steps / self._plan.env_steps
+
+    def look(self, end: int, seed: int) -> None:
+        """Shows batches to a criterion that is to prune before the first training, and has seen
+        none: of the algorithm's own sampling and loss, with the weights held where they are.
+
+        Args:
+            end: env steps of the trial at which it is given up.
+            seed: of the sampling.
+        """
+        if not self.pruner.blind(self.progress):
+            return
+        reseed(self.algorithm, seed)
+        with learner.frozen(self.algorithm):
+            while self.pruner.blind(self.progress) and self.steps < end:
+                self._iterate()
+
+    def train(self, end: int, seed: int) -> float | None:
+        """Trains, prunes and regrows until so many env steps of the trial.
+
+        Args:
+            end: env steps of the trial.
+            seed: of the training.
+
+        Returns:
+            Mean return of the episodes of the last iteration, if any ended.
+
+        Raises:
+            TrialError: a loss is not finite, or no env steps were sampled.
+        """
+        reseed(self.algorithm, seed)
+        returned = None
+        while self.steps < end:
+            self.dynamics.update(self.steps)
+            returned = self._iterate()
+        return returned
+
+    def _iterate(self) -> float | None:
+        """One of RLlib's training iterations."""
+        if self.algorithm.offline_data is not None:
+            self.schedules.follow()  # RLlib counts no env steps there
+        clock = time.monotonic()
+        result = self.algorithm.train()
+        self.train_s += time.monotonic() - clock
+        _check_losses(result)
+        sampled = env_steps(self.algorithm) - self.start - self.steps
+        if sampled <= 0:
+            raise TrialError("no env steps were sampled; its env runners are lost")
+        self.steps += sampled
+        returned = result.get("env_runners", {}).get("episode_return_mean")
+        return float(returned) if returned is not None and math.isfinite(returned) else None
+
+    def end(self) -> Found:
+        """Ends a round: units that are masked altogether go, and what is left is measured.
+
+        Raises:
+            TrialError: weights or returns are not finite.
+        """
+        self.pruner.shrink()
+        settle(self.algorithm)  # what is measured and what is kept is one state
+        acting, trained, physical = self.pruner.sizes()
+        returned = self.measure()
+        if not all(map(math.isfinite, returned.each)):
+            raise TrialError(f"the evaluated return is {returned.mean}")
+        clock = time.monotonic()
+        cost = policy_cost(self._evaluator.modules(), timed=self._experiment.search.timed)
+        self.eval_s += time.monotonic() - clock
+        return Found(acting, trained, physical, returned, cost)
+
+    def measure(self) -> Return:
+        """The return of the policy that it has now, on the search's evaluation seeds."""
+        clock = time.monotonic()
+        returned = measure(self.algorithm, self._evaluator, self._experiment.evaluation)
+        self.eval_s += time.monotonic() - clock
+        return returned
+
+    def save(self, path: Path) -> None:
+        """Writes all that the next round depends on into a folder that is not there yet."""
+        self.algorithm.save_to_path(path / ALGORITHM)
+        state = {
+            **self.pruner.state_dict(),
+            "adaptive": learner.adaptive_state(self.algorithm),
+            "schedules": self.schedules.state_dict(),
+            "postponed": postponed(self.algorithm),
+        }
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        (path / MASKS).write_bytes(stream.getvalue())  # torch hides why it can't write
+        save_replay(self.algorithm, path / REPLAY)
+
+    def _restore(self, path: Path) -> None:
+        """Takes over what `save` wrote."""
+        state = torch.load(path / MASKS, weights_only=True)
+        self.pruner.resize(state)
+        self.algorithm.restore_from_path(path / ALGORITHM)
+        load_replay(self.algorithm, path / REPLAY)
+        self.pruner.load_state_dict(state)
+        learner.load_adaptive_state(self.algorithm, state["adaptive"])
+        if "schedules" in state:  # not in those of earlier versions
+            self.schedules.load_state_dict(state["schedules"])
+            postpone_learning(self.algorithm, state["postponed"])
+
+    def stop(self) -> None:
+        """Frees its processes."""
+        self.algorithm.stop()
+
+
+def measure(algorithm: Algorithm, evaluator: Evaluator, evaluation: Evaluation) -> Return:
+    """The return of the policy that an algorithm has now, on the search's evaluation seeds."""
+    evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
+    return evaluator.measure(evaluation.seed, evaluation.episodes)
+
+
+def _check_losses(result: dict[str, Any]) -> None:
+    """Raises TrialError where a network has learned from a loss that is not finite.
+
+    RLlib sets gradients that are not finite to zero, and goes on. Without updates in an iteration
+    its mean of losses is no number either.
+    """
+    for name, figures in result.get("learners", {}).items():
+        updated = figures.get("num_module_steps_trained", 0) > 0
+        if updated and math.isnan(figures.get("total_loss", 0.0)):
+            raise TrialError(
+                f"the loss of {name} is not finite: the training has diverged, or the"
+                " environment returned what is not finite"
+            )
