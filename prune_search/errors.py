@@ -1,25 +1,14 @@
-"""The one exception that a user is meant to read."""
+"""The errors that a user reads, and how their lines are worded."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 
 from prune_search.credentials import redacted
-from prune_search.user_code import culprit, of_code
 
 _MOST_OF_A_VALUE, _MOST_OF_A_MESSAGE = 120, 2_000
 _MANY, _NEAR = 20, 6  # names that a message lists
-_ACTORS = {
-    "EnvRunner": "an env runner",
-    "Learner": "a learner",
-    "WrappedExecutable": "a learner",  # Ray Train's, of which RLlib makes its learners
-    "BaselineTrainer": "the baseline's training",
-    "Trainable": "the trial",
-    "Trial": "the trial",
-}
-"""By a part of the class's name, what it is to a user."""
 
 
 class UserError(Exception):
@@ -133,20 +122,3 @@ def near_names(given: object, known: Iterable[str], cutoff: float = 0.6) -> list
     if len(names) > _MANY:
         return list(dict.fromkeys([*longer, *alike]))[:_NEAR]
     return list(dict.fromkeys([*alike, *longer]))[:_NEAR]
-
-
-def lost(error: BaseException) -> str:
-    """What one of Ray's errors says of an actor, in one line: its own error, or that it died."""
-    if of_code(error):
-        return culprit(error)
-    text = str(error)
-    found = re.search(r"class_name: (\S+)", text)
-    actor = _actor(found.group(1)) if found else "a process of Ray's"
-    if "died" in text or "unavailable" in text:
-        return f"{actor} is lost: its {'node' if 'its node has died' in text else 'process'} died"
-    return f"{actor} is lost: {one_line(error)}"
-
-
-def _actor(name: str) -> str:
-    """What a class of Ray's or ours does, for those who don't know it."""
-    return next((words for part, words in _ACTORS.items() if part in name), "a process of Ray's")

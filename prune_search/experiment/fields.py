@@ -90,32 +90,21 @@ def _writable(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-# A fixed value, a list of choices, or (for numbers) a range.
+_Value = Annotated[T, Tag("value")]
+_Choices = Annotated[
+    Annotated[list[T], Field(min_length=1, max_length=1_000), AfterValidator(_different)],
+    Tag("choices"),
+]
 Choice = TypeAliasType(
-    "Choice",
-    Annotated[
-        Annotated[T, Tag("value")]
-        | Annotated[
-            Annotated[list[T], Field(min_length=1, max_length=1_000), AfterValidator(_different)],
-            Tag("choices"),
-        ],
-        Discriminator(_form),
-    ],
-    type_params=(T,),
+    "Choice", Annotated[_Value[T] | _Choices[T], Discriminator(_form)], type_params=(T,)
 )
+"""A fixed value, or a list of choices."""
 Searchable = TypeAliasType(
     "Searchable",
-    Annotated[
-        Annotated[T, Tag("value")]
-        | Annotated[
-            Annotated[list[T], Field(min_length=1, max_length=1_000), AfterValidator(_different)],
-            Tag("choices"),
-        ]
-        | Annotated[Range, Tag("range")],
-        Discriminator(_form),
-    ],
+    Annotated[_Value[T] | _Choices[T] | Annotated[Range, Tag("range")], Discriminator(_form)],
     type_params=(T,),
 )
+"""A fixed value, a list of choices, or a range, for numbers."""
 
 Line = Annotated[str, Field(max_length=1_000), AfterValidator(_printable)]
 Text = Annotated[str, Field(max_length=10_000), AfterValidator(_printable_lines)]

@@ -76,7 +76,7 @@ class TrialAlgorithm:
         config = algorithm_config(experiment, seed, plan.lr_scale)
         if plan.structured:
             config = shrinkable(config)
-        self.algorithm: Algorithm = config.build_algo()
+        self.algorithm: Algorithm = build(config)
         fresh = learner.adaptive_state(self.algorithm)
         if plan.origin == "baseline":
             saving.load(self.algorithm, Path(baseline.checkpoint))

@@ -9,7 +9,8 @@ their masks alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -86,19 +87,8 @@ def sensitivity_of(
         saving.load(algorithm, Path(baseline.checkpoint))
         follow(algorithm)
         evaluator = Evaluator(config, experiment.evaluation)
-        evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
-        units = GRANULARITIES[granularity].structured
-        record = measure_curves(
-            experiment,
-            baseline,
-            evaluator,
-            learner.one(algorithm, lambda held: learner.networks_of(held, units=units)),
-            learner.weights(algorithm),
-            granularity,
-            criterion,
-            evidence=_evidence(algorithm, criterion, seed),
-            report=report,
-        )
+        policy = _dense_policy(algorithm, evaluator, granularity, criterion, seed)
+        record = measure_curves(experiment, baseline, policy, granularity, criterion, report)
     finally:
         algorithm.stop()
     if path:
@@ -106,16 +96,26 @@ def sensitivity_of(
     return record
 
 
+@dataclass(frozen=True)
+class DensePolicy:
+    """The dense policy, ready to have its layers pruned one by one."""
+
+    evaluator: Evaluator
+    """With the policy in it; it has it again after each measurement."""
+    networks: Mapping[str, Network]
+    """By name, with their units where the granularity removes units."""
+    weights: Mapping[str, Tensor]
+    """Of all networks. Not changed."""
+    evidence: Statistics = field(default_factory=dict)
+    """By statistic and layer, what the criterion needs beside the weights."""
+
+
 def measure_curves(
     experiment: Experiment,
     baseline: BaselineRecord,
-    evaluator: Evaluator,
-    networks: Mapping[str, Network],
-    weights: Mapping[str, Tensor],
+    policy: DensePolicy,
     granularity: str,
     criterion: str,
-    *,
-    evidence: Statistics | None = None,
     report: Report | None = None,
 ) -> SensitivityRecord:
     """Prunes each layer of the acting networks alone, at each of `RATIOS`, and plays.
@@ -124,13 +124,10 @@ def measure_curves(
         experiment: what is measured; see `sensitivity_of`.
         baseline: its returns are the scale; where they are of another number of episodes, they
             are measured anew.
-        evaluator: the dense policy in it; it has it again afterwards.
-        networks: by name, with their units where the granularity removes units.
-        weights: of all networks, dense. Not changed.
+        policy: the baseline's.
         granularity: a key of `GRANULARITIES`. With units only layers that produce some are
             measured: of the others none can go.
         criterion: a key of `CRITERIA`.
-        evidence: by statistic and layer, what the criterion needs beside the weights.
         report: told of the progress.
 
     Raises:
@@ -138,71 +135,110 @@ def measure_curves(
         TrialError: weights, statistics or returns are not finite.
     """
     check_measurable(granularity, criterion)
-    evidence, patterns = evidence or {}, experiment.pruning.layers
-    for what, tensors in {"weights": weights, **evidence}.items():
+    for what, tensors in {"weights": policy.weights, **policy.evidence}.items():
         check_finite(what, dict(tensors))
     # All masks before the first evaluation: what is wrong with the arguments shows at once.
-    planned = [
+    planned = _planned(experiment, policy, granularity, criterion)
+    scale = _scale(experiment, baseline, policy.evaluator)
+    points = _played(planned, scale, experiment, policy.evaluator, report or (lambda *_: None))
+    patterns = experiment.pruning.layers
+    return SensitivityRecord(
+        environment=experiment.environment.id,
+        granularity=granularity,
+        criterion=criterion,
+        baseline=scale.key,
+        layers=patterns,
+        seed=experiment.search.seed,
+        episodes=experiment.evaluation.episodes,
+        dense=scale.returned,
+        random=scale.random,
+        weights={layer: policy.weights[layer].numel() for layer in points},
+        points=points,
+        flat=[
+            layer
+            for network in policy.networks.values()
+            if network.role != ACTOR
+            for layer in chosen_layers(network, patterns)
+        ],
+    )
+
+
+def _planned(
+    experiment: Experiment, policy: DensePolicy, granularity: str, criterion: str
+) -> list[Cut]:
+    """What each point of each curve removes."""
+    return [
         cut
-        for network in networks.values()
+        for network in policy.networks.values()
         if network.role == ACTOR
         for cut in cuts(
             network,
-            chosen_layers(network, patterns),
-            weights,
+            chosen_layers(network, experiment.pruning.layers),
+            policy.weights,
             granularity,
             criterion,
-            evidence,
+            policy.evidence,
             experiment.search.seed,
             RATIOS,
         )
     ]
-    settings = experiment.evaluation
-    seed, episodes = settings.seed, settings.episodes
-    if baseline.returned.episodes != episodes:
-        returns = {
-            "returned": evaluator.measure(seed, episodes),
-            "random": evaluator.measure(seed, episodes, random=True),
-        }
-        baseline = baseline.model_copy(update=returns)
+
+
+def _scale(
+    experiment: Experiment, baseline: BaselineRecord, evaluator: Evaluator
+) -> BaselineRecord:
+    """The baseline, with its and random actions' returns over as many episodes as are played."""
+    seed, episodes = experiment.evaluation.seed, experiment.evaluation.episodes
+    if baseline.returned.episodes == episodes:
+        return baseline
+    returns = {
+        "returned": evaluator.measure(seed, episodes),
+        "random": evaluator.measure(seed, episodes, random=True),
+    }
+    return baseline.model_copy(update=returns)
+
+
+def _played(
+    planned: Sequence[Cut],
+    scale: BaselineRecord,
+    experiment: Experiment,
+    evaluator: Evaluator,
+    report: Report,
+) -> dict[str, list[SensitivityPoint]]:
+    """The points by layer; what comes to the same masks is played once."""
     total = len({(cut.layer, cut.ratio) for cut in planned})
     played: dict[tuple[str, float], Return] = {}
     points: dict[str, list[SensitivityPoint]] = {}
     for cut in planned:
         key = (cut.layer, cut.ratio)
         if key not in played:
-            if report is not None:
-                report(len(played), total)
-            played[key] = _play(evaluator, cut, seed, episodes)
+            report(len(played), total)
+            settings = experiment.evaluation
+            played[key] = _play(evaluator, cut, settings.seed, settings.episodes)
         returned = played[key]
         points.setdefault(cut.layer, []).append(
             SensitivityPoint(
                 asked=cut.asked,
                 ratio=cut.ratio,
-                retention=baseline.retention(returned.value),
+                retention=scale.retention(returned.value),
                 returned=returned,
             )
         )
-    if report is not None:
-        report(total, total)
-    return SensitivityRecord(
-        environment=experiment.environment.id,
-        granularity=granularity,
-        criterion=criterion,
-        baseline=baseline.key,
-        layers=patterns,
-        seed=experiment.search.seed,
-        episodes=episodes,
-        dense=baseline.returned,
-        random=baseline.random,
-        weights={layer: weights[layer].numel() for layer in points},
-        points=points,
-        flat=[
-            layer
-            for network in networks.values()
-            if network.role != ACTOR
-            for layer in chosen_layers(network, patterns)
-        ],
+    report(total, total)
+    return points
+
+
+def _dense_policy(
+    algorithm: Algorithm, evaluator: Evaluator, granularity: str, criterion: str, seed: int
+) -> DensePolicy:
+    """The policy that an algorithm has, with what the criterion needs to know of it."""
+    evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
+    units = GRANULARITIES[granularity].structured
+    return DensePolicy(
+        evaluator,
+        learner.one(algorithm, lambda held: learner.networks_of(held, units=units)),
+        learner.weights(algorithm),
+        _evidence(algorithm, criterion, seed),
     )
 
 

@@ -11,10 +11,11 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.result import DONE
 
-from prune_search.errors import LostError, TrialError, lost
+from prune_search.errors import LostError, TrialError
 from prune_search.experiment.extensions import import_extensions
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
+from prune_search.ray_failures import lost
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord
 from prune_search.records.objectives import objectives

@@ -21,6 +21,8 @@ from prune_search.experiment.search_section import Search
 from prune_search.storage.full_disk import with_room
 
 _POLL_S = 0.5
+_WAITING = frozenset({"threading.py", "queue.py", "thread.py", Path(__file__).name})
+"""Files of threads that wait, this one's among them."""
 
 
 class Watch:
@@ -114,6 +116,3 @@ def why_ended(folder: Path, search: Search) -> str:
         if Path(path).name not in _WAITING
     ]
     return took + (", in {} line {}, {}".format(*found[0]) if found else "")
-
-
-_WAITING = frozenset({"threading.py", "queue.py", "thread.py", Path(__file__).name})

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from prune_search.errors import UserError, lost
+from prune_search.errors import UserError
 from prune_search.experiment.schema import Resources
 from prune_search.experiment.search_section import Search
 from prune_search.records.folder import StudyFolder
@@ -21,7 +20,6 @@ from prune_search.storage import full_disk as room
 from prune_search.storage.full_disk import FAILS, FULL, mark, waits, with_room
 from prune_search.trial.watchdog import Watch, reason_file, why_ended
 from tests.studies import make_trial
-from tuners.study.callback import failure
 
 
 def test_a_full_disk_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,38 +129,6 @@ def test_a_write_that_fails_leaves_the_old_record_whole(small_disk: Path) -> Non
     assert folder.trial(0) == make_trial(0, rounds=6)
 
 
-class _Failed:
-    def __init__(self, path: Path, text: str) -> None:
-        path.write_text(f"Failure # 1 (occurred at 2026-01-01_00-00-00)\n{text}\n")
-        self.error_file = str(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (
-            "The actor died unexpectedly before finishing this task.\n\tpid: 3\nThe actor is dead"
-            " because its worker process has died.",
-            "its process died",
-        ),
-        (
-            "The actor died unexpectedly before finishing this task.\n\tpid: 3\nThe actor died"
-            " because its node has died. Node Id: 12",
-            "its node is lost",
-        ),
-        ("The actor 12 is unavailable: The actor is temporarily", "its process or node is lost"),
-        (
-            "\x1b[36mray::ResourceTrainable.train()\x1b[39m (pid=3)\n  File x, line 3\nValueError:"
-            " Expected parameter logits to be finite, but found:\ntensor([nan,\n nan])",
-            "ValueError: Expected parameter logits to be finite, but found:",
-        ),
-    ],
-)
-def test_a_failure_is_told_in_a_line(tmp_path: Path, text: str, reason: str) -> None:
-    failed: Any = _Failed(tmp_path / "error.txt", text)
-    assert failure(failed) == reason
-
-
 def test_a_torn_record_is_read_from_its_copy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,22 +144,3 @@ def test_a_torn_record_is_read_from_its_copy(
     file.with_name(".trial.json.copy").unlink()
     with pytest.raises(UserError, match="not a readable record"):
         StudyFolder(tmp_path, "study").trials()
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("SingleAgentEnvRunner", "an env runner"),
-        ("LeanEnvRunner", "an env runner"),
-        ("OfflineMultiAgentEnvRunner", "an env runner"),
-        ("create_executable_class.<locals>._WrappedExecutable", "a learner"),
-        ("BaselineTrainer", "the baseline's training"),
-        ("ResourceTrainable", "the trial"),
-        ("Queue", "a process of Ray's"),
-    ],
-)
-def test_what_is_lost_is_told_without_the_names_of_classes(name: str, words: str) -> None:
-    died = RuntimeError(f"The actor died unexpectedly.\n\tclass_name: {name}\n\tactor_id: 12\n")
-    assert lost(died) == f"{words} is lost: its process died"
-    page = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
-    assert name not in page and "HTTPConnectionPool" not in page

@@ -15,7 +15,12 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.sparsity import sensitivity_ratios
-from prune_search.trial.sensitivity_scan import RATIOS, measure_curves, sensitivity_of
+from prune_search.trial.sensitivity_scan import (
+    RATIOS,
+    DensePolicy,
+    measure_curves,
+    sensitivity_of,
+)
 from prune_search.trial.single_layers import check_measurable, cuts
 
 ACTOR = ("encoder.actor_encoder.net.mlp.0", "encoder.actor_encoder.net.mlp.2", "pi.net.mlp.0")
@@ -70,16 +75,10 @@ def scan(
     experiment: Any, baseline: Any, dense: Dense, granularity: str, criterion: str, **more: Any
 ) -> Any:
     units = granularity in ("neuron", "filter")
-    return measure_curves(
-        experiment,
-        baseline,
-        dense.evaluator,
-        dense.networks[units],
-        dense.weights,
-        granularity,
-        criterion,
-        **more,
+    policy = DensePolicy(
+        dense.evaluator, dense.networks[units], dense.weights, more.pop("evidence", {})
     )
+    return measure_curves(experiment, baseline, policy, granularity, criterion, **more)
 
 
 def test_curves_of_single_weights(short: Any, baseline: Any, dense: Dense) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prune_search.errors import UserError, lost
+from prune_search.errors import UserError
+from prune_search.ray_failures import lost
 from prune_search.records.baselines import BaselineFolder
 from prune_search.records.models import BaselineRecord
 from prune_search.trial.baseline import BaselineTrainer, baseline_folder

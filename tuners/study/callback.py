@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from prune_search.credentials import redacted
+from prune_search.ray_failures import last_failure
 from prune_search.records.models import TrialRecord, trial_name
 from prune_search.records.reasons import stopped_by
 from prune_search.storage.full_disk import waits
@@ -96,7 +95,11 @@ class StudyCallback(tune.Callback):
 
     def _failure(self, trial: Trial) -> str:
         folder = self._folder.trial_path(trial.config["number"])
-        return why_ended(folder, self._search) or failure(trial)
+        # Tune appends each failure to this file; trial.get_error() looks in the storage, where the
+        # file arrives later.
+        path = trial.error_file
+        text = Path(path).read_text(encoding="utf-8") if path and Path(path).is_file() else ""
+        return why_ended(folder, self._search) or last_failure(text)
 
     def _close(self, trial: Trial, reason: str) -> TrialRecord:
         record = self._folder.trial(trial.config["number"]) or TrialRecord(
@@ -113,29 +116,3 @@ class StudyCallback(tune.Callback):
         if record is not None:
             self._progress.trial_changed(record)
             self._tracker.trial_changed(record)
-
-
-def failure(trial: Trial) -> str:
-    """Why a trial failed the last time, in one line."""
-    # Tune appends each failure to this file; trial.get_error() looks in the storage, where the
-    # file arrives later.
-    path = trial.error_file
-    text = Path(path).read_text(encoding="utf-8") if path and Path(path).is_file() else ""
-    _, _, last = text.rpartition("Failure # ")
-    lines = [line.strip() for line in last.splitlines()[1:] if line.strip()]
-    if not lines:
-        return "unknown"
-    # An error of the trial's own is a traceback, in which the last line that names an error says
-    # what went wrong; one of Ray's begins with that.
-    if lines[0].startswith("\x1b[36mray::"):
-        named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-        lines = [re.sub(r"^prune_search\.errors\.\w+: ", "", (named or lines)[-1])]
-    elif "is unavailable" in lines[0]:
-        return "its process or node is lost"
-    elif "died unexpectedly" in lines[0]:
-        return (
-            "its node is lost"
-            if re.search(r"\bnode\b.*\b(died|dead)\b", last)
-            else "its process died"
-        )
-    return redacted(lines[0])[:300]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from prune_search.errors import UserError, lost
+from prune_search.errors import UserError
 from prune_search.experiment.schema import Evaluation
+from prune_search.ray_failures import lost
 from prune_search.records.fronts import front
 from prune_search.records.models import FinalRecord, Point
 from prune_search.records.returns import Return
