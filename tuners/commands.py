@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
 from prune_search.records.places import storage_path
+from prune_search.storage.usual import usual
 
 
 def command(verb: str, study: Path, *arguments: str) -> str:
@@ -23,5 +23,5 @@ def command(verb: str, study: Path, *arguments: str) -> str:
 
 def storage_option(storage: Path) -> str:
     """What a command needs to find a storage folder; nothing where that is the default."""
-    usual = storage_path(os.environ.get("PRUNE_SEARCH_STORAGE") or "studies")
-    return "" if storage.resolve() == usual else f" --storage {shlex.quote(str(storage))}"
+    given_none = storage_path(usual())
+    return "" if storage.resolve() == given_none else f" --storage {shlex.quote(str(storage))}"

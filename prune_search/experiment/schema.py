@@ -36,6 +36,7 @@ from prune_search.plan.numbers import (
 )
 from prune_search.records.returns import Aggregate
 from prune_search.sparsity.rewinding import REWINDS
+from prune_search.storage.usual import STUDIES
 
 # Evaluation seeds become blocks of 100,000 environment seeds above 2**30; see evaluation_seeds.
 EvaluationSeed = Annotated[int, Field(ge=0, lt=10_000)]
@@ -198,7 +199,7 @@ class Experiment(Section):
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
-    storage: PathText = "studies"
+    storage: PathText = STUDIES
     """Folder for studies, baselines and MLflow's SQLite file; shared by all nodes of a cluster."""
     mirror: str | None = None
     """For nodes that share no folder: one in an object store, such as s3://bucket/studies, through

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +15,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from prune_search.errors import UserError
+from prune_search.storage.usual import VARIABLE, usual
 
 if TYPE_CHECKING:
     from prune_search.experiment.schema import Experiment
@@ -81,7 +81,7 @@ err = Console(stderr=True)
 
 
 def _storage(ctx: typer.Context) -> str:
-    return ctx.params.get("storage") or os.environ.get("PRUNE_SEARCH_STORAGE") or "studies"
+    return ctx.params.get("storage") or usual()
 
 
 def _complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -148,7 +148,7 @@ PointName = Annotated[
 ]
 Storage = Annotated[
     str,
-    typer.Option(help="Folder of the studies.", envvar="PRUNE_SEARCH_STORAGE", show_default=True),
+    typer.Option(help="Folder of the studies.", envvar=VARIABLE, show_default=True),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what went wrong.")]

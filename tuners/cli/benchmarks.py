@@ -12,6 +12,7 @@ import typer
 from prune_search.errors import UserError, check_known
 from prune_search.experiment import file as experiment_file
 from prune_search.plan.axes import names as names_of
+from prune_search.storage.usual import STUDIES
 from tuners.cli._app import (
     Address,
     Name,
@@ -170,7 +171,7 @@ def benchmark_deep_compression(
 
 
 @benchmarks.command("wall")
-def benchmark_wall(name: Name, storage: Storage = "studies") -> None:
+def benchmark_wall(name: Name, storage: Storage = STUDIES) -> None:
     """A finished study's wall time, against the time that it spent in RLlib."""
     from tuners.benchmarks.wall import wall_overhead
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.errors import UserError, one_line
+from prune_search.errors import UserError
+from prune_search.storage.usual import STUDIES
 from tuners.cli._app import (
     AsJson,
     Name,
@@ -23,6 +23,9 @@ from tuners.cli._app import (
     opened,
     out,
 )
+
+if TYPE_CHECKING:
+    from tuners.study.handle import Study
 
 To = Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")]
 
@@ -41,52 +44,42 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
     trust: Trust = False,
-    storage: Storage = "studies",
+    storage: Storage = STUDIES,
 ) -> None:
     """Load a point's checkpoint, count its sparsity and measure its return again."""
-    from tuners.catalog.finding import checkpoint
-
-    folder, settings = opened(storage, name, trust)
-    path = checkpoint(folder, point)
+    study = _study(storage, name, trust)
+    policy = study.stored(point)
     from rich.markup import escape
 
-    from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
     from tuners.report.as_json import returned_json
     from tuners.report.phrases import tail
 
-    episodes = episodes or settings.evaluation.episodes
-    seed = settings.evaluation.seed if seed is None else seed
-    measured = CheckpointMeter(settings, folder.path.parent).measure(path, seed, episodes)
-    size, returned = measured.size, measured.returned
-    study = folder.study()
-    baseline = study.baseline if study else None
-    bound = baseline.return_at(settings.evaluation.holds_at) if baseline else None
+    found = policy.measure(episodes, seed)
+    size, returned, baseline = found.size, found.returned, found.baseline
+    bound = baseline.return_at(study.experiment.evaluation.holds_at) if baseline else None
     worst, held = tail(returned, bound)
-    # Units that were taken out count as zeros of the baseline's network.
-    whole = baseline.parameters if baseline else size.parameters
-    kernels = baseline.weights if baseline else size.weights
-    sparsity, weight_sparsity = 1 - size.nonzero / whole, 1 - size.weights_nonzero / kernels
     result: dict[str, Any] = {
         "study": name,
         "point": point,
-        "sparsity": sparsity,
-        "weight_sparsity": weight_sparsity,
-        "parameters": whole,
+        "sparsity": found.sparsity,
+        "weight_sparsity": found.weight_sparsity,
+        "parameters": found.parameters,
         "physical": size.parameters,
         "nonzero": size.nonzero,
         **returned_json(returned, bound),
-        "retention": baseline.retention(returned.value) if baseline else None,
-        "episodes": episodes,
-        "seed": seed,
-        "checkpoint": str(path),
+        "retention": found.retention,
+        "episodes": found.episodes,
+        "seed": found.seed,
+        "checkpoint": str(policy.checkpoint),
     }
     if as_json:
         print(json.dumps(result, indent=1))
     else:
         out.print(
-            f"{point}: sparsity {sparsity:.4f} ({size.nonzero:,} of {whole:,}"
-            f" parameters), weight sparsity {weight_sparsity:.4f}, return {returned.value:.2f}"
-            f" \\[{returned.low:.2f}, {returned.high:.2f}] over {episodes} episodes of seed {seed},"
+            f"{point}: sparsity {found.sparsity:.4f} ({size.nonzero:,} of {found.parameters:,}"
+            f" parameters), weight sparsity {found.weight_sparsity:.4f}, return"
+            f" {returned.value:.2f} \\[{returned.low:.2f}, {returned.high:.2f}] over"
+            f" {found.episodes} episodes of seed {found.seed},"
             f" worst tenth {worst}{f', {escape(held)} hold' if held else ''}",
             highlight=False,
         )
@@ -104,33 +97,30 @@ def restore(
     dense: Annotated[
         bool, typer.Option("--dense", help="Lay the point's networks back into the dense shape.")
     ] = False,
-    storage: Storage = "studies",
+    storage: Storage = STUDIES,
 ) -> None:
     """Write a point, or the dense baseline, as a separate RLlib checkpoint."""
-    from tuners.catalog.finding import checkpoint
-
-    folder, _ = opened(storage, name)
-    path = checkpoint(folder, point)
+    study = _study(storage, name)
+    policy = study.stored(point)
     target = _target(to, f"{name}-{point}{'-dense' if dense else ''}")
     if dense and point == "baseline":
         raise UserError("--dense: the baseline is dense; give a point, such as t03/2")
     from prune_search.records.policy_files import WEIGHTS, file_bytes, stored_bytes
 
-    stored = stored_bytes(path)
+    stored = stored_bytes(policy.checkpoint)
     if not dense:
-        with _writing(target):
-            shutil.copytree(path, target)
+        with _named():
+            policy.restore(target)
         _say(f"{point} is in {target}: Algorithm.from_checkpoint({str(target.resolve())!r})")
-        study = folder.study()
-        baseline = study.baseline if study and point != "baseline" else None
+        baseline = study.baseline if point != "baseline" else None
         whole = stored_bytes(Path(baseline.checkpoint)) if baseline else 0
         before = f"{whole:,} bytes of the dense baseline -> " if whole else ""
         _say(f"{WEIGHTS}: {before}{stored:,} bytes, including zeros and any critic")
         return
-    from prune_search.export.rllib import laid_back, save
+    from tuners.study.policies import save
 
-    modules = laid_back(path, checkpoint(folder, "baseline"))
-    with _writing(target):
+    modules = policy.laid_back()
+    with _named():
         save(modules, target)
     _say_where(point, target, list(modules))
     _say(f"{WEIGHTS}: {stored:,} bytes -> {file_bytes(target):,} bytes, in the dense shape")
@@ -141,22 +131,20 @@ def compact(
     name: Name,
     point: PointName,
     to: To = None,
-    storage: Storage = "studies",
+    storage: Storage = STUDIES,
 ) -> None:
     """Write a point's policy without the units that zeros have made superfluous.
 
     The network computes the same; it opens with RLModule.from_checkpoint.
     """
     from prune_search.records.policy_files import WEIGHTS, file_bytes, stored_bytes
-    from tuners.catalog.finding import checkpoint
 
-    folder, _ = opened(storage, name)
-    path = checkpoint(folder, point)
+    policy = _study(storage, name).stored(point)
     target = _target(to, f"{name}-{point}-compact")
-    from prune_search.export.rllib import compacted, save
+    from tuners.study.policies import save
 
-    found = compacted(path)
-    with _writing(target):
+    found = policy.compacted()
+    with _named():
         save({module_id: result.module for module_id, result in found.items()}, target)
     for module_id, result in found.items():
         _say(
@@ -166,24 +154,32 @@ def compact(
         )
     _say_where(point, target, list(found))
     _say(
-        f"{WEIGHTS}: {stored_bytes(path):,} bytes, including zeros and any critic ->"
+        f"{WEIGHTS}: {stored_bytes(policy.checkpoint):,} bytes, including zeros and any critic ->"
         f" {file_bytes(target):,} bytes of the network that acts"
     )
 
 
+def _study(storage: str, name: str, trust: bool = False) -> Study:
+    from tuners.study.handle import Study
+
+    return Study(*opened(storage, name, trust))
+
+
 def _target(to: Path | None, default: str) -> Path:
-    target = to or Path(default.replace("/", "-"))
-    if target.exists():
-        raise UserError(f"--to: {str(target)!r} exists; give another folder")
-    return target
+    from tuners.study.policies import new_folder
+
+    with _named():
+        return new_folder(to or default.replace("/", "-"))
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[None]:
+def _named() -> Iterator[None]:
+    """Errors name the option that the argument `to` is given by."""
     try:
         yield
-    except OSError as error:  # shutil's is one
-        raise UserError(f"--to: cannot write {str(target)!r}: {one_line(error)}") from None
+    except UserError as error:
+        message = str(error)
+        raise UserError(f"--{message}" if message.startswith("to: ") else message) from None
 
 
 def _say_where(point: str, target: Path, module_ids: list[str]) -> None:

@@ -14,6 +14,7 @@ import typer
 from prune_search.errors import TrialError, UserError, check_known, did_you_mean, one_line
 from prune_search.experiment import file as experiment_file
 from prune_search.plan.axes import names
+from prune_search.storage.usual import STUDIES, VARIABLE
 from tuners.cli._app import AsJson, Trust, app, check_picture, err, examples, out
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def sensitivity(
     trust: Trust = False,
     storage: Annotated[
         str | None,
-        typer.Option(help="Folder of the studies.", envvar="PRUNE_SEARCH_STORAGE"),
+        typer.Option(help="Folder of the studies.", envvar=VARIABLE),
     ] = None,
 ) -> None:
     """Prune each layer of the dense policy alone, and show what the policy keeps of its return.
@@ -100,7 +101,7 @@ def _opened(
     """Experiment, the study's folder if it is one's, and the dense policy if there is one."""
     from tuners.catalog.finding import open_study, studies
 
-    root = storage or "studies"
+    root = storage or STUDIES
     if source in studies(root):
         study, settings = open_study(root, source, trust)
         experiment_file.ready(settings)  # its own criteria are among those known

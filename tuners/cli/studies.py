@@ -18,6 +18,7 @@ from prune_search.errors import NoBetterThanRandom, UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import StudyFolder
 from prune_search.records.places import storage_path
+from prune_search.storage.usual import STUDIES, VARIABLE
 from tuners.cli._app import (
     BEGAN,
     Address,
@@ -64,7 +65,7 @@ def run(
     trust: Trust = False,
     storage: Annotated[
         str | None,
-        typer.Option(help="Folder of the studies.", envvar="PRUNE_SEARCH_STORAGE"),
+        typer.Option(help="Folder of the studies.", envvar=VARIABLE),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -97,7 +98,7 @@ def resume(
     name: Name,
     address: Address = None,
     trust: Trust = False,
-    storage: Storage = "studies",
+    storage: Storage = STUDIES,
     mirror: Annotated[
         str | None, typer.Option(help="Fetch the study from this mirror first, if it is not here.")
     ] = None,
@@ -192,7 +193,7 @@ def _lead_on(found: StudyReport) -> None:
 
 
 @app.command("list")
-def list_studies(as_json: AsJson = False, storage: Storage = "studies") -> None:
+def list_studies(as_json: AsJson = False, storage: Storage = STUDIES) -> None:
     """List the studies: what each is doing, how far it has come, and its best point."""
     with busy("reading the studies"):  # what it imports takes seconds
         from tuners.report.listing import listed, table
@@ -223,7 +224,7 @@ def show(
         Path | None,
         typer.Option(metavar="FILE", help="Write the front as a picture: .png, .svg, .pdf, .html."),
     ] = None,
-    storage: Storage = "studies",
+    storage: Storage = STUDIES,
 ) -> None:
     """Show a study: baseline, trials, front, hypervolume; also while it runs."""
     if plot is not None:
@@ -262,7 +263,7 @@ def _draw(found: StudyReport, path: Path) -> None:
 
 @app.command(epilog=examples("prune-search ui", "prune-search ui --port 5001"))
 def ui(
-    storage: Storage = "studies",
+    storage: Storage = STUDIES,
     uri: Annotated[str | None, typer.Option(help="Tracking URI; the storage's if absent.")] = None,
     experiment: Annotated[str, typer.Option(help="MLflow's experiment.")] = "prune-search",
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",

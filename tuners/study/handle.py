@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from prune_search.errors import UserError, one_line
+from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from prune_search.records.returns import Return
-from tuners.catalog.finding import checkpoint, open_study
+from tuners.catalog.finding import open_study
 from tuners.report.study_report import StudyReport, report
+from tuners.study.policies import StoredPolicy
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from prune_search.export.policy import Policy
 
-
-class StudyPoint:
+class StudyPoint(StoredPolicy):
     """A point of a study: its figures, and the policy that has them."""
 
     def __init__(self, study: Study, record: Point, plan: Plan, found: StudyReport) -> None:
-        self._study, self.record, self.plan = study, record, plan
+        super().__init__(study.folder, study.experiment, record.name)
+        self.record, self.plan = record, plan
         self.retention = found.kept(record)
         """On the final seeds where it is measured there, else on the search's."""
         self.returned: Return = found.finals.get(record.name, record.returned)
@@ -41,77 +40,9 @@ class StudyPoint:
         )
 
     @property
-    def name(self) -> str:
-        """As the command line takes it: `t03/2`."""
-        return self.record.name
-
-    @property
     def sparsity(self) -> float:
         """In [0, 1], biases counted; see the README."""
         return self.record.sparsity
-
-    @property
-    def checkpoint(self) -> Path:
-        """Of the algorithm, fetched from the study's mirror where it is not here.
-
-        Raises:
-            UserError: it is gone.
-        """
-        return checkpoint(self._study.folder, self.name)
-
-    def policy(self) -> Policy:
-        """The policy, to act with: observation in, action out."""
-        from prune_search.export.policy import Policy
-
-        return Policy(self.checkpoint)
-
-    def evaluate(self, episodes: int | None = None, seed: int | None = None) -> Return:
-        """The policy's return, measured anew.
-
-        Args:
-            episodes: 2 to 100,000; as many as in the search if None.
-            seed: of the evaluation, 0 to 9,999; the search's own if None.
-        """
-        from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-
-        study, evaluation = self._study, self._study.experiment.evaluation
-        return (
-            CheckpointMeter(study.experiment, study.folder.path.parent)
-            .measure(
-                self.checkpoint,
-                evaluation.seed if seed is None else seed,
-                episodes or evaluation.episodes,
-            )
-            .returned
-        )
-
-    def restore(self, to: str | Path) -> Path:
-        """Writes the algorithm's checkpoint into a new folder, and returns the folder.
-
-        Raises:
-            UserError: there is such a folder, or it can't be written.
-        """
-        target = _new(to)
-        try:
-            return Path(shutil.copytree(self.checkpoint, target))
-        except OSError as error:
-            raise UserError(f"to: cannot write {str(target)!r}: {one_line(error)}") from None
-
-    def compact(self, to: str | Path) -> Path:
-        """Writes the network that acts without what zeros have made superfluous; see `compact`.
-
-        Raises:
-            UserError: there is such a folder, it can't be written, or the network can't be
-                compacted.
-        """
-        from prune_search.export.rllib import compacted, save
-
-        target, found = _new(to), compacted(self.checkpoint)
-        try:
-            save({name: result.module for name, result in found.items()}, target)
-        except OSError as error:
-            raise UserError(f"to: cannot write {str(target)!r}: {one_line(error)}") from None
-        return target
 
 
 class Front(Sequence[StudyPoint]):
@@ -189,7 +120,8 @@ class Study:
     @property
     def baseline(self) -> BaselineRecord | None:
         """The dense policy; None until it is trained."""
-        return self.report.baseline
+        record = self.folder.study()
+        return record.baseline if record else None
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -248,13 +180,23 @@ class Study:
         Raises:
             UserError: there is none of this name; the message lists those there are.
         """
-        checkpoint(self.folder, name)
+        self.stored(name)
         found = self.report
         for trial in found.trials:
             for point in trial.points:
                 if point.name == name:
                     return StudyPoint(self, point, trial.plan, found)
         raise UserError(f"point: {name} is none of a trial's")
+
+    def stored(self, name: str) -> StoredPolicy:
+        """The policy of a point, by its name, or of the `baseline`, or of the dense `control`.
+
+        Raises:
+            UserError: there is none of this name; the message lists those there are.
+        """
+        found = StoredPolicy(self.folder, self.experiment, name)
+        _ = found.checkpoint  # is there
+        return found
 
     def resume(self, *, progress: bool = True) -> Study:
         """Runs it to its end, from where it is.
@@ -320,10 +262,3 @@ def _drive(folder: StudyFolder, experiment: Experiment, progress: bool) -> None:
         experiment, folder.name, folder.trials(), Console(file=sys.stdout), quiet=not progress
     ) as display:
         run(folder, experiment, display)
-
-
-def _new(to: str | Path) -> Path:
-    target = Path(to).expanduser()
-    if target.exists():
-        raise UserError(f"to: {str(target)!r} exists; give another folder")
-    return target
