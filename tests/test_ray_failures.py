@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,8 @@ def test_rays_own_words_for_a_process_that_ends_and_for_code_that_fails(local_ra
         def fail(self) -> None:
             raise ValueError("the gearbox broke")
 
-    learner = Learner.remote()
+    made: Any = Learner
+    learner = made.remote()
     with pytest.raises(ray.exceptions.RayError) as failed:
         ray.get(learner.fail.remote())
     assert lost(failed.value).startswith("ValueError: the gearbox broke")

@@ -48,7 +48,7 @@ def test_a_study_of_made_up_trials_is_whole(tmp_path: Path) -> None:
     options = ["--trials", str(TRIALS), "--rounds", str(ROUNDS), "--storage", str(tmp_path)]
     command = [sys.executable, "-m", "tuners.cli", "benchmark", "scale", *options]
     ended = subprocess.run(  # in a process of its own: the tests' own Ray is another cluster
-        [*command, "--out", "scale.json"],
+        [*command, "--to", "scale.json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -114,7 +114,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
         read = capsys.readouterr()
         return int(ended.value.code or 0), read.out + read.err
 
-    code, text = run("--out", "found.json")
+    code, text = run("--to", "found.json")
     assert code == 0, text
     assert "2/2 benchmark-tiny-grid-1100-0: hypervolume" in text
     assert "the hypervolume of probes / probes's" in text and "of grid / grid's" in text
@@ -132,12 +132,12 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert list(found["ratios"]) == ARMS[1:]
     trials = sorted(shared_storage.glob("benchmark-*/trials/*/trial.json"))
     before = [path.stat().st_mtime_ns for path in trials]
-    assert run("--out", "found.json")[0] == 0
+    assert run("--to", "found.json")[0] == 0
     assert json.loads(Path("found.json").read_text()) == found
     assert [path.stat().st_mtime_ns for path in trials] == before
     code, text = run("--set", "search.retention=0.5")
     assert code == 2 and "was run with other settings; give another --storage" in text
-    assert run("--out", "found.png")[0] == 2
+    assert run("--to", "found.png")[0] == 2
     code, text = run("--against", "luck")
     assert code == 2 and "known are: expert, grid, probed, random, unstopped" in text
 

@@ -127,8 +127,8 @@ KINDS: dict[str, dict[str, str]] = {
         "restore cartpole baseline --to studies": "--to: 'studies' exists",
         "list --storage mine.yaml": "storage: no folder 'mine.yaml'",
         "show cartpole --storage nowhere": "there are: none",
-        "benchmark search --out no/x.json": "--out: must be a JSON file in a folder that exists",
-        "benchmark methods --out no/x.md": "--out: no folder 'no'",
+        "benchmark search --to no/x.json": "--to: must be a JSON file in a folder that exists",
+        "benchmark methods --to no/x.md": "--to: no folder 'no'",
         "ui --storage nowhere": "no MLflow store",
     },
     "addresses": {

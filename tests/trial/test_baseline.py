@@ -104,7 +104,7 @@ def test_what_is_recorded_is_what_is_saved(local_ray: None, tmp_path: Path, name
     try:
         path = Path(trainer.finish().checkpoint)
     except NoBetterThanRandom:  # which is saved as well
-        path = trainer._partial / "algorithm"
+        path = trainer._folder.partial / "algorithm"
     saved = dict(RLModule.from_checkpoint(path / MODULE_PATH).named_parameters())
     measured = trainer._evaluator.parameters()
     assert all(torch.equal(value, saved[name]) for name, value in measured.items())

@@ -90,7 +90,7 @@ def benchmark_evaluation(
 
 @benchmarks.command("methods")
 def benchmark_methods(
-    out: Annotated[
+    to: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")
     ] = None,
     algorithm: Annotated[
@@ -103,12 +103,12 @@ def benchmark_methods(
 ) -> None:
     """Run every method on every algorithm, kind of action and observation, and check it.
 
-    Each is run for some updates on a small network; half an hour in all on two cores. With --out,
+    Each is run for some updates on a small network; half an hour in all on two cores. With --to,
     cells are kept beside the page as they get ready, and the same command goes on after an
     interruption. Ends with status 1 if anything did not hold.
     """
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"--out: no folder {str(out.parent)!r}")
+    if to is not None and not to.parent.is_dir():
+        raise UserError(f"--to: no folder {str(to.parent)!r}")
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from prune_search.experiment.schema import Resources
@@ -130,7 +130,7 @@ def benchmark_methods(
         for job in jobs()
         if job.setup.algorithm in names and job.method.granularity in granularities
     ]
-    kept = None if out is None else out.with_name(f".{out.name}.cells")
+    kept = None if to is None else to.with_name(f".{to.name}.cells")
     cells, failed = [], 0
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with connection(Resources(address=address)), Progress(*columns, console=err) as progress:
@@ -143,10 +143,10 @@ def benchmark_methods(
             if not err.is_terminal and len(cells) % 50 == 0:
                 err.print(f"{len(cells)} of {len(chosen)} cells: {done}")
     text = markdown(cells, chosen)
-    if out is None:
+    if to is None:
         print(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        to.write_text(text, encoding="utf-8")
     if kept is not None:
         kept.unlink(missing_ok=True)
     if failed:
@@ -196,7 +196,7 @@ def benchmark_search(
         str, typer.Option(help="Folder of its studies; what is finished there is not run again.")
     ] = "benchmark",
     to: Annotated[
-        Path, typer.Option("--out", help="JSON file of all curves; a .png lies beside it.")
+        Path, typer.Option(help="JSON file of all curves; a .png lies beside it.")
     ] = Path("benchmark-search.json"),
     overrides: Overrides = None,
     trust: Trust = False,
@@ -204,7 +204,7 @@ def benchmark_search(
     """The default search against its rivals and its own parts, at equal env steps."""
     picture = to.with_suffix(".png")
     if to == picture or not to.parent.is_dir():  # known before hours of searching
-        raise UserError(f"--out: must be a JSON file in a folder that exists, got {str(to)!r}")
+        raise UserError(f"--to: must be a JSON file in a folder that exists, got {str(to)!r}")
     from tuners.benchmarks.search import benchmark
     from tuners.benchmarks.search_arms import DEFAULT
     from tuners.plots.search import benchmark_figure
@@ -228,7 +228,7 @@ def benchmark_search(
         to.write_text(json.dumps(found.to_json(), indent=1), encoding="utf-8")
         benchmark_figure(curves, env_steps, title, ratios).savefig(picture, dpi=130)
     except OSError as error:
-        raise UserError(f"--out: cannot write {str(to)!r}: {error.strerror}") from None
+        raise UserError(f"--to: cannot write {str(to)!r}: {error.strerror}") from None
     out.print(_searches(found))
     for line in ratios:
         out.print(line, highlight=False, soft_wrap=True)
@@ -276,7 +276,7 @@ def benchmark_scale(
         str | None, typer.Option(help="Folder to keep its studies in.  [default: kept nowhere]")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the figures, as JSON.")
+        Path | None, typer.Option(metavar="FILE", help="Write the figures, as JSON.")
     ] = None,
     trust: Trust = False,
 ) -> None:
@@ -289,7 +289,7 @@ def benchmark_scale(
     from tuners.benchmarks.scale import benchmark, to_json
 
     if to is not None and not to.parent.is_dir():
-        raise UserError(f"--out: no folder {str(to.parent)!r}")
+        raise UserError(f"--to: no folder {str(to.parent)!r}")
     with TemporaryDirectory(prefix="prune-search-") as temporary:
         place = f"storage={json.dumps(storage or temporary)}"
         settings = experiment_file.load(preset, [place, f"pruning.rounds={rounds}"], trust)

@@ -120,7 +120,7 @@ def small_experiment(setup: Setup) -> Experiment:
     if images:
         filters = [[8, 3, 2], [8, 3, 2]]
         model = {"conv_filters": filters, "conv_activation": "relu", "head_fcnet_hiddens": [12]}
-    kind = ALGORITHMS[setup.algorithm]
+    recorded = issubclass(ALGORITHMS[setup.algorithm], MARWILConfig | CQLConfig)
     return Experiment.model_validate(
         {
             "environment": {
@@ -132,7 +132,9 @@ def small_experiment(setup: Setup) -> Experiment:
                 "name": setup.algorithm,
                 "training": _training(setup),
                 "model": model,
-                "offline": _OFFLINE if issubclass(kind, MARWILConfig | CQLConfig) else {},
+                "offline": {"input_": ["memory"], "offline_data_class": InProcess}
+                if recorded
+                else {},
             },
             # Cells look at what methods do: no trial ends because its policy is no good.
             "pruning": {"floor": 0.0, "patience": 100},
@@ -211,9 +213,6 @@ class InProcess(OfflineData):
             )
         found: dict[str, Any] = self._made(_recorded(**self.config.env_config))
         return found
-
-
-_OFFLINE = {"input_": ["memory"], "offline_data_class": InProcess}
 
 
 @functools.cache

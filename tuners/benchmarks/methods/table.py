@@ -35,7 +35,7 @@ A cell is the zero share of the acting network's kernels, in percent, counted fr
 along what reads them, so that their share differs from that; `threshold` has none. ✗ is a cell in
 which something did not hold.
 
-This page is written by `prune-search benchmark methods --out docs/methods.md`.
+This page is written by `prune-search benchmark methods --to docs/methods.md`.
 
 - [Strategies](#strategies): granularity, criterion and allocation
 - [Actions and observations](#actions-and-observations)
