@@ -79,15 +79,18 @@ def unknown(what: str, given: object, known: Iterable[object]) -> UserError:
     )
 
 
-def unknown_name(kind: str, given: object, known: Iterable[str]) -> str:
+def unknown_name(kind: str, given: object, known: Iterable[str], quoted: str = "") -> str:
     """`unknown criterion 'magnitud', did you mean magnitude? known are: ...`, in the order given.
 
     Args:
         kind: what it is a name of, with a space behind it; empty where that stands elsewhere.
+        given: the name, or what stands in its place.
+        known: all names.
+        quoted: how the message quotes what was given; as Python does if empty.
     """
     names = list(known)
-    near = did_you_mean(given, names) or ";"
-    return f"unknown {kind}{shown(given)}{near} known are: {', '.join(names)}"
+    near = did_you_mean(given, names) if isinstance(given, str) else ""
+    return f"unknown {kind}{quoted or shown(given)}{near or ';'} known are: {', '.join(names)}"
 
 
 def check_known(what: str, given: object, known: Iterable[object]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 
-from prune_search.errors import UserError, shown
-from prune_search.experiment.extras import reason
+from prune_search.experiment.dotted import module
 
 
 def import_extensions(modules: Iterable[object]) -> None:
@@ -15,8 +13,5 @@ def import_extensions(modules: Iterable[object]) -> None:
     Raises:
         UserError: one can't be imported.
     """
-    for module in modules:
-        try:
-            importlib.import_module(str(module))
-        except Exception as error:  # whatever the user's code raises
-            raise UserError(f"modules: cannot import {shown(module)}: {reason(error)}") from None
+    for name in modules:
+        module("modules", str(name))

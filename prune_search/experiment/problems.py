@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from prune_search.errors import did_you_mean, shortened, shown
+from prune_search.errors import did_you_mean, shortened, shown, unknown_name
 
 FORMS = frozenset({"value", "choices", "range"})
 """Tags of a searchable field's forms in the place of an error; no keys of the file."""
@@ -40,9 +40,7 @@ def said(item: ErrorDetails) -> str:
     if kind == "missing":
         return "required, and missing"
     if kind == "literal_error":
-        names = _names(item["ctx"]["expected"])
-        near = did_you_mean(given, names) if isinstance(given, str) else ""
-        return f"unknown {written(given)}{near or ';'} known are: {', '.join(names)}"
+        return unknown_name("", given, _names(item["ctx"]["expected"]), written(given))
     limits = {
         name: _number(limit)
         for name, limit in item.get("ctx", {}).items()

@@ -17,7 +17,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from prune_search.errors import UserError, unknown
-from prune_search.experiment.dotted import imported
+from prune_search.experiment.dotted import imported, importing
 from prune_search.experiment.extras import reason
 from prune_search.experiment.schema import Environment
 from prune_search.rllib.observations import CHANNELS_LAST, SHIFT_ACTIONS, Step, conversion
@@ -55,13 +55,14 @@ def environment_id(environment: Environment) -> str:
 
 def _import(field: str, entry: str) -> None:
     """Imports a module, and calls the function behind its colon unless all is registered."""
+    importing(field, entry, lambda: _import_and_call(entry))
+
+
+def _import_and_call(entry: str) -> None:
     module, _, function = entry.partition(":")
-    try:
-        found = importlib.import_module(module)
-        if function:
-            _register(getattr(found, function))
-    except Exception as error:
-        raise UserError(f"{field}: cannot import {entry!r}: {reason(error)}") from None
+    found = importlib.import_module(module)
+    if function:
+        _register(getattr(found, function))
 
 
 @functools.cache
