@@ -31,7 +31,7 @@ from prune_search.plan.compatibility import conflict
 from prune_search.plan.numbers import Bits, NaturalFloat, PositiveFloat, PositiveInt, Ratio, Share
 
 # Fields whose log range is one of the density, 1 - ratio.
-RATIOS = frozenset({"ratio", "critic_ratio"})
+RATIO_FIELDS = frozenset({"ratio", "critic_ratio"})
 
 
 class Pruning(Section):
@@ -39,13 +39,13 @@ class Pruning(Section):
 
     origin: Choice[axes.Origin] = "baseline"
     """The weights that a trial starts from: the baseline's, or new random ones."""
-    granularity: Choice[axes.Granularity] = "weight"
+    granularity: Choice[axes.GranularityName] = "weight"
     """What is removed: single weights, neurons, convolutions' filters, or all but 2 (1) of every 4
     weights along a layer's inputs."""
-    criterion: Choice[axes.Criterion] = ["magnitude", "saliency"]
+    criterion: Choice[axes.CriterionName] = ["magnitude", "saliency"]
     """Importance score: what scores lowest goes. `threshold` cuts by value instead of by ratio;
     activation, dormant, l1_norm, l2_norm and geometric_median score neurons and filters."""
-    allocation: Choice[axes.Allocation] = ["uniform", "global", "erk"]
+    allocation: Choice[axes.AllocationName] = ["uniform", "global", "erk"]
     """How the ratio is divided over a network's layers (not used by criterion threshold and by
     2:4 and 1:4); `sensitivity` measures each layer alone first, `searched` leaves each layer's
     density to the search."""
@@ -61,21 +61,21 @@ class Pruning(Section):
     """Criterion threshold: weights (neurons: their RMS weight) below this go."""
     threshold_unit: Choice[Literal["std", "absolute"]] = "std"
     """Unit of `threshold`: standard deviations of the dense layer, or the value itself."""
-    schedule: Choice[axes.Schedule] = ["one_shot", "linear", "cubic", "geometric"]
+    schedule: Choice[axes.ScheduleName] = ["one_shot", "linear", "cubic", "geometric"]
     """How the ratio grows with progress (env steps used / env_steps); `gated` needs no ratio: it
     prunes on while the retention is at `hold`, waits below, and takes back below `floor`."""
     start: Searchable[Share] = 0.0
     """Progress at which pruning starts."""
     end: Searchable[Share] = 0.75
     """Progress at which the full ratio is reached; the rest is recovery."""
-    regrowth: Choice[axes.Regrowth] = "none"
+    regrowth: Choice[axes.RegrowthName] = "none"
     """Dynamic sparse training: from time to time the smallest weights are dropped and as many
     others grown, at random (set) or where the gradient is largest (rigl)."""
     drop_fraction: Searchable[Ratio] = 0.3
     """Regrowth: share of a layer's weights dropped and grown; decays as a cosine until `end`."""
     regrow_every: Searchable[PositiveInt] = 2_000
     """Regrowth: env steps between two of them, which happen from the first pruning to `end`."""
-    rewind: Choice[axes.Rewind] = "none"
+    rewind: Choice[axes.RewindName] = "none"
     """After each pruning of schedules one_shot and geometric, weights return to the baseline's
     initial or early ones (the lottery ticket), or to random ones or to initial ones under a
     permuted mask (its controls); learning_rate rewinds the learning rate's schedule alone."""
@@ -98,7 +98,7 @@ class Pruning(Section):
     teacher: PathText | None = None
     """Distillation: RLlib checkpoint of the teacher, a pickle, which is opened only with
     `--trust-checkpoint`; the baseline when absent."""
-    quantization: Choice[axes.Quantization] = "none"
+    quantization: Choice[axes.QuantizationName] = "none"
     """How the acting network's weights come to take few values, zero among them: those of a layer
     (sharing) or of the network (network_sharing) share centroids found by k-means, or they are
     whole multiples of a scale for each output (uniform)."""
@@ -124,7 +124,7 @@ class Pruning(Section):
             value = getattr(self, name)
             if not isinstance(value, Range):
                 continue
-            if value.log and value.low <= 0 and name not in RATIOS:
+            if value.log and value.low <= 0 and name not in RATIO_FIELDS:
                 raise ValueError(f"pruning.{name}: a log range needs low > 0, got {value.low:g}")
             item = TypeAdapter(field.annotation.__args__[0])  # type: ignore[union-attr]
             for end in ("low", "high"):

@@ -39,10 +39,10 @@ def names(axis: str) -> tuple[str, ...]:
     return tuple(AXES[axis]())
 
 
-Granularity: TypeAlias = Annotated[str, Named(AXES["granularity"])]
-Criterion: TypeAlias = Annotated[str, Named(AXES["criterion"])]
-Schedule: TypeAlias = Annotated[str, Named(AXES["schedule"])]
-Allocation: TypeAlias = Annotated[str, Named(AXES["allocation"])]
-Rewind: TypeAlias = Annotated[str, Named(AXES["rewind"])]
-Regrowth: TypeAlias = Annotated[str, Named(AXES["regrowth"])]
-Quantization: TypeAlias = Annotated[str, Named(AXES["quantization"])]
+GranularityName: TypeAlias = Annotated[str, Named(AXES["granularity"])]
+CriterionName: TypeAlias = Annotated[str, Named(AXES["criterion"])]
+ScheduleName: TypeAlias = Annotated[str, Named(AXES["schedule"])]
+AllocationName: TypeAlias = Annotated[str, Named(AXES["allocation"])]
+RewindName: TypeAlias = Annotated[str, Named(AXES["rewind"])]
+RegrowthName: TypeAlias = Annotated[str, Named(AXES["regrowth"])]
+QuantizationName: TypeAlias = Annotated[str, Named(AXES["quantization"])]

@@ -16,7 +16,8 @@ from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import select
 from prune_search.sparsity.selection.strategy import check_strategy
 
-Statistics = Mapping[str, Tensor] | None
+OfLayers = Mapping[str, Tensor] | None
+"""A statistic by parameter name, where it is given."""
 
 
 def prune(
@@ -27,9 +28,9 @@ def prune(
     granularity: str = "weight",
     criterion: str = "magnitude",
     allocation: str | Allocation | None = None,
-    gradients: Statistics = None,
-    squares: Statistics = None,
-    movements: Statistics = None,
+    gradients: OfLayers = None,
+    squares: OfLayers = None,
+    movements: OfLayers = None,
     generator: torch.Generator | None = None,
 ) -> None:
     """Remove weights until ``ratio`` of them is zero, and update ``masks``.

@@ -27,6 +27,7 @@ from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
+from prune_search.rllib.evidence import Statistics
 from prune_search.rllib.networks import ACTOR, Network
 from prune_search.rllib.running import TRAINING_SEEDS, reseed
 from prune_search.rllib.schedules import follow
@@ -38,7 +39,6 @@ from prune_search.trial.single_layers import Cut, check_measurable, cuts
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Shares of a layer's weights that are asked for."""
 
-Statistics = Mapping[str, Mapping[str, Tensor]]
 Report = Callable[[int, int], None]
 """Told how many evaluations are done, and of how many."""
 

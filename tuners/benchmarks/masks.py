@@ -22,7 +22,7 @@ _WARM_UP = 2  # pairs that are run first and not counted
 
 
 @dataclass(frozen=True)
-class Ratio:
+class PairedTimes:
     """Ratios of paired times: with / without."""
 
     median: float
@@ -40,7 +40,7 @@ class Ratio:
         )
 
 
-def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weight") -> Ratio:
+def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weight") -> PairedTimes:
     """Time of RLlib's training iterations with masks, over that without.
 
     The two algorithms are built alike; one has its actor and critic pruned by 90 % (n:m: fully)
@@ -57,7 +57,7 @@ def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weigh
     return _paired(plain, pruned, pruner, _iteration, pairs)
 
 
-def removal_speed(experiment: Experiment, pairs: int) -> Ratio:
+def removal_speed(experiment: Experiment, pairs: int) -> PairedTimes:
     """Time of a learner update after 90 % of the parameters were removed, over the dense one's.
 
     Two algorithms, built alike, update on the same episodes, all epochs and minibatches of one
@@ -94,7 +94,7 @@ def _paired(
     pruner: Pruner,
     run: Callable[[Algorithm], Any],
     pairs: int,
-) -> Ratio:
+) -> PairedTimes:
     """Runs both in turn, in this process; which of a pair goes first alternates."""
     ratios = []
     for number in range(pairs + _WARM_UP):
@@ -105,7 +105,7 @@ def _paired(
     for algorithm in (plain, pruned):
         algorithm.stop()
     low, median, high = np.quantile(ratios[_WARM_UP:], [0.25, 0.5, 0.75])
-    return Ratio(float(median), float(low), float(high), trained.sparsity)
+    return PairedTimes(float(median), float(low), float(high), trained.sparsity)
 
 
 def _plan(granularity: str) -> Plan:

@@ -40,7 +40,7 @@ _PART_OF = {SUGGEST: "optuna", TELL: "optuna", FOLLOW: "records", PROJECT: "mlfl
 
 
 @dataclass(frozen=True)
-class Cost:
+class Seconds:
     """Seconds a trial."""
 
     wall_s: float
@@ -56,13 +56,13 @@ class Scale:
     trials: int
     start_s: float
     """Wall seconds until the first trial has ended: Tune's start, the trials' processes'."""
-    whole: Cost
+    whole: Seconds
     """From the search's start until MLflow has all of it, start_s included."""
-    parts: dict[str, Cost]
+    parts: dict[str, Seconds]
     """ray: Tune, Ray, and waiting for the trials' processes, without tail_s; optuna: suggest and
     tell; records: reading and closing them, the display, early stopping; mlflow: its thread,
     beside the others."""
-    curve: list[tuple[int, Cost]]
+    curve: list[tuple[int, Seconds]]
     """How many trials had ended, and what each cost since the item before; without start_s and
     tail_s. Empty for one trial."""
     tail_s: float
@@ -143,7 +143,7 @@ def _measure(experiment: Experiment, trials: int) -> Scale:
     study = DrivenStudy(folder, experiment, progress)
     study.know(concurrent_trials=concurrency(experiment, study.request))
     load = os.getloadavg()[0]
-    with _Watch() as watch:
+    with _Stopwatch() as watch:
         study.tracker.start()
         progress.begin_search(BASELINE)
         search(study, SimulatedTrial)
@@ -158,7 +158,7 @@ def _measure(experiment: Experiment, trials: int) -> Scale:
     return watch.scale(name, trials, load)
 
 
-class _Watch:
+class _Stopwatch:
     """Seconds that the driver spends in its parts, for as long as the context lasts."""
 
     def __init__(self) -> None:
@@ -167,7 +167,7 @@ class _Watch:
         self._lock = threading.Lock()
         self._listening = listening(self._ended_span)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> _Stopwatch:
         self._listening.__enter__()
         self._began = _now()
         return self
@@ -187,10 +187,10 @@ class _Watch:
     def scale(self, study: str, trials: int, load: float) -> Scale:
         """What was seen, a trial."""
         whole = _per(trials, self._began, self._ended)
-        parts = {name: Cost(*(value / trials for value in self._spent[name])) for name in _PARTS}
+        parts = {name: Seconds(*(value / trials for value in self._spent[name])) for name in _PARTS}
         tail_s = self._ended[0] - self._ends[-1][0]
         here = parts["optuna"].wall_s + parts["records"].wall_s + tail_s / trials
-        ray = Cost(whole.wall_s - here, whole.cpu_s - sum(cost.cpu_s for cost in parts.values()))
+        ray = Seconds(whole.wall_s - here, whole.cpu_s - sum(cost.cpu_s for cost in parts.values()))
         return Scale(
             study=study,
             trials=trials,
@@ -207,11 +207,11 @@ def _now() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def _curve(ends: Sequence[tuple[float, float]]) -> list[tuple[int, Cost]]:
+def _curve(ends: Sequence[tuple[float, float]]) -> list[tuple[int, Seconds]]:
     last = len(ends) - 1
     marks = [*range(0, max(1, last - STRETCH // 2), STRETCH), last]
     return [(b + 1, _per(b - a, ends[a], ends[b])) for a, b in pairwise(marks) if a < b]
 
 
-def _per(trials: int, begin: tuple[float, float], end: tuple[float, float]) -> Cost:
-    return Cost((end[0] - begin[0]) / trials, (end[1] - begin[1]) / trials)
+def _per(trials: int, begin: tuple[float, float], end: tuple[float, float]) -> Seconds:
+    return Seconds((end[0] - begin[0]) / trials, (end[1] - begin[1]) / trials)

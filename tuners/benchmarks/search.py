@@ -54,7 +54,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Ratio:
+class StepsRatio:
     """Env steps in which the default reaches another arm's hypervolume / the other's env steps.
 
     Hypervolumes on the final seeds.
@@ -96,7 +96,7 @@ class Result:
     def arm(self, name: str) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.arm == name]
 
-    def ratio(self, other: str, *, with_baseline: bool = False) -> Ratio:
+    def ratio(self, other: str, *, with_baseline: bool = False) -> StepsRatio:
         """Of the default to another arm.
 
         Args:
@@ -186,7 +186,7 @@ def benchmark(
 
 def speed(
     curves: Sequence[Curve], targets: Sequence[float], env_steps: int, before: int = 0
-) -> Ratio:
+) -> StepsRatio:
     """How soon curves reach other studies' hypervolumes, over all pairs of both.
 
     Args:
@@ -202,7 +202,7 @@ def speed(
         _quantile(pairs[np.ix_(_drawn(generator, len(curves)), _drawn(generator, len(targets)))])
         for _ in range(2000)
     ]
-    return Ratio(
+    return StepsRatio(
         median=_quantile(pairs),
         quartiles=(_quantile(pairs, 0.25), _quantile(pairs, 0.75)),
         interval=(

@@ -28,7 +28,7 @@ from tuners.cli._app import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tuners.benchmarks.scale import Cost, Scale
+    from tuners.benchmarks.scale import Scale, Seconds
     from tuners.benchmarks.search import Result
 
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
@@ -335,5 +335,5 @@ def _curve(study: Scale) -> Table:
     return table
 
 
-def _seconds(cost: Cost) -> str:
+def _seconds(cost: Seconds) -> str:
     return f"{cost.wall_s:.3f} / {cost.cpu_s:.3f}"

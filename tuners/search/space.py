@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from prune_search.experiment.fields import Range, as_choices
-from prune_search.experiment.pruning import RATIOS, Pruning, options
+from prune_search.experiment.pruning import RATIO_FIELDS, Pruning, options
 from prune_search.plan.axes import AXES
 from prune_search.plan.compatibility import applicable, conflict
 from prune_search.plan.plan import Plan
@@ -131,7 +131,7 @@ def parameters(given: Mapping[str, Any], pruning: Pruning) -> dict[str, Any]:
             chosen[name] = allowed[0]
     for name in given.keys() - AXES.keys():
         field = getattr(pruning, name)
-        if name in RATIOS and _is(field) and field.log:
+        if name in RATIO_FIELDS and _is(field) and field.log:
             result[density_of(name)] = 1 - given[name]
         elif _is(field) or len(as_choices(field)) > 1:
             result[name] = given[name]

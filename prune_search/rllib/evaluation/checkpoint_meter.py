@@ -23,7 +23,7 @@ from prune_search.storage.mirror import Mirror
 
 
 @dataclass(frozen=True)
-class Measured:
+class Metered:
     """What a checkpoint turned out to be."""
 
     size: Size
@@ -46,7 +46,7 @@ class CheckpointMeter:
         config = shrinkable(algorithm_config(experiment, seed=0))
         self._evaluator = Evaluator(config, experiment.evaluation)
 
-    def measure(self, algorithm: Path, seed: int, episodes: int) -> Measured:
+    def measure(self, algorithm: Path, seed: int, episodes: int) -> Metered:
         """Sparsity and return of the policy in an algorithm's checkpoint.
 
         Args:
@@ -70,7 +70,7 @@ class CheckpointMeter:
             raise UserError(
                 f"checkpoint: {str(algorithm)!r} cannot be read: {one_line(error)}"
             ) from None
-        return Measured(size(self._evaluator.parameters()), self._evaluator.measure(seed, episodes))
+        return Metered(size(self._evaluator.parameters()), self._evaluator.measure(seed, episodes))
 
     def random(self, seed: int, episodes: int) -> Return:
         """Return of uniformly random actions on the same episodes."""
