@@ -26,7 +26,7 @@ from tests.studies import (
     make_trial,
     mlflow_tracker,
 )
-from tuners.tracking.mlflow.store import check_user, tracked_experiment
+from tuners.tracking.mlflow.client import check_user, tracked_experiment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -41,9 +41,9 @@ from tests.studies import (
 from tuners.display.tables import show
 from tuners.plots.front import study_html
 from tuners.report.study_report import report
+from tuners.tracking.mlflow.client import tracked_experiment
 from tuners.tracking.mlflow.runs import study_id
 from tuners.tracking.mlflow.server import ui
-from tuners.tracking.mlflow.store import tracked_experiment
 from tuners.tracking.mlflow.tracking import default_uri
 from tuners.tracking.mlflow.views import choices, compare_url, runs_url
 from tuners.tracking.projector import TrackerReport

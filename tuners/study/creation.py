@@ -24,7 +24,7 @@ from tuners.search.samplers import check_sampler
 from tuners.search.schedulers import scheduler
 from tuners.study.capacity import check_room, here, trial_resources
 from tuners.study.cluster import reachable
-from tuners.tracking.mlflow.store import check_user
+from tuners.tracking.mlflow.client import check_user
 from tuners.tracking.projector import check_tracker
 
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prune_search.sparsity.structure.probing import (
+from prune_search.sparsity.structure.perturbing import (
     Forward,
-    Probe,
-    aside,
     difference,
-    differing,
-    groups,
     randomize_,
     switch_,
+)
+from prune_search.sparsity.structure.probing import (
+    Probe,
+    aside,
+    differing,
+    groups,
 )
 from prune_search.sparsity.structure.resizing import layout, shrink_
 

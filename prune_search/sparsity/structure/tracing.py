@@ -21,18 +21,20 @@ from torch import LongTensor, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from prune_search.sparsity.structure.coupling import Coupling, Slice
-from prune_search.sparsity.structure.probing import (
+from prune_search.sparsity.structure.perturbing import (
     Forward,
+    in_double,
+    outputs,
+    randomize_,
+    randomized,
+)
+from prune_search.sparsity.structure.probing import (
     Probe,
     Seen,
     aside,
     check_traceable,
     differing,
     groups,
-    in_double,
-    outputs,
-    randomize_,
-    randomized,
 )
 from prune_search.sparsity.structure.removable import removable
 

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 from prune_search.errors import UserError
 from tuners.signals import sigterm_interrupts
-from tuners.tracking.mlflow.store import artifact_location, tracked_experiment
+from tuners.tracking.mlflow.client import artifact_location, tracked_experiment
 from tuners.tracking.mlflow.views import ALL, BEGINNING, beginning, newest, runs_url
 
 _START_S = 120  # an idle machine needs 8 s

@@ -5,21 +5,16 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
-import logging
-import os
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import StudyRecord
 from prune_search.records.record import Record
+from tuners.tracking.mlflow.client import artifact_location, client_of
 from tuners.tracking.mlflow.runs import FRONT_RETURN, ROUNDS_RETURN, Metric, Run, study_id
 from tuners.tracking.mlflow.views import view_tags
 
@@ -29,19 +24,7 @@ if TYPE_CHECKING:
 UI = "http://127.0.0.1:5000"
 """Where `prune-search ui` shows a store that is not a server itself."""
 
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    # The tracker retries by itself; MLflow's own retries take minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    # A new SQLite store reports every migration, a locked one prints a traceback.
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-}
 LEVELS, TABLE, IMPORTANCES = "best_at_sparsity.json", "front.json", "importances.json"
-_SILENT = re.compile(
-    "Connection refused|timed out|No route to host|Network is unreachable"
-    "|Name or service not known|Temporary failure in name resolution"
-)
 _CURVES = (FRONT_RETURN, ROUNDS_RETURN)
 """By these a run is found to draw points that are none any more."""
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
@@ -96,8 +79,7 @@ class Store:
         study = self._folder.study()
         if study is None:
             raise ValueError("the study has no record yet")
-        mlflow = _mlflow()
-        client = mlflow.MlflowClient(self.uri)
+        client = client_of(self.uri)
         self.experiment_id = self._experiment(client, study)
         self.runs, self._status, self._tags, self._logged, self._drawn = {}, {}, {}, {}, {}
         page = None
@@ -277,78 +259,6 @@ class Store:
             )
         self._shown = dict(found.tags)
         return str(found.experiment_id)
-
-
-def artifact_location(uri: str) -> str | None:
-    """Where artifacts go: beside a SQLite file; a server knows for itself."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
-
-
-def tracked_experiment(uri: str, name: str) -> tuple[str, dict[str, str]]:
-    """The id and the tags of an experiment.
-
-    Raises:
-        UserError: the store does not answer, or knows no such experiment.
-    """
-    try:
-        found = _mlflow().MlflowClient(uri).get_experiment_by_name(name)
-    except Exception as error:  # MLflow's, requests' or SQLAlchemy's
-        raise UserError(f"tracking.uri: MLflow at {uri}: {described(error)}") from None
-    if found is None:
-        raise UserError(f"tracking.experiment: MLflow at {uri} has no experiment {name!r} yet")
-    return str(found.experiment_id), dict(found.tags)
-
-
-def check_user(uri: str) -> None:
-    """Asks a tracking server whether it lets the user in; one that is away is caught up later.
-
-    Raises:
-        UserError: it does not.
-    """
-    if not uri.startswith("http"):
-        return
-    try:
-        _mlflow().MlflowClient(uri).search_experiments(max_results=1)
-    except Exception as error:
-        if _status(error) == HTTPStatus.UNAUTHORIZED:
-            raise UserError(f"tracking.uri: MLflow at {uri}: {described(error)}") from None
-
-
-def described(error: Exception) -> str:
-    """What a store has answered, in one line."""
-    if _status(error) == HTTPStatus.UNAUTHORIZED:
-        return (
-            "it asks for a user and password that it knows; set MLFLOW_TRACKING_USERNAME and"
-            " MLFLOW_TRACKING_PASSWORD"
-        )
-    if "Max retries exceeded" in str(error):  # urllib3's, around which MLflow puts two more
-        found = _SILENT.search(str(error))
-        return f"no answer: {found.group().lower()}" if found else "no answer"
-    return one_line(error, 200)
-
-
-def _status(error: Exception) -> int | None:
-    """HTTP's status where MLflow's error stands for one."""
-    status: int | None = getattr(error, "get_http_status_code", lambda: None)()
-    return status
-
-
-def prepare_environment() -> None:
-    """Keeps MLflow quiet and impatient, unless the user has set it otherwise."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-
-
-def _mlflow() -> Any:
-    prepare_environment()
-    import mlflow
-
-    # Where it was imported earlier, it has read its level already.
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    return mlflow
 
 
 def _user() -> str:

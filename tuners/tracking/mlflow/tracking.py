@@ -14,6 +14,7 @@ from tuners.plots.front import front_figure, front_html, study_figure, study_htm
 from tuners.plots.search import curve_figure, importances_figure
 from tuners.report.study_report import StudyReport
 from tuners.tracking.base import TRACKERS, Where, register_tracker
+from tuners.tracking.mlflow.client import described
 from tuners.tracking.mlflow.runs import (
     importances_json,
     levels_json,
@@ -22,7 +23,7 @@ from tuners.tracking.mlflow.runs import (
     table_json,
     trial_run,
 )
-from tuners.tracking.mlflow.store import IMPORTANCES, LEVELS, TABLE, Artifacts, Store, described
+from tuners.tracking.mlflow.store import IMPORTANCES, LEVELS, TABLE, Artifacts, Store
 from tuners.tracking.mlflow.views import compare_url, runs_url
 
 
