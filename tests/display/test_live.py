@@ -123,7 +123,9 @@ def test_one_time_is_left_at_a_time_and_none_when_all_is_over() -> None:
 def test_a_slow_start_of_the_final_evaluation_is_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine its processes start for a minute or two, and then measure in seconds."""
     now, stream = [0.0], io.StringIO()
-    monkeypatch.setattr("tuners.display.live.time", SimpleNamespace(monotonic=lambda: now[0]))
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    for module in ("live", "remaining"):
+        monkeypatch.setattr(f"tuners.display.{module}.time", clock)
     progress = Progress(make_experiment(), "mine", [], Console(file=stream, width=200))
     progress.begin_search(BASELINE)
     trial = make_trial(0)

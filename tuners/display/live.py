@@ -15,12 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from prune_search.errors import UserError
-from prune_search.experiment.fields import highest
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import best_returns, front
 from prune_search.records.models import BaselineRecord, Point, TrialRecord, trial_name
-from tuners.report.time_left import OVERDUE, TimeLeft, about
+from tuners.display.remaining import Remaining
 from tuners.words import count, hanging
 
 
@@ -62,14 +61,9 @@ class Progress:
         self._sums: Counter[str] = Counter()  # over all trials, of which there may be thousands
         for trial in known:
             self._take(trial)
-        self._planned, self._at_a_time = experiment.search.trials, 1
-        self._budget = int(highest(experiment.pruning.env_steps))
-        self._time_left: TimeLeft | None = None
-        self._first_step: tuple[int, float] | None = None
+        self._left = Remaining(experiment, lambda: len(front(self._points())))
         self._running: set[int] = set()
-        self._began = self._search_began = self._final_began = time.monotonic()
-        # By the final evaluation: how many, of how many; when the first and the last of them.
-        self._measured: tuple[int, int, float, float] | None = None
+        self._began = time.monotonic()
         self._over = False
         self._stage, self._detail = "loading RLlib, checking the experiment", ""
         self._baseline: BaselineRecord | None = None
@@ -143,32 +137,21 @@ class Progress:
         """A training iteration of the baseline has ended."""
         if self._experiment.baseline.checkpoint:
             return
-        aim, value, now = state.budget, state.training_return, time.monotonic()
-        self._detail = f"{_thousands(state.env_steps)} of at most {_thousands(aim)} env steps" + (
+        steps, aim, value = state.env_steps, state.budget, state.training_return
+        self._detail = f"{_thousands(steps)} of at most {_thousands(aim)} env steps" + (
             f", training return {value:.1f}" if value is not None and math.isfinite(value) else ""
         )
-        first, at = self._first_step = self._first_step or (state.env_steps, now)
-        if state.env_steps > first:  # building it took time of its own
-            step_s = (now - at) / (state.env_steps - first)
-            rest = TimeLeft(self._planned, self._budget, now, self._at_a_time, step_s)
-            left = (aim - state.env_steps) * step_s + (rest.search(now) or 0.0)
-            self._detail += f", about {about(left + self._final_s(rest))} left in all"
-        self._print_detail(now, "baseline: ")
+        self._detail += self._left.baseline_step(steps, aim)
+        self._print_detail("baseline: ")
 
     def room(self, at_a_time: int) -> None:
         """So many trials will run at a time."""
-        self._at_a_time = at_a_time
+        self._left.room(at_a_time)
 
     def begin_search(self, baseline: BaselineRecord) -> None:
         """The baseline is there."""
-        now = self._search_began = time.monotonic()
         self._baseline = baseline
-        step_s = baseline.train_s / baseline.env_steps if baseline.env_steps else None
-        left = TimeLeft(self._planned, self._budget, now, self._at_a_time, step_s)
-        for trial in self._trials.values():
-            if trial.state != "running":
-                left.earlier(trial.env_steps, trial.plan.env_steps)
-        self._time_left = left
+        self._left.begin_search(baseline, self._trials.values())
         returned = baseline.returned
         self.begin("searching")
         self._line(
@@ -178,14 +161,11 @@ class Progress:
 
     def planned(self, trials: int) -> None:
         """How many trials the study has in all."""
-        self._planned = trials
-        if self._time_left is not None:
-            self._time_left.trials = trials
+        self._left.planned(trials)
 
     def control(self, env_steps: int, begun: bool = False) -> None:
         """The dense control is to be trained, or its training has begun."""
-        if self._time_left is not None:
-            self._time_left.control(env_steps, time.monotonic() if begun else None)
+        self._left.control(env_steps, begun)
 
     def begin_final(self) -> None:
         """Trials have ended; the front is measured once more."""
@@ -194,33 +174,24 @@ class Progress:
         self.begin(
             f"evaluating the front: {count(points, 'point')}, on {episodes} new episodes each"
         )
-        self._printed_at = self._final_began = time.monotonic()
-        self._measured = (0, points, self._final_began, self._final_began)
+        self._printed_at = time.monotonic()
+        self._left.begin_final()
 
     def final_measured(self, done: int, of: int) -> None:
         """So many of the final evaluation's measurements have been made."""
-        now = time.monotonic()
-        first = self._measured[2] if self._measured and self._measured[0] else now
-        self._measured, self._detail = (done, of, first, now), f"{done} of {of} measured"
-        self._print_detail(now, after=f", {self._left()}" if done < of else "")
+        self._left.final_measured(done, of)
+        self._detail = f"{done} of {of} measured"
+        self._print_detail(after=f", {self._left_in_words()}" if done < of else "")
 
     def trial_started(self, number: int) -> None:
         self._running.add(number)
-        known = self._trials.get(number)
-        done, budget = (known.env_steps, known.plan.env_steps) if known else (0, self._budget)
-        if self._time_left is not None:
-            self._time_left.started(number, done, budget, time.monotonic())
+        self._left.started(number, self._trials.get(number))
 
     def trial_changed(self, record: TrialRecord) -> None:
         """A trial has a new point, or has ended."""
         before = self._take(record)
-        now, left = time.monotonic(), self._time_left
-        new = record.points[len(before.points) if before else 0 :]
-        if left is not None and new:
-            evaluated_s = new[-1].eval_s
-            left.reported(record.number, record.env_steps, record.plan.env_steps, evaluated_s, now)
-        if left is not None and record.state != "running" and record.number in self._running:
-            left.ended(record.number, now)
+        new = len(record.points) > (len(before.points) if before else 0)
+        self._left.changed(record, before, record.number in self._running)
         if record.state != "running":
             self._running.discard(record.number)
         if self._live is None and new:
@@ -234,8 +205,9 @@ class Progress:
         """One line that stays, such as a trial's failure."""
         self._line(text)
 
-    def _print_detail(self, now: float, of: str = "", after: str = "") -> None:
+    def _print_detail(self, of: str = "", after: str = "") -> None:
         """Every ten seconds where nothing redraws itself."""
+        now = time.monotonic()
         if self._live is None and now - self._printed_at > 10:
             self._printed_at = now
             self._line(f"{of}{self._detail}{after}")
@@ -263,51 +235,15 @@ class Progress:
     def _counts(self) -> str:
         sums = self._sums
         return (
-            f"{sums['ended']} of {count(self._planned, 'trial')} ended"
+            f"{sums['ended']} of {count(self._left.trials, 'trial')} ended"
             + (f" ({sums['failed']} failed)" if sums["failed"] else "")
             + f", {len(self._running)} running, {count(sums['rounds'], 'round')},"
             f" {_thousands(sums['env steps'])} env steps"
-            + ("" if self._over else f", {self._left()}")
+            + ("" if self._over else f", {self._left_in_words()}")
         )
 
-    def _left(self) -> str:
-        """`about 7 min left`; until anything is known, that it is not."""
-        now, search = time.monotonic(), self._experiment.search
-        if self._measured is not None:
-            return f"about {about(self._measuring_s(now))} left"
-        left = None
-        if self._time_left is not None:
-            open_steps = search.env_steps and search.env_steps - self._sums["env steps"]
-            left = self._time_left.search(now, open_steps)
-            if left is not None and search.time_s is not None:
-                left = min(left, max(0.0, search.time_s - (now - self._search_began)))
-        if left is None or self._time_left is None:
-            return "time left: known after the first round"
-        return f"about {about(left + self._final_s(self._time_left))} left"
-
-    def _measuring_s(self, now: float) -> float:
-        """Seconds that the final evaluation still takes, now that it has begun."""
-        assert self._measured is not None
-        done, of, first, last = self._measured
-        if self._time_left is None:
-            return 0.0
-        if not done:  # its processes start, and all is still to be measured
-            whole = self._final_s(self._time_left)
-            return whole - self._time_left.start(0.0) + self._time_left.start(now - last)
-        # The first came after its process had started: the search's pace stands in for it.
-        each = self._time_left.measurement(self._final_ratio) / self._at_a_time
-        left = (each + last - first) / done * (of - done) + self._time_left.closing
-        return max(left - (now - last), OVERDUE * (now - last))
-
-    @property
-    def _final_ratio(self) -> float:
-        """Episodes of the final evaluation over those of an evaluation in the search."""
-        return self._experiment.evaluation.final_episodes / self._experiment.evaluation.episodes
-
-    def _final_s(self, time_left: TimeLeft) -> float:
-        """Seconds of the final evaluation, of the front as it stands now."""
-        checkpoints = len(front(self._points())) + 3  # the dense policies, random actions
-        return time_left.evaluation(checkpoints, self._final_ratio, self._at_a_time)
+    def _left_in_words(self) -> str:
+        return self._left.told(self._sums["env steps"])
 
     def _view(self) -> RenderableType:
         head = Text(f"{self._name}  ", style="bold")
