@@ -12,7 +12,7 @@ from typing import Any
 
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import BaselineRecord, Point, TrialRecord, trial_name
+from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from prune_search.records.reasons import BUDGET_USED
 from prune_search.records.returns import Return
 from prune_search.trial.trainable import PruningTrial
@@ -104,5 +104,7 @@ class SimulatedRounds:
             train_s=0.0,
             eval_s=0.0,
             time=time.time(),
-            checkpoint=f"trials/{trial_name(self.record.number)}/round-{number:02d}",
+            checkpoint=self._folder.checkpoint(self.record.number, number)
+            .relative_to(self._folder.path)
+            .as_posix(),
         )
