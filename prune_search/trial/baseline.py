@@ -220,7 +220,7 @@ class BaselineTrainer:
         trained, steps = self._experiment.baseline.checkpoint is None, env_steps(self._algorithm)
         evaluation = self._experiment.evaluation
         returned = self._measure(evaluation)
-        acting = size(self._evaluator.parameters())
+        acting = size(self._evaluator.named_parameters())
         wrappers = steps_of(self._algorithm.config.env) if self._algorithm.config else []
         record = BaselineRecord(
             key=self._path.name,

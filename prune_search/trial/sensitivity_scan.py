@@ -255,7 +255,7 @@ def _answers(known: SensitivityRecord, experiment: Experiment, baseline: Baselin
 @torch.no_grad()
 def _play(evaluator: Evaluator, cut: Cut, seed: int, episodes: int) -> Return:
     """The return with some of the evaluator's weights masked; they are as before afterwards."""
-    held = evaluator.parameters()
+    held = evaluator.named_parameters()
     assert cut.layer in held, f"{cut.layer} is not in the network that acts"
     # Units of a shared encoder have readers in the critic, which the evaluator has not.
     masks = {name: mask for name, mask in cut.masks.items() if name in held}

@@ -68,7 +68,7 @@ def test_actor_is_what_acts_and_the_critic_the_rest(local_ray: None, name: str) 
     with built(small(name)) as algorithm:
         found = learner.one(algorithm, lambda held: learner.networks_of(held, units=False))
         evaluator = Evaluator(algorithm.config, experiment(name).evaluation)
-        assert set(found[ACTOR].parameters) == set(evaluator.parameters())
+        assert set(found[ACTOR].parameters) == set(evaluator.named_parameters())
         assert set().union(*(n.parameters for n in found.values())) == set(
             learner.weights(algorithm)
         )

@@ -60,7 +60,7 @@ def test_measuring_teaches_connectors_nothing(local_ray: None, tmp_path: Path, c
         held = runner_state(algorithm)
         evaluator = Evaluator(algorithm.config, settings.evaluation)
         evaluator.load(learner.module_state(algorithm), held)
-        for weight in evaluator.parameters().values():
+        for weight in evaluator.named_parameters().values():
             weight.data += 0.5 * torch.randn(
                 weight.shape, generator=torch.Generator().manual_seed(1)
             )

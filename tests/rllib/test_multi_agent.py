@@ -82,7 +82,7 @@ def test_each_policy_is_pruned_on_its_own(
         evaluator = Evaluator(algorithm.config, experiment.evaluation)
         evaluator.load(learner.module_state(algorithm))
         actors = {name for net in found.values() if net.role == "actor" for name in net.parameters}
-        assert set(evaluator.parameters()) == actors
+        assert set(evaluator.named_parameters()) == actors
         measured = evaluator.measure(0, 5)
         steps, weights = env_steps(algorithm), learner.weights(algorithm)
         algorithm.save_to_path(tmp_path)

@@ -106,7 +106,7 @@ def test_what_is_recorded_is_what_is_saved(local_ray: None, tmp_path: Path, name
     except NoBetterThanRandom:  # which is saved as well
         path = trainer._folder.partial / "algorithm"
     saved = dict(RLModule.from_checkpoint(path / MODULE_PATH).named_parameters())
-    measured = trainer._evaluator.parameters()
+    measured = trainer._evaluator.named_parameters()
     assert all(torch.equal(value, saved[name]) for name, value in measured.items())
 
 

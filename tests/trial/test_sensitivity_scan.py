@@ -44,7 +44,10 @@ class Dense:
         }
 
     def held(self) -> dict[str, torch.Tensor]:
-        return {name: value.detach().clone() for name, value in self.evaluator.parameters().items()}
+        return {
+            name: value.detach().clone()
+            for name, value in self.evaluator.named_parameters().items()
+        }
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,7 @@ def test_a_point_is_the_return_with_that_layer_alone_pruned(
         key=lambda pair: pair[1].retention,
     )
     layer, point = worst
-    weight, settings = dense.evaluator.parameters()[layer], short.evaluation
+    weight, settings = dense.evaluator.named_parameters()[layer], short.evaluation
     before, gone = weight.detach().clone(), round(point.ratio * SIZES[layer])
     with torch.no_grad():
         weight.view(-1)[weight.abs().flatten().argsort(stable=True)[:gone]] = 0.0

@@ -70,7 +70,9 @@ class CheckpointMeter:
             raise UserError(
                 f"checkpoint: {str(algorithm)!r} cannot be read: {one_line(error)}"
             ) from None
-        return Metered(size(self._evaluator.parameters()), self._evaluator.measure(seed, episodes))
+        return Metered(
+            size(self._evaluator.named_parameters()), self._evaluator.measure(seed, episodes)
+        )
 
     def random(self, seed: int, episodes: int) -> Return:
         """Return of uniformly random actions on the same episodes."""

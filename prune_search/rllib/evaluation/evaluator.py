@@ -116,7 +116,7 @@ class Evaluator:
             return {DEFAULT_MODULE_ID: self._runner.module}
         return dict(sorted(self._runner.module.items()))
 
-    def parameters(self) -> dict[str, Tensor]:
+    def named_parameters(self) -> dict[str, Tensor]:
         """What acts, by the names that learners' masks have.
 
         An env runner may hold more: RLlib gives recurrent ones value heads that get no weights.

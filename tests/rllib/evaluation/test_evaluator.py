@@ -36,7 +36,7 @@ def test_returns_are_those_of_a_plain_gymnasium_loop(tiny: Any, algorithm: Any) 
     evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
     # A policy whose episodes differ in length.
     evaluator.load(learner.module_state(algorithm))
-    for weight in evaluator.parameters().values():
+    for weight in evaluator.named_parameters().values():
         weight.data += 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(3))
     seeds = evaluation_seeds(0, 7)
     module = evaluator._runner.module
@@ -73,7 +73,7 @@ def test_max_steps_cuts_episodes(tiny: Any, random: bool, most: int) -> None:
         experiment = tiny(f"evaluation.max_steps={limit}")
         evaluator = Evaluator(algorithm_config(experiment, seed=0), experiment.evaluation)
         weights = torch.Generator().manual_seed(3)
-        for weight in evaluator.parameters().values():
+        for weight in evaluator.named_parameters().values():
             weight.data = torch.randn(weight.shape, generator=weights)
         returns.append(evaluator.returns(evaluation_seeds(0, 18), random=random))
     assert returns[0].min() < most < returns[0].max()

@@ -58,7 +58,7 @@ def pair(config: AlgorithmConfig, settings: Evaluation) -> list[Evaluator]:
     """With the same weights, of a policy that is no constant: the lean one, and RLlib's."""
     evaluators = [Evaluator(config, settings, stock=stock) for stock in (False, True)]
     weights = torch.Generator().manual_seed(3)
-    for value in evaluators[0].parameters().values():
+    for value in evaluators[0].named_parameters().values():
         value.data += 0.5 * torch.randn(value.shape, generator=weights)
     states = {name: module.get_state() for name, module in evaluators[0].modules().items()}
     state = state_of_play(config)

@@ -27,7 +27,7 @@ def dense(algorithm: Algorithm, experiment: Experiment, folder: Path) -> Baselin
     evaluator.load(learner.module_state(algorithm))
     returned = evaluator.measure(settings.seed, settings.episodes)
     worse = {name: getattr(returned, name) - 1.0 for name in ("iqm", "low", "high")}
-    acting = evaluator.parameters().values()
+    acting = evaluator.named_parameters().values()
     return BaselineRecord(
         key="matrix",
         checkpoint=str(folder / ALGORITHM),
