@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from prune_search.errors import TrialError
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.checkpoint import ALGORITHM, MASKS, REPLAY
-from prune_search.records.models import BaselineRecord
+from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return
 from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
@@ -34,6 +35,7 @@ from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import Size
 from prune_search.trial.dynamics import Dynamics
 from prune_search.trial.pruner import Pruner
+from prune_search.trial.quantizer import Quantizer
 from prune_search.trial.recovery import Recovery
 from prune_search.trial.sensitivity_scan import sensitivity_of
 
@@ -85,6 +87,7 @@ class TrialAlgorithm:
         self.start = env_steps(self.algorithm)
         """Env steps that it counts as the trial begins: the baseline's."""
         self.schedules = self._schedules()
+        self.quantizer = Quantizer(self.algorithm, plan, self.pruner.networks.values())
         self.dynamics = self._dynamics(seed, fresh)
         if checkpoint:
             self._restore(checkpoint)
@@ -133,7 +136,8 @@ class TrialAlgorithm:
         recovery = Recovery(
             self.algorithm, self._experiment, self._baseline, plan, seed, self.schedules, fresh
         )
-        return Dynamics(plan, self.pruner, recovery, Gate(hold=pruning.hold, floor=pruning.floor))
+        gate = Gate(hold=pruning.hold, floor=pruning.floor)
+        return Dynamics(plan, self.pruner, recovery, gate, self.quantizer)
 
     def begin(self, steps: int) -> None:
         """Begins a round, after so many env steps of the trial."""
@@ -195,13 +199,17 @@ class TrialAlgorithm:
         returned = result.get("env_runners", {}).get("episode_return_mean")
         return float(returned) if returned is not None and math.isfinite(returned) else None
 
-    def end(self) -> Found:
-        """Ends a round: units that are masked altogether go, and what is left is measured.
+    def end(self, points: Sequence[Point]) -> Found:
+        """Ends a round as `Dynamics.end` does, and measures what is left.
+
+        Args:
+            points: of the rounds before.
 
         Raises:
-            TrialError: weights or returns are not finite.
+            TrialError: weights or returns are not finite, or the trial is through and a part of
+                its plan never happened.
         """
-        self.pruner.shrink()
+        self.dynamics.end(self.steps, points)
         settle(self.algorithm)  # what is measured and what is kept is one state
         acting, trained, physical = self.pruner.sizes()
         returned = self.measure()
@@ -224,6 +232,7 @@ class TrialAlgorithm:
         self.algorithm.save_to_path(path / ALGORITHM)
         state = {
             **self.pruner.state_dict(),
+            "quantizer": self.quantizer.state_dict(),
             "adaptive": learner.adaptive_state(self.algorithm),
             "schedules": self.schedules.state_dict(),
             "postponed": postponed(self.algorithm),
@@ -240,6 +249,7 @@ class TrialAlgorithm:
         self.algorithm.restore_from_path(path / ALGORITHM)
         load_replay(self.algorithm, path / REPLAY)
         self.pruner.load_state_dict(state)
+        self.quantizer.load_state_dict(state.get("quantizer"))
         learner.load_adaptive_state(self.algorithm, state["adaptive"])
         if "schedules" in state:  # not in those of earlier versions
             self.schedules.load_state_dict(state["schedules"])

@@ -99,9 +99,7 @@ class TrialRounds:
         trained.dynamics.begin(trained.steps, before)
         pruned = trained.measure()
         training_return = trained.train(end, seed)
-        if trained.progress >= 1:
-            trained.dynamics.check(before)
-        found = trained.end()
+        found = trained.end(before)
         checkpoint = self._folder.write_checkpoint(
             self.record.number, number, trained.save, self._waits
         )
@@ -119,6 +117,7 @@ class TrialRounds:
     ) -> Point:
         """What the round has found; every figure is counted or measured, none is asked for."""
         acting, cost = found.acting, found.cost
+        packed_bytes, why = trained.quantizer.packed_bytes(checkpoint / ALGORITHM)
         return Point(
             trial=self.record.number,
             round=len(self.record.points),
@@ -139,7 +138,8 @@ class TrialRounds:
             compact_nonzero=cost.compact_nonzero,
             stored_bytes=stored_bytes(checkpoint / ALGORITHM),
             compact_bytes=cost.compact_bytes,
-            cost_missing=cost.missing,
+            packed_bytes=packed_bytes,
+            cost_missing={**cost.missing, **({"packed_bytes": why} if why else {})},
             returned=found.returned,
             return_pruned=return_pruned,
             return_training=return_training,
