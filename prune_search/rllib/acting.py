@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -96,12 +97,25 @@ class Actor:
             kind = module.get_exploration_action_dist_cls()
         else:
             kind = module.get_inference_action_dist_cls()
+        if kind is TorchCategorical and explore:
+            _draw(outputs, self._logp)
+            return
         distribution = kind.from_logits(outputs[Columns.ACTION_DIST_INPUTS])
         if not explore:
             distribution = distribution.to_deterministic()
         outputs[Columns.ACTIONS] = distribution.sample()
         if self._logp and Columns.ACTION_LOGP not in outputs:
             outputs[Columns.ACTION_LOGP] = distribution.logp(outputs[Columns.ACTIONS])
+
+
+def _draw(outputs: Outputs, logp: bool) -> None:
+    """What torch's Categorical draws, and its log-probability, without the object's checks."""
+    logits = outputs[Columns.ACTION_DIST_INPUTS]
+    logits = logits - logits.logsumexp(dim=-1, keepdim=True)
+    actions = torch.multinomial(logits.softmax(dim=-1), 1, True)
+    outputs[Columns.ACTIONS] = actions[:, 0]
+    if logp and Columns.ACTION_LOGP not in outputs:
+        outputs[Columns.ACTION_LOGP] = logits.gather(-1, actions)[:, 0]
 
 
 def _array(value: Any) -> Any:

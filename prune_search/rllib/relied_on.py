@@ -45,6 +45,7 @@ INSIDES = (
     Inside("_optimizer_lr_schedules", _LEARNER, "learning rates' schedules, to be moved in time"),
     Inside("_optimizer_parameters", _LEARNER, "parameters that are replaced by smaller ones"),
     Inside("_params", _LEARNER, "likewise, and gradients before they are clipped"),
+    Inside("_get_key", "utils.metrics.metrics_logger:MetricsLogger", "where a figure is kept"),
     Inside("_uncompiled_update", _LEARNER, "what a step on a minibatch is made of"),
     Inside("_update", _LEARNER, "where the lean update takes its place"),
     Inside("_create_iterator_if_necessary", _LEARNER, "likewise, for minibatches"),

@@ -38,7 +38,7 @@ algorithm:
   name: SAC
   training:
     train_batch_size_per_learner: 256
-    training_intensity: 32
+    training_intensity: 64
     num_steps_sampled_before_learning_starts: 1000
     replay_buffer_config: {type: EpisodeReplayBuffer, capacity: 100000}
   model: {fcnet_hiddens: [256, 256], fcnet_activation: relu}
@@ -46,12 +46,16 @@ resources: {envs_per_env_runner: 16}
 """
 
 
+_32 = "resources.envs_per_env_runner=32"
+_MODE = "algorithm.env_runners.gym_env_vectorize_mode"
+
+
 class Task(NamedTuple):
     """What is trained."""
 
     source: str
     """A preset, or the text of an experiment file."""
-    overrides: tuple[str, ...] = ("resources.envs_per_env_runner=32",)
+    overrides: tuple[str, ...] = (_32,)
 
     def experiment(self, *more: str) -> Experiment:
         """Its experiment, with one env runner and learner in the process."""
@@ -63,10 +67,15 @@ class Task(NamedTuple):
 
 TASKS = {
     "cartpole-ppo": Task("cartpole"),
+    "cartpole-vector-ppo": Task("cartpole", (_32, f"{_MODE}=vector_entry_point")),
     "acrobot-ppo": Task("acrobot"),
     "lunarlander-ppo": Task("lunarlander"),
     "minatar-ppo": Task(_MINATAR, ()),
-    "acrobot-dqn": Task("acrobot-dqn", ("resources.envs_per_env_runner=16",)),
+    # Fewer updates a step than the preset's, of which an iteration is seconds long.
+    "acrobot-dqn": Task(
+        "acrobot-dqn",
+        ("resources.envs_per_env_runner=16", "algorithm.training.training_intensity=8"),
+    ),
     "pendulum-sac": Task(_PENDULUM, ()),
 }
 """By name, small networks of each kind."""

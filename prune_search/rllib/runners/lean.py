@@ -151,10 +151,32 @@ class LeanEnvRunner(SingleAgentEnvRunner, metaclass=_Portable):
 
     def get_metrics(self) -> Any:
         """RLlib's, of the episodes that have ended since the last call."""
+        metrics = self.metrics
+        self.metrics = Repeated(metrics)
         for figures in self._figures:
             self._log_episode_metrics(*figures)
+        self.metrics = metrics
         self._figures.clear()
         return super().get_metrics()
+
+
+class Repeated:
+    """A MetricsLogger for figures that are logged in the same way again and again.
+
+    Where a figure is kept is looked up at its first time only.
+    """
+
+    def __init__(self, metrics: Any) -> None:
+        self._metrics = metrics
+        self._kept: dict[Any, Any] = {}
+
+    def log_value(self, key: Any, value: Any, **kwargs: Any) -> None:
+        """As RLlib's, with the same `kwargs` each time."""
+        if key in self._kept:
+            self._kept[key].push(value)
+        else:
+            self._metrics.log_value(key, value, **kwargs)
+            self._kept[key] = self._metrics._get_key(key)
 
 
 def _figures(episode: SingleAgentEpisode) -> Figures:

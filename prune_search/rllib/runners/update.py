@@ -43,7 +43,6 @@ class LeanUpdate:
             learner._create_iterator_if_necessary = self._minibatches
         if kind.update is TorchLearner.update:  # not in a thread, as IMPALA's
             learner.update = self._logged
-        self._own_steps = kind.apply_gradients is not TorchLearner.apply_gradients
 
     def _logged(self, *args: Any, **kwargs: Any) -> Any:
         """`update`; figures of which only the last or the sum counts are logged once."""
@@ -84,8 +83,9 @@ class LeanUpdate:
 
     def _apply(self, gradients: dict[Any, Tensor | None]) -> None:
         learner = self._learner
-        own = self._own_steps or learner._lr_scheduler_classes or learner._grad_scalers
-        if own or not _all_finite(list(gradients.values())):
+        usual = getattr(learner.apply_gradients, "__func__", None) is TorchLearner.apply_gradients
+        own = learner._lr_scheduler_classes or learner._grad_scalers
+        if own or not usual or not _all_finite(list(gradients.values())):
             learner.apply_gradients(gradients)
             return
         for reference, gradient in gradients.items():
