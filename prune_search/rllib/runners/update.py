@@ -75,7 +75,7 @@ class LeanUpdate:
 
     def _forward(self, module_id: str, batch: Any) -> Any:
         module = unwrapped(self._learner, module_id)
-        if type(module).forward_train is not TorchRLModule.forward_train:
+        if getattr(module.forward_train, "__func__", None) is not TorchRLModule.forward_train:
             return module.forward_train(batch)
         if not module.training:
             module.train()
