@@ -1,4 +1,4 @@
-"""The benchmarks of sampling and learning compare the same task with RLlib's parts and with ours."""
+"""The benchmarks of sampling and learning compare a task with RLlib's parts and with ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_both_are_timed_on_the_same_task(local_ray: None) -> None:
 
 
 def test_what_rllibs_env_runner_samples_is_refused(local_ray: None) -> None:
-    with pytest.raises(UserError, match="only RLlib's env runner samples: .* recurrent"):
+    with pytest.raises(UserError, match=r"only RLlib's env runner samples: .* recurrent"):
         gain(small("ppo-lstm"), pairs=1)
 
 
