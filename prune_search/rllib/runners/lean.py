@@ -54,6 +54,7 @@ class LeanEnvRunner(SingleAgentEnvRunner, metaclass=_Portable):
 
     _inputs: NDArray[Any]  # what the network sees next, [environments, ...]
     _needs_initial_reset: bool
+    metrics: Any  # RLlib's MetricsLogger, or what stands in for it
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
