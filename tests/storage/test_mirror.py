@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from prune_search.errors import UserError
+from prune_search.experiment.file import dump
 from prune_search.records.folder import StudyFolder
 from prune_search.storage.mirror import Mirror
 from tests.studies import make_study, make_trial
+from tuners.catalog.finding import open_study
+from tuners.search.database import states
+from tuners.search.searcher import StudySearch
 from tuners.study.creation import fetch_study
 
 
@@ -104,6 +110,31 @@ def test_a_study_is_fetched_without_its_checkpoints(tmp_path: Path, tiny: Any) -
     assert fetched.trials() == [make_trial(0), make_trial(1)]
     assert fetched.study() is not None
     assert not (fetched.trial_path(0) / "round-00").exists()
+
+
+def test_a_search_whose_machine_is_lost_goes_on_from_the_mirror(tmp_path: Path, tiny: Any) -> None:
+    """What was suggested last is suggested again, with the parameters that it had."""
+    store, storage = (tmp_path / "store").as_uri(), tmp_path / "studies"
+    experiment = tiny(f"mirror={store}", storage=storage)
+    Mirror(storage, store).check()
+    folder = StudyFolder(storage, "lost", Mirror(storage, store))
+    folder.path.mkdir(parents=True)
+    folder.experiment_file.write_text(dump(experiment))
+    folder.mirror.push(folder.experiment_file)
+    first = StudySearch(experiment, folder).suggest("a")
+    folder.write_trial(make_trial(0, rounds=2, state="running"))
+    folder.path.rename(tmp_path / "lost")
+
+    fetch_study(str(storage), "lost", store)
+    found, settings = open_study(str(storage), "lost")
+    assert found.trials() == [make_trial(0, rounds=2, state="running")]
+    again = StudySearch(settings, found)
+    assert first is not None and again.suggest("b") == first
+    again.on_trial_complete("b", error=True)
+    assert states(found) == {0: TrialState.FAIL}
+    shutil.rmtree(storage)  # and once more
+    fetch_study(str(storage), "lost", store)
+    assert states(StudyFolder(storage, "lost")) == {0: TrialState.FAIL}
 
 
 def test_a_mirror_needs_one_path_on_every_node(tiny: Any) -> None:
