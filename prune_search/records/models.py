@@ -44,8 +44,8 @@ class BaselineRecord(Record):
     checkpoint_steps: int = 0
     """Env steps that RLlib counts in the user's checkpoint; 0 when it was trained here."""
     sampled_by: str = ""
-    """The env runner of trainings: `lean`, or `rllib: ` and why; empty where nothing is sampled,
-    and in records of earlier versions."""
+    """The env runner of its training, or of trainings that begin with it: `lean`, or `rllib: ` and
+    why; empty where nothing is sampled, and in records of earlier versions."""
     notes: list[str] = []
     """What is to be known about it, a line each."""
 

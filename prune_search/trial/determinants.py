@@ -50,7 +50,7 @@ def determinants(experiment: Experiment) -> dict[str, str]:
         "baseline": experiment.baseline.model_dump(exclude={"control"}),
         "evaluation": experiment.evaluation.model_dump(exclude=_OF_NO_BASELINE),
         "resources": experiment.resources.model_dump(
-            include={"env_runners", "envs_per_env_runner", "learners", "runner"}
+            include={"env_runners", "envs_per_env_runner", "learners"}
         ),
     }
     found = dict(_leaves(fields))

@@ -80,7 +80,7 @@ def _summary(study: StudyReport) -> RenderableType:
             "its episodes", f"worst tenth {worst}; {held} hold, return ≥ {study.bound:.4g}"
         )
     if baseline.sampled_by:
-        grid.add_row("sampled by", _safe(baseline.sampled_by))
+        grid.add_row("its env runner", _safe(baseline.sampled_by))
     for note in baseline.notes:
         grid.add_row("", note)
     if study.control:
