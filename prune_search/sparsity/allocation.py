@@ -27,8 +27,8 @@ class Allocation:
         name: its name in ``ALLOCATIONS``.
         ratios: the ratio of each layer; call ``layer_ratios``, which checks its arguments.
         rescale: for single weights, makes one layer's scores comparable with other layers'. Takes
-            and gives a flat vector, and must not change its order; -inf marks weights that are
-            removed already, and stays.
+            and gives a vector in ascending order; -inf marks weights that are removed already, and
+            stays.
         fitted_to: what it is made from before it can be used, by layer: densities that are searched
             for, or sensitivity curves that are measured on the dense network; None where it needs
             nothing.
@@ -178,25 +178,21 @@ def _saturating(raw: dict[str, float], shapes: Shapes, ratio: float) -> dict[str
 
 
 def _lamp(scores: Tensor) -> Tensor:
-    """A layer's scores s, each squared over the sum of squares of all that outlive it.
+    """A layer's scores s, in ascending order, squared over the sum of squares of all that outlive.
 
     Lee et al. 2021, Layer-adaptive sparsity for the magnitude-based pruning, equation 1:
-    s[u]² / Σ s[v]² over v ≥ u in ascending order, for any criterion's s in place of |w|; of equal
-    scores the first counts as the lower. Negative scores (movement's) have no share in the sums,
-    and stay as they are, below all others.
+    s[u]² / Σ s[v]² over v ≥ u, for any criterion's s in place of |w|. Negative scores (movement's)
+    have no share in the sums, and stay as they are, below all others.
     """
     import torch
 
-    order = torch.argsort(scores, stable=True)
-    ascending = scores.double()[order]
-    squares = ascending.square()
+    scores = scores.double()
+    squares = scores.square()
     # Negative scores come first, so that the sums of the others leave them out.
     outliving = squares.flip(0).cumsum(0).flip(0)
     # Where only zeros are left the share is 0/0: zero, as for any other zero.
     shares = squares / torch.where(outliving > 0.0, outliving, 1.0)
-    result = torch.empty_like(shares)
-    result[order] = torch.where(ascending < 0.0, ascending, shares)
-    return result
+    return torch.where(scores < 0.0, scores, shares)
 
 
 register_allocation("lamp", rescale=_lamp)(_global)

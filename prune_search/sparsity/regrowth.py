@@ -184,10 +184,12 @@ def _gradient(
 def _drop_and_grow(weight: Tensor, mask: Tensor, fraction: float, score: Tensor) -> Tensor:
     import torch
 
+    from prune_search.sparsity.ranking import lowest
+
     kept = mask.flatten().clone()
     count = round(fraction * int(torch.count_nonzero(kept)))
     size = weight.abs().flatten().masked_fill(~kept, math.inf)
-    kept[torch.argsort(size, stable=True)[:count]] = False
+    kept &= ~lowest(size, count)
     candidates = score.flatten().masked_fill(kept, -math.inf)
-    kept[torch.argsort(candidates, descending=True, stable=True)[:count]] = True
+    kept |= lowest(-candidates, count)
     return kept.view(weight.shape)

@@ -116,23 +116,21 @@ def lamp(scores: Tensor) -> Tensor:
 
 class TestLamp:
     def test_by_hand(self) -> None:
-        # ascending 1, 2, 3: 1/(1+4+9), 4/(4+9), 9/9
-        found = lamp(torch.tensor([3.0, 1.0, 2.0]))
-        assert found.tolist() == pytest.approx([1.0, 1 / 14, 4 / 13])
+        # 1/(1+4+9), 4/(4+9), 9/9
+        found = lamp(torch.tensor([1.0, 2.0, 3.0]))
+        assert found.tolist() == pytest.approx([1 / 14, 4 / 13, 1.0])
         # of equal ones the first is the lower
         assert lamp(torch.tensor([2.0, 2.0])).tolist() == [0.5, 1.0]
         assert lamp(torch.zeros(2)).tolist() == [0.0, 0.0]
 
     def test_what_is_gone_has_no_share(self) -> None:
-        found = lamp(torch.tensor([2.0, -math.inf, 1.0, -0.5]))
-        assert found.tolist() == [1.0, -math.inf, pytest.approx(0.2), -0.5]
+        found = lamp(torch.tensor([-math.inf, -0.5, 1.0, 2.0]))
+        assert found.tolist() == [-math.inf, -0.5, pytest.approx(0.2), 1.0]
 
     @settings(deadline=None, max_examples=200)
     @given(st.lists(st.floats(-5.0, 5.0, width=32), min_size=1, max_size=40))
     def test_the_order_stays(self, values: list[float]) -> None:
-        scores = torch.tensor(values)
-        order = torch.argsort(scores, stable=True)
-        assert (lamp(scores)[order].diff() >= 0).all()
+        assert (lamp(torch.tensor(sorted(values))).diff() >= 0).all()
 
     def test_layers_are_compared_by_shares(self) -> None:
         """Scaling a layer changes nothing, where global pruning would take it first."""
@@ -151,6 +149,33 @@ class TestLamp:
         masks = select("weight", params, ["a", "b"], [], params, {}, "lamp", 0.5)
         assert masks["a"].tolist() == [[False, False, True]]
         assert masks["b"].tolist() == [[False, True, True]]
+
+    @settings(deadline=None, max_examples=100)
+    @given(
+        st.lists(
+            st.lists(st.floats(0, 4, width=16), min_size=2, max_size=9), min_size=1, max_size=4
+        ),
+        st.floats(0.0, 0.99),
+    )
+    def test_the_cut_is_that_of_equation_1(self, layers: list[list[float]], ratio: float) -> None:
+        """Weight by weight, as the paper has it; the best of each layer stays."""
+        params = {str(n): torch.tensor([layer]) for n, layer in enumerate(layers)}
+        shares = []
+        for layer in layers:
+            order = sorted(range(len(layer)), key=lambda i: (layer[i], i))
+            squares = [layer[i] ** 2 for i in order]
+            found = [0.0] * len(layer)
+            for place, i in enumerate(order):
+                left = math.fsum(squares[place:])
+                found[i] = squares[place] / left if left else 0.0
+            found[order[-1]] = math.inf
+            shares += found
+        masks = select("weight", params, list(params), [], params, {}, "lamp", ratio)
+        kept = torch.cat([mask.flatten() for mask in masks.values()]).tolist()
+        assert kept.count(False) == min(round(ratio * len(kept)), len(kept) - len(layers))
+        gone = [share for share, stays in zip(shares, kept, strict=True) if not stays]
+        stay = [share for share, stays in zip(shares, kept, strict=True) if stays]
+        assert max(gone, default=0.0) <= min(stay) * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, float("nan")])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from prune_search.sparsity.allocation import Allocation, layer_ratios
+from prune_search.sparsity.ranking import ascending, lowest
 from prune_search.sparsity.selection.problem import Problem
 
 
@@ -17,17 +18,15 @@ def select(
 ) -> dict[str, Tensor]:
     """Remove the lowest scores, exactly ``round(ratio * weights)`` in all; see ``select``."""
     ranks = {name: _rank(scores[name], problem.masks.get(name)) for name in problem.layers}
-    if allocation.rescale is not None:
-        ranks = {name: allocation.rescale(rank) for name, rank in ranks.items()}
     shapes = {name: tuple(scores[name].shape) for name in problem.layers}
     ratios = layer_ratios(allocation, shapes, ratio)
     target = round(ratio * sum(rank.numel() for rank in ranks.values()))
     if ratios is None:
-        return _cut_together(ranks, shapes, target)
-    counts = _counts(ranks, ratios, target)
-    return {
-        name: _without_lowest(rank, counts[name]).view(shapes[name]) for name, rank in ranks.items()
-    }
+        kept = _cut_together(ranks, allocation.rescale, target)
+    else:
+        counts = _counts(ranks, ratios, target)
+        kept = {name: ~lowest(rank, counts[name]) for name, rank in ranks.items()}
+    return {name: mask.view(shapes[name]) for name, mask in kept.items()}
 
 
 def select_threshold(problem: Problem, cut: Mapping[str, float]) -> dict[str, Tensor]:
@@ -38,7 +37,7 @@ def select_threshold(problem: Problem, cut: Mapping[str, float]) -> dict[str, Te
         below = int(torch.count_nonzero(rank < cut[name]))
         removed = int(torch.count_nonzero(rank == -math.inf))
         count = max(removed, min(below, rank.numel() - 1))
-        result[name] = _without_lowest(rank, count).view(size.shape)
+        result[name] = ~lowest(rank, count).view(size.shape)
     return result
 
 
@@ -53,31 +52,30 @@ def _rank(score: Tensor, mask: Tensor | None) -> Tensor:
     return flat if mask is None else flat.masked_fill(~mask.to(flat.device).flatten(), -math.inf)
 
 
-def _without_lowest(rank: Tensor, count: int) -> Tensor:
-    """A flat mask without the ``count`` lowest; of equal ones the first go first."""
-    kept = torch.ones(rank.shape, dtype=torch.bool, device=rank.device)
-    kept[torch.argsort(rank, stable=True)[:count]] = False
-    return kept
-
-
 def _cut_together(
-    ranks: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], target: int
+    ranks: dict[str, Tensor], rescale: Callable[[Tensor], Tensor] | None, target: int
 ) -> dict[str, Tensor]:
     """Rank all layers together; the best weight of each layer is out of reach."""
     removed = protected = 0
     flat = []
     for rank in ranks.values():
-        guarded = rank.clone()
-        gone = int(torch.count_nonzero(rank == -math.inf))
+        guarded = rank.clone() if rescale is None else rescale(ascending(rank))
+        gone = int(torch.count_nonzero(guarded == -math.inf))
         removed += gone
         if gone < rank.numel():
             protected += 1
-            guarded[torch.argsort(rank, stable=True)[-1]] = math.inf
+            best = -1 if rescale else int((rank == rank.max()).nonzero()[-1])
+            guarded[best] = math.inf
         flat.append(guarded)
     everything = torch.cat(flat)
     count = max(removed, min(target, everything.numel() - protected))
-    parts = torch.split(_without_lowest(everything, count), [rank.numel() for rank in flat])
-    return {name: part.view(shapes[name]).clone() for name, part in zip(ranks, parts, strict=True)}
+    kept = torch.split(~lowest(everything, count), [rank.numel() for rank in flat])
+    if rescale is not None:  # which of those in order is known; which they are, the ranks tell
+        kept = tuple(
+            ~lowest(rank, int(torch.count_nonzero(~part)))
+            for rank, part in zip(ranks.values(), kept, strict=True)
+        )
+    return dict(zip(ranks, (part.clone() for part in kept), strict=True))
 
 
 def _counts(ranks: dict[str, Tensor], ratios: dict[str, float], target: int) -> dict[str, int]:
