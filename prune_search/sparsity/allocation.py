@@ -186,13 +186,15 @@ def _lamp(scores: Tensor) -> Tensor:
     """
     import torch
 
-    scores = scores.double()
-    squares = scores.square()
-    # Negative scores come first, so that the sums of the others leave them out.
-    outliving = squares.flip(0).cumsum(0).flip(0)
+    # In place where it can be: each pass over a large layer counts.
+    shares = scores.double().square_()
+    outliving = shares.flip(0).cumsum_(0).flip(0)
     # Where only zeros are left the share is 0/0: zero, as for any other zero.
-    shares = squares / torch.where(outliving > 0.0, outliving, 1.0)
-    return torch.where(scores < 0.0, scores, shares)
+    shares.div_(outliving.clamp_(min=torch.finfo(torch.float64).tiny))
+    # Negative scores come first, so that the sums of the others leave them out.
+    negative = int(torch.searchsorted(scores, 0.0))
+    shares[:negative] = scores[:negative]
+    return shares
 
 
 register_allocation("lamp", rescale=_lamp)(_global)

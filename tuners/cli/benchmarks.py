@@ -88,6 +88,23 @@ def benchmark_evaluation(
     print(f"{name}, lean / RLlib's env runner: {result}, {pairs} pairs")
 
 
+@benchmarks.command("large")
+def benchmark_large(
+    pairs: Pairs = 5,
+    weights: Annotated[int, typer.Option(min=16, help="Weights that are cut.")] = 50_000_000,
+    width: Annotated[
+        int, typer.Option(min=8, help="Units of each of three layers whose units are looked for.")
+    ] = 4096,
+) -> None:
+    """Cuts over large networks, against a plain k-th value; units of wide ones, against narrow."""
+    from tuners.benchmarks.large_networks import cuts, unit_finding
+
+    for name, result in cuts(weights, pairs).items():
+        print(f"cut of {weights:,} weights, {name} / torch's k-th value: {result}, {pairs} pairs")
+    result = unit_finding(width, pairs)
+    print(f"units found, layers of {width} / of {width // 8}: {result}, {pairs} pairs")
+
+
 @benchmarks.command("methods")
 def benchmark_methods(
     to: Annotated[

@@ -62,7 +62,7 @@ def policy_cost(modules: Mapping[str, RLModule], *, timed: bool = False) -> Poli
         try:
             return count()
         except Exception as error:
-            # Whatever a network or torch-pruning raises, the policy has been trained and acts.
+            # Whatever a network raises while it is traced, the policy has been trained and acts.
             missing[figure] = f"{type(error).__name__}: {one_line(error)}"
             return None
 
@@ -126,7 +126,7 @@ def compact_policy(module: RLModule) -> Compaction:
     """
     try:
         return compact(module, example_batch(module), acting)
-    except Exception as error:  # torch-pruning has no errors of its own
+    except Exception as error:  # whatever the network raises while it is traced
         raise ValueError(
             f"{type(module).__name__} can't be compacted ({type(error).__name__}:"
             f" {one_line(error)})"

@@ -19,16 +19,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from prune_search.sparsity.sizes import Size, size
 from prune_search.sparsity.structure.coupling import Coupling, Slice
+from prune_search.sparsity.structure.layers import feature_dim
 from prune_search.sparsity.structure.layout import Layout
-from prune_search.sparsity.structure.perturbing import (
-    Forward,
-    difference,
-    outputs,
-    randomized,
-)
-from prune_search.sparsity.structure.probing import (
-    feature_dim,
-)
+from prune_search.sparsity.structure.perturbing import Forward, difference, outputs, randomized
 from prune_search.sparsity.structure.resizing import kept_without, remove_units, shrink_
 from prune_search.sparsity.structure.tracing import couplings
 

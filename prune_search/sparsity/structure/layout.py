@@ -61,11 +61,11 @@ class Layout:
             ValueError: an unknown name or another shape than the dense parameter's.
         """
         self._check(name, tensor, self._shape(name))
-        taken = tensor.detach().clone()
+        taken = tensor.detach()
         for dim, index in enumerate(self._kept(name)):
             if index is not None:
                 taken = taken.index_select(dim, index.to(taken.device))
-        return taken
+        return taken.clone() if taken.data_ptr() == tensor.data_ptr() else taken
 
     def put(self, name: str, small: Tensor, fill: Tensor | float = 0.0) -> Tensor:
         """A tensor of the dense shape that has ``small`` in the kept places.

@@ -15,11 +15,18 @@ Forward = Callable[[nn.Module, Any], Tensor | Sequence[Tensor]]
 """Calls a module on an example and returns all of its outputs."""
 
 
-def in_double(module: nn.Module, example: Any, forward: Forward) -> tuple[nn.Module, Any]:
+def in_double(
+    module: nn.Module, example: Any, call: Callable[[nn.Module, Any], object]
+) -> tuple[nn.Module, Any]:
     """A copy that computes in double precision, and the example in it.
 
     Where the forward pass can't be in double precision, as types are written into it, both stay
     in their own.
+
+    Args:
+        module: the network.
+        example: a batch of inputs.
+        call: calls a network on a batch, and raises where that can't be.
     """
     copied = copy.deepcopy(module).double()
     for layer in copied.modules():
@@ -27,7 +34,7 @@ def in_double(module: nn.Module, example: Any, forward: Forward) -> tuple[nn.Mod
             layer.register_forward_pre_hook(_cast, with_kwargs=True)
     batch = changed(example, lambda tensor: tensor.double())
     try:
-        outputs(copied, batch, forward)
+        call(copied, batch)
     except Exception:  # whatever it is, it is not for being in double precision
         return copy.deepcopy(module), example
     return copied, batch
@@ -38,7 +45,7 @@ def randomize_(module: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for param in module.parameters():
-            if not param.is_floating_point() or not param.numel():
+            if not param.is_floating_point() or not param.numel() or param.is_meta:
                 continue
             noise = torch.randn(param.shape, generator=generator, dtype=torch.float64)
             if param.dim() >= 2:

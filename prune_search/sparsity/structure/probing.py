@@ -8,17 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
+from prune_search.sparsity.structure.hollow import uncomputed
+from prune_search.sparsity.structure.layers import feature_dim, is_kernel_layer, is_parametrized
+from prune_search.sparsity.structure.layout import Layout
 from prune_search.sparsity.structure.perturbing import Forward, outputs
 
 Rows = Mapping[str, Tensor]
 """Values of layers' outputs, one a unit or channel, by the names of the layers' weights."""
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_BY_CHANNEL = (_NormBase, nn.GroupNorm, nn.PReLU)  # whose channels are dimension 1
-_BY_FEATURE = (nn.LayerNorm, nn.RMSNorm)  # whose features are the last dimension
 
 
 @dataclass
@@ -28,13 +26,13 @@ class Seen:
     Attributes:
         inputs: by weight, the layers' inputs, shape (rows and positions, columns); and those of
             normalisations and other layers with one parameter a channel.
-        made: by weight, the layers' outputs, shape (rows and positions, units).
+        called: the layers by weight, in the order of their first calls.
         others: inputs of layers whose parameters aren't known to go with single units.
         outputs: what ``forward`` returned.
     """
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
-    made: dict[str, Tensor] = field(default_factory=dict)
+    called: list[str] = field(default_factory=list)
     others: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
 
@@ -43,12 +41,15 @@ class Probe:
     """A network that can be called with its layers' outputs replaced.
 
     As every layer's output is a given constant, what changes with one of them has come straight
-    from there, through activations, normalisations and reshapes alone.
+    from there, through activations, normalisations and reshapes alone. What the layers would put
+    out is not computed, so that kernels need no values (see ``hollowed``).
 
     Args:
         module: the network. Hooks are put on it while it is called, and taken off again.
         example: a batch of inputs, given to ``forward``.
         forward: calls the module on the example and returns all of its outputs.
+        kept: where the network is a smaller one, its layout: its layers put out what is kept of the
+            dense network's outputs.
 
     Attributes:
         layers: linear layers and convolutions by the names of their weights, in the module's
@@ -56,8 +57,11 @@ class Probe:
         channels: normalisations and other layers with one parameter a channel, likewise.
     """
 
-    def __init__(self, module: nn.Module, example: Any, forward: Forward) -> None:
+    def __init__(
+        self, module: nn.Module, example: Any, forward: Forward, kept: Layout | None = None
+    ) -> None:
         self.module, self.example, self._forward = module, example, forward
+        self._kept = kept
         self.layers: dict[str, list[Any]] = {}
         self.channels: dict[str, list[Any]] = {}
         self._others: list[nn.Module] = []
@@ -72,22 +76,20 @@ class Probe:
                 name and feature_dim(layer) is not None and getattr(layer, "num_parameters", 0) != 1
             ):
                 self.channels.setdefault(name, []).append(layer)
-            elif any(param.dim() >= 2 for param in own.values()) or _is_parametrized(layer):
+            elif any(param.dim() >= 2 for param in own.values()) or is_parametrized(layer):
                 self._others.append(layer)
 
-    def run(self, rows: Rows | None = None, default: float = 0.0, example: Any = None) -> Seen:
+    def run(self, rows: Rows, default: float = 0.0, example: Any = None) -> Seen:
         """One forward pass.
 
         Args:
             rows: what the units of these layers put out, times a fixed random pattern over batch
-                and positions; all other layers put out ``default`` times their pattern. None
-                leaves all outputs as they are.
+                and positions; all other layers put out ``default`` times their pattern.
             default: see ``rows``.
             example: instead of the probe's own.
         """
         seen = Seen()
         inputs: dict[str, list[Tensor]] = {}
-        made: dict[str, list[Tensor]] = {}
         calls = 0
 
         def look(name: str) -> Callable[..., None]:
@@ -103,17 +105,9 @@ class Probe:
             def hook(layer: nn.Module, _: Any, output: Tensor) -> Tensor:
                 nonlocal calls
                 calls += 1
-                if rows is not None:
-                    values = self._pattern(calls, output.shape).to(output)
-                    if name in rows:
-                        dim = feature_dim(layer)
-                        assert dim is not None
-                        values = values.movedim(dim, -1) * rows[name].to(output)
-                        output = values.movedim(-1, dim)
-                    else:
-                        output = values * default
-                made.setdefault(name, []).append(_columns(layer, output))
-                return output
+                if name not in seen.called:
+                    seen.called.append(name)
+                return self._output(calls, name, rows.get(name), default, output)
 
             return hook
 
@@ -132,17 +126,33 @@ class Probe:
         ]
         try:
             batch = self.example if example is None else example
-            seen.outputs = outputs(self.module, batch, self._forward)
+            with uncomputed(self.module):
+                seen.outputs = outputs(self.module, batch, self._forward)
         finally:
             for handle in hooks:
                 handle.remove()
         seen.inputs = {name: torch.cat(parts) for name, parts in inputs.items()}
-        seen.made = {name: torch.cat(parts) for name, parts in made.items()}
         return seen
 
-    def of(self, module: nn.Module) -> Probe:
-        """The same of another network that is called alike."""
-        return Probe(module, self.example, self._forward)
+    def of(self, module: nn.Module, kept: Layout) -> Probe:
+        """The same of the smaller network that a layout leaves."""
+        return Probe(module, self.example, self._forward, kept)
+
+    def _output(
+        self, call: int, name: str, row: Tensor | None, default: float, computed: Tensor
+    ) -> Tensor:
+        """What a layer puts out instead of what it has computed."""
+        dim = feature_dim(self.layers[name][0])
+        assert dim is not None
+        shape, kept = list(computed.shape), None
+        if self._kept is not None and name in self._kept.kept:
+            shape[dim], kept = self._kept.dense[name][0], self._kept.kept[name][0]
+        values = self._pattern(call, torch.Size(shape)).to(computed)
+        if row is None:
+            values = values * default
+        else:
+            values = (values.movedim(dim, -1) * row.to(computed)).movedim(-1, dim)
+        return values if kept is None else values.index_select(dim, kept.to(values.device))
 
     def _pattern(self, call: int, shape: torch.Size) -> Tensor:
         """Positive and different at each place, the same in every pass."""
@@ -189,25 +199,6 @@ def aside(first: Seen, second: Seen) -> bool:
     )
 
 
-def is_kernel_layer(layer: nn.Module) -> bool:
-    """Whether rows of its weight make its outputs, and columns read its inputs."""
-    if not isinstance(layer, (nn.Linear, *_CONVOLUTIONS)) or _is_parametrized(layer):
-        return False
-    own = {name for name, _ in layer.named_parameters(recurse=False)}
-    return own <= {"weight", "bias"} and getattr(layer, "groups", 1) == 1
-
-
-def feature_dim(layer: nn.Module) -> int | None:
-    """The dimension of a layer's inputs and outputs along which units lie; None if unknown."""
-    if isinstance(layer, _CONVOLUTIONS):
-        return -1 - len(layer.kernel_size)
-    if isinstance(layer, _BY_FEATURE):
-        return -1 if len(layer.normalized_shape) == 1 else None
-    if isinstance(layer, nn.Linear):
-        return -1
-    return 1 if isinstance(layer, _BY_CHANNEL) else None
-
-
 def check_traceable(module: nn.Module) -> None:
     """Raise for networks that can't be copied and called.
 
@@ -243,7 +234,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (list, tuple)):
         for entry in value:
             yield from _tensors(entry)
-
-
-def _is_parametrized(layer: nn.Module) -> bool:
-    return nn.utils.parametrize.is_parametrized(layer)

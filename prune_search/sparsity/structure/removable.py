@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from prune_search.sparsity.structure.hollow import is_hollow
 from prune_search.sparsity.structure.perturbing import (
     Forward,
     difference,
@@ -22,7 +22,7 @@ from prune_search.sparsity.structure.probing import (
     differing,
     groups,
 )
-from prune_search.sparsity.structure.resizing import layout, shrink_
+from prune_search.sparsity.structure.resizing import kept_without, remove_units, shrink_
 
 if TYPE_CHECKING:
     from prune_search.sparsity.structure.coupling import Coupling
@@ -53,8 +53,8 @@ def removable(
 
     1. What a unit puts out, small or large, changes its own columns and nothing else, and each of
        these; with all layers' outputs replaced, so that nothing further on hides a change.
-    2. Without some of the units, every layer gets and puts out what it does with them masked; at
-       the first layer behind the units already, before anything saturates.
+    2. Without some of the units, every layer gets what it does with them masked, putting out
+       nothing; with all other outputs replaced, so that nothing saturates.
 
     Args:
         module: the network, best in double precision: float32's own rounding is allowed for.
@@ -87,9 +87,11 @@ def _may_go(module: nn.Module, example: Any, forward: Forward, units: Sequence[C
         switch_(other)
         for seed, choose in enumerate(_CHOICES * _DRAWS):
             randomize_(other, seed)
-            if not _is_same_without(probe, units, choose):
+            if not _is_same_without(probe, units, choose, seed):
                 return False
     except Exception:  # whatever it is, the network does not work without the units
+        if is_hollow(module):  # or not without its weights' values
+            raise
         return False
     return True
 
@@ -135,36 +137,37 @@ def _are_separate(probe: Probe, units: Sequence[Coupling]) -> bool:
 
 
 def _is_same_without(
-    probe: Probe, units: Sequence[Coupling], choose: Callable[[int], Tensor]
+    probe: Probe, units: Sequence[Coupling], choose: Callable[[int], Tensor], seed: int
 ) -> bool:
-    """Whether all layers get and put out the same, be units masked (in place) or taken out."""
+    """Whether all layers get the same, be units masked (in place) or taken out."""
     params = dict(probe.module.named_parameters())
-    parts = [part for coupling in units for part in coupling.slices]
-    masks = {
-        part.parameter: torch.ones(params[part.parameter].shape, dtype=torch.bool) for part in parts
-    }
+    gone: dict[str, list[Tensor]] = {}
     for coupling in units:
-        gone = choose(coupling.units)
-        for part in coupling.slices:
-            masks[part.parameter].index_fill_(part.dim, part.index[gone].flatten(), False)
+        remove_units(gone, params, coupling, choose(coupling.units))
     with torch.no_grad():
-        for name, mask in masks.items():
-            params[name].mul_(mask.to(params[name].device))
-    step = layout(params, [replace(coupling, removable=True) for coupling in units], masks)
+        for name, marks in gone.items():
+            if params[name].dim() == 1:  # kernels' part in it is what the layers put out
+                params[name][marks[0].to(params[name].device)] = 0.0
+    generator = torch.Generator().manual_seed(seed)
+    rows = {}
+    for name, layers in probe.layers.items():
+        rows[name] = _values(len(layers[0].weight), 1.0, 0, generator)
+        if name in gone:
+            rows[name][gone[name][0]] = 0.0
+    step = kept_without(params, gone)
     smaller = copy.deepcopy(probe.module)
     shrink_(smaller, step)
-    want, have = probe.run(), probe.of(smaller).run()
+    want, have = probe.run(rows), probe.of(smaller, step).run(rows)
     # A slope a channel becomes the only slope where one channel is left.
-    if have.made.keys() != want.made.keys() or not have.inputs.keys() <= want.inputs.keys():
+    if have.called != want.called or not have.inputs.keys() <= want.inputs.keys():
         return False
     expected, found = [*want.outputs, *want.others], [*have.outputs, *have.others]
-    for whole, values, dim in ((want.inputs, have.inputs, 1), (want.made, have.made, 0)):
-        for name, value in values.items():
-            kept = step.kept.get(name)
-            index = None if kept is None else kept[0 if name in probe.channels else dim]
-            columns = whole[name]
-            expected.append(columns if index is None else columns[:, index.to(columns.device)])
-            found.append(value)
+    for name, value in have.inputs.items():
+        kept = step.kept.get(name)
+        index = None if kept is None else kept[0 if name in probe.channels else 1]
+        columns = want.inputs[name]
+        expected.append(columns if index is None else columns[:, index.to(columns.device)])
+        found.append(value)
     return difference(expected, found) <= _TOLERANCES.get(found[-1].dtype, 1e-2)
 
 

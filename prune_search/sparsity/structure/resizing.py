@@ -28,8 +28,8 @@ from torch import LongTensor, Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from prune_search.sparsity.structure.layers import is_kernel_layer
 from prune_search.sparsity.structure.layout import Layout
-from prune_search.sparsity.structure.probing import is_kernel_layer
 
 if TYPE_CHECKING:
     from prune_search.sparsity.structure.coupling import Coupling

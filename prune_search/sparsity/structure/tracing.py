@@ -21,10 +21,10 @@ from torch import LongTensor, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from prune_search.sparsity.structure.coupling import Coupling, Slice
+from prune_search.sparsity.structure.hollow import hollowed
 from prune_search.sparsity.structure.perturbing import (
     Forward,
     in_double,
-    outputs,
     randomize_,
     randomized,
 )
@@ -88,21 +88,29 @@ def couplings(
         raise ValueError(f"heads that are not parameters of the module: {unknown}")
     check_traceable(module)
     with torch.no_grad():
-        traced, batch = in_double(module, example, forward)
-        found = _Trace(_with_random_values(traced, batch, forward), frozenset(heads)).couplings()
-        proven = removable(traced, batch, forward, found)
-    return [replace(unit, removable=unit in proven) for unit in found]
+        try:
+            return _couplings(hollowed(module), example, forward, heads)
+        except Exception:  # whatever it is, the network may ask for its kernels' values
+            return _couplings(module, example, forward, heads)
 
 
-def _with_random_values(module: nn.Module, example: Any, forward: Forward) -> Probe:
-    """Random parameters and buffers, as a branch may be multiplied by one that is zero now."""
-    other = copy.deepcopy(module)
+def _couplings(
+    module: nn.Module, example: Any, forward: Forward, heads: Collection[str]
+) -> list[Coupling]:
+    def call(network: nn.Module, batch: Any) -> None:
+        Probe(network, batch, forward).run({})
+
+    traced, batch = in_double(module, example, call)
+    # Random parameters and buffers, as a branch may be multiplied by one that is zero now.
+    other = copy.deepcopy(traced)
     randomize_(other, seed=0)
     try:
-        outputs(other, example, forward)
+        call(other, batch)
     except Exception:  # buffers that are no free numbers
-        other = module
-    return Probe(other, example, forward)
+        other = traced
+    found = _Trace(Probe(other, batch, forward), frozenset(heads)).couplings()
+    proven = removable(traced, batch, forward, found)
+    return [replace(unit, removable=unit in proven) for unit in found]
 
 
 class _Unmixed(TorchFunctionMode):
@@ -134,7 +142,7 @@ class _Trace:
         self._excluded = set(heads)
         with _Unmixed():
             self._foreign = self._fed_by_inputs()
-            used = list(probe.run({}).made)
+            used = probe.run({}).called
             for name in used:
                 rows = torch.ones(self._widths[name], dtype=torch.bool)
                 if any(changed(rows)[1] for changed in self._steps([name], _STEPS)):

@@ -576,3 +576,54 @@ def test_random_numbers_are_left_as_they_were() -> None:
     before = torch.get_rng_state()
     find(model, example, ["head.weight"])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_values_of_linear_kernels_are_not_asked_for() -> None:
+    """However many there are: here they do not exist."""
+
+    def network() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(27, 6), nn.LayerNorm(6),
+            nn.Tanh(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2),
+        )  # fmt: skip
+
+    expected = find(network(), torch.randn(2, 2, 4, 4), ["8.weight"])
+    without = network()
+    for layer in without:
+        if isinstance(layer, nn.Linear):
+            layer.weight = nn.Parameter(torch.empty_like(layer.weight, device="meta"))
+    assert find(without, torch.randn(2, 2, 4, 4), ["8.weight"]) == expected
+    assert len(expected) == 3
+
+
+class OfValues(nn.Module):
+    """Its forward pass reads a kernel beside calling the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(inputs)) / (1 + self.second.weight.norm())
+        return self.head(torch.tanh(self.second(hidden)))
+
+
+class Fixed(nn.Linear):
+    """Computes otherwise than torch does."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight / self.weight.norm(), self.bias)
+
+
+def test_a_forward_pass_that_reads_a_kernel_has_it() -> None:
+    model = OfValues()
+    assert list(find(model, torch.randn(2, 4), ["head.weight"])) == [
+        "first.weight",
+        "second.weight",
+    ]
+    model.second = Fixed(6, 5)
+    assert list(find(model, torch.randn(2, 4), ["head.weight"])) == [
+        "first.weight",
+        "second.weight",
+    ]
