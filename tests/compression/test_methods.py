@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -28,7 +28,6 @@ tensors = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(tensors, st.integers(2, 8), st.sampled_from(sorted(METHODS)))
 def test_every_method_keeps_zeros_and_is_read_back_bit_for_bit(
     given_: list[np.ndarray], bits: int, name: str

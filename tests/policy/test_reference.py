@@ -35,7 +35,7 @@ def drawn(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_convolutions(data: st.DataObject) -> None:
     small = st.integers(1, 4)

@@ -51,7 +51,7 @@ def test_the_default_counts_every_episode() -> None:
     assert Evaluation().aggregate == "mean"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=60))
 def test_the_worst_tenth_is_the_conditional_value_at_risk(returns: list[float]) -> None:
     """Rockafellar & Uryasev 2000, theorem 1: max over c of c - E[(c - X)+] / a, at an episode."""

@@ -223,7 +223,7 @@ def test_reach(record: TrialRecord, expected: float) -> None:
     assert reach(record) == pytest.approx(expected, abs=1e-3)  # whole parameters
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.floats(0, 0.999), st.floats(-0.5, 1.2)), max_size=8),
     st.floats(0.01, 1),

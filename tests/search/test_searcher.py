@@ -43,7 +43,7 @@ EVERYTHING = Pruning(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**31))
 def test_a_plan_has_what_applies_to_it_and_nothing_else(seed: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -29,7 +29,7 @@ def test_erk_reference_values(ratio: float, expected: list[float]) -> None:
     assert [round(value, 3) for value in found.values()] == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(shapes, ratios, st.sampled_from(["uniform", "erk"]))
 def test_the_total_is_the_ratio(
     shapes: dict[str, tuple[int, ...]], ratio: float, name: str
@@ -43,7 +43,7 @@ def test_the_total_is_the_ratio(
     assert removed / sum(sizes.values()) == pytest.approx(ratio, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(shapes, ratios, ratios)
 def test_erk_grows_in_every_layer(
     shapes: dict[str, tuple[int, ...]], one: float, other: float
@@ -64,7 +64,7 @@ def test_the_scores_decide(name: str) -> None:
 
 
 class TestProportional:
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(shapes, ratios, ratios, st.data())
     def test_totals_are_met_and_densities_in_proportion(
         self, shapes: dict[str, tuple[int, ...]], one: float, other: float, data: st.DataObject
@@ -127,7 +127,7 @@ class TestLamp:
         found = lamp(torch.tensor([-math.inf, -0.5, 1.0, 2.0]))
         assert found.tolist() == [-math.inf, -0.5, pytest.approx(0.2), 1.0]
 
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(st.lists(st.floats(-5.0, 5.0, width=32), min_size=1, max_size=40))
     def test_the_order_stays(self, values: list[float]) -> None:
         assert (lamp(torch.tensor(sorted(values))).diff() >= 0).all()
@@ -150,7 +150,7 @@ class TestLamp:
         assert masks["a"].tolist() == [[False, False, True]]
         assert masks["b"].tolist() == [[False, True, True]]
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(
         st.lists(
             st.lists(st.floats(0, 4, width=16), min_size=2, max_size=9), min_size=1, max_size=4

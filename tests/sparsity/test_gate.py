@@ -207,7 +207,7 @@ def test_once_settled_below_its_best_it_probes_ever_more_rarely() -> None:
 retentions = st.floats(-2.0, 2.0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(measured=st.lists(retentions, max_size=80), step=st.floats(0.02, 0.99))
 def test_ratios_are_in_range_and_rules_hold_whatever_is_measured(
     measured: list[float], step: float
@@ -232,7 +232,7 @@ def test_ratios_are_in_range_and_rules_hold_whatever_is_measured(
         history.append((ratio, retention))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(cliff=st.floats(0.0, 0.999), step=st.floats(0.1, 0.7))
 def test_it_converges_to_any_cliff_from_below(cliff: float, step: float) -> None:
     gate = Gate(hold=0.9, floor=0.5, step=step)
@@ -241,7 +241,7 @@ def test_it_converges_to_any_cliff_from_below(cliff: float, step: float) -> None
     assert -1e-9 <= distance(history[end - 1][0], cliff) < 0.05
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(measured=st.lists(retentions, max_size=40), cut=st.integers(0, 40))
 def test_a_resumed_trial_decides_the_same(measured: list[float], cut: int) -> None:
     gate = Gate(hold=0.9, floor=0.5)

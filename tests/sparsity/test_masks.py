@@ -304,7 +304,7 @@ def test_restore_brings_back_every_bit() -> None:
     assert masks.masks == {} and masks.removed == {}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data())
 def test_removed_holds_first_values_and_forgets_what_came_back(data: st.DataObject) -> None:
     bits = st.lists(st.booleans(), min_size=6, max_size=6)

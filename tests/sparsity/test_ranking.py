@@ -13,7 +13,7 @@ VALUES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(VALUES, st.integers(-1, 42), TYPES)
 def test_the_lowest_are_the_first_of_a_stable_sort(
     found: list[float], count: int, dtype: torch.dtype
@@ -26,7 +26,6 @@ def test_the_lowest_are_the_first_of_a_stable_sort(
     assert torch.equal(lowest(values, count), expected)
 
 
-@settings(deadline=None)
 @given(VALUES, TYPES)
 def test_in_order(found: list[float], dtype: torch.dtype) -> None:
     values = torch.tensor([v for v in found if math.isfinite(v)], dtype=dtype)

@@ -44,7 +44,7 @@ def test_a_weight_just_dropped_may_grow_again() -> None:
     assert weight.tolist() == [3.0, 1.0, 0.0]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     name=st.sampled_from(sorted(REGROWTHS)),
     seed=st.integers(0, 10_000),
@@ -77,7 +77,7 @@ def test_every_layer_keeps_its_count_and_its_largest(
     )  # its arguments are left alone
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 10_000), fraction=st.floats(0.0, 1.0, exclude_max=True))
 def test_rigl_agrees_with_the_paper_by_sets(seed: int, fraction: float) -> None:
     weight, mask, gradient = drawn(seed, (6, 5), 0.4)

@@ -16,7 +16,7 @@ unit = st.floats(0.0, 1.0)
 final_ratio = st.floats(0.0, 0.9999)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(schedules(), unit, unit, final_ratio)
 def test_monotone_within_bounds(chosen: Schedule, one: float, other: float, final: float) -> None:
     early, late = sorted((one, other))
@@ -24,7 +24,7 @@ def test_monotone_within_bounds(chosen: Schedule, one: float, other: float, fina
     assert 0.0 <= chosen.at(early, final) <= chosen.at(late, final) <= final
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(schedules(), final_ratio)
 def test_ends(chosen: Schedule, final: float) -> None:
     assert chosen.fraction(chosen.start - 1e-6) == 0.0 == chosen.at(chosen.start - 1e-6, final)
@@ -63,7 +63,7 @@ def test_geometric_removes_the_same_share_of_what_remains() -> None:
     assert ratios == pytest.approx([0.2, 0.36, 0.488])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(1, 60), st.floats(0.0, 0.5), st.floats(0.6, 1.0))
 def test_geometric_makes_every_step_when_it_is_due(steps: int, start: float, end: float) -> None:
     chosen = schedule("geometric", start, end, steps)
@@ -92,7 +92,6 @@ def test_an_error_names_its_field(
         schedule(name, start, end, steps)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(SCHEDULES)), st.floats(0, 20), st.floats(0, 1.2), st.floats(0, 1.2))
 def test_thresholds_of_any_size_grow(name: str, final: float, one: float, other: float) -> None:
     """Also above 1, where a ratio's powers would be complex numbers."""

@@ -17,7 +17,7 @@ networks = st.lists(st.tuples(curve, st.integers(1, 500)), min_size=1, max_size=
 ratios = st.floats(0.0, 0.9999)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(networks, ratios, ratios)
 def test_totals_are_met_and_no_layer_falls(
     found: list[tuple[list[tuple[float, float]], int]], one: float, other: float
@@ -33,7 +33,7 @@ def test_totals_are_met_and_no_layer_falls(
     assert all(less[name] <= more[name] + 1e-9 for name in sizes)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(curve, st.lists(st.integers(1, 500), min_size=1, max_size=4), ratios)
 def test_equal_curves_have_equal_ratios(
     points: list[tuple[float, float]], sizes: list[int], aim: float

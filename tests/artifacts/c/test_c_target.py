@@ -48,7 +48,7 @@ def test_the_example_checks_itself_under_sanitizers(name: str, tmp_path: Path) -
         assert subprocess.run([program], capture_output=True, check=False).returncode == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @for_all(st.floats(width=32, allow_nan=False))
 def test_numbers_are_written_exactly(value: float) -> None:
     text = number(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ def matrix(values: NDArray[np.int32], *, order: bool = False) -> Matrix:
     return Matrix(values[row_order(values)] if order else values, order)
 
 
-@settings(deadline=None)
 @given(st.lists(codes, max_size=4), st.booleans(), st.sampled_from(sorted(CODERS)))
 def test_read_back(values: list[NDArray[np.int32]], order: bool, name: str) -> None:
     matrices = [matrix(one, order=order) for one in values]

@@ -178,7 +178,6 @@ def check_calls(record: Record, teacher: Any, rows: Any, factor: float) -> None:
 numbers = st.lists(st.floats(-2, 2), min_size=6, max_size=6)
 
 
-@settings(deadline=None)
 @given(numbers, numbers, st.floats(0.05, 20))
 def test_softened_kl_is_a_divergence(ours: list[float], theirs: list[float], t: float) -> None:
     a, b = torch.tensor([ours]).double(), torch.tensor([theirs]).double()
@@ -401,7 +400,7 @@ def test_gradients_keep_their_size_when_the_temperature_changes(kind: Any) -> No
         assert found[-1] == pytest.approx(found[-2], rel=0.1)  # where they end
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(numbers, numbers)
 def test_high_temperatures_compare_outputs_by_their_squares(
     ours: list[float], theirs: list[float]

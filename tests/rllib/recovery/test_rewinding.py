@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -68,7 +68,6 @@ def random_masks(weights: dict[str, Tensor], density: float, seed: int) -> dict[
     st.floats(0.05, 0.95),
     st.integers(0, 99),
 )
-@settings(deadline=None)
 def test_what_remains_goes_back_and_the_rest_is_zero(
     name: str, width: int, density: float, seed: int
 ) -> None:

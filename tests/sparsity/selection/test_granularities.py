@@ -71,7 +71,7 @@ def scored(draw: st.DrawFn) -> tuple[dict[str, Tensor], list[str], list[Coupling
 
 
 class TestWeights:
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(scored(), weight_allocation, ratio, weight_allocation, ratio)
     def test_counts_are_exact_and_masks_nested(
         self,
@@ -94,7 +94,7 @@ class TestWeights:
             assert only_shrinks(new, masks)
             masks = new
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(scored(), weight_allocation, ratio)
     def test_what_goes_scores_no_higher_than_what_stays(
         self,
@@ -154,7 +154,7 @@ def masked_units(masks: dict[str, Tensor], coupling: Coupling) -> Tensor:
 
 
 class TestNeurons:
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(scored(), allocation, ratio, ratio)
     def test_whole_units_go_until_the_ratio_is_reached(
         self,
@@ -300,7 +300,7 @@ class TestThreshold:
         assert masks["0.bias"].tolist() == [False, True, False]
         assert masks["1.weight"].tolist() == [[False, True, False]] * 2
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(scored(), st.sampled_from(["weight", "neuron"]), st.floats(0, 3), st.floats(0, 3))
     def test_masks_are_nested_and_never_empty(
         self,
@@ -405,7 +405,7 @@ class TestScoredUnits:
         assert 0 < kept.sum() < width
         assert kept.tolist() == sorted(kept.tolist(), reverse=True)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(scored(), allocation, ratio, ratio)
     def test_masks_are_nested_and_keep_a_unit(
         self,

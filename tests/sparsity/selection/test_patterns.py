@@ -48,7 +48,7 @@ def prune(
     return select(granularity, scores, list(scores), [], scores, masks, None, aim)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(scored(), pattern, ratio, ratio)
 def test_groups_are_whole_or_n_of_m_and_counts_exact(
     scores: dict[str, Tensor], granularity: str, one: float, other: float
@@ -66,7 +66,7 @@ def test_groups_are_whole_or_n_of_m_and_counts_exact(
         masks = new
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(scored(), pattern)
 def test_the_highest_scores_of_each_group_stay(scores: dict[str, Tensor], granularity: str) -> None:
     n, _ = PATTERNS[granularity]
@@ -77,7 +77,7 @@ def test_the_highest_scores_of_each_group_stay(scores: dict[str, Tensor], granul
         assert torch.equal(values[kept].view(-1, n).sort(1, descending=True).values, best)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(scored(), pattern, ratio)
 def test_groups_that_lose_least_go_first(
     scores: dict[str, Tensor], granularity: str, aim: float

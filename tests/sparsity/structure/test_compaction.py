@@ -322,7 +322,7 @@ def networks(draw: st.DrawFn) -> tuple[nn.Sequential, tuple[int, ...]]:
     return network, shape
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(networks())
 def test_the_function_stays_the_same(drawn: tuple[nn.Sequential, tuple[int, ...]]) -> None:
     network, shape = drawn

@@ -313,7 +313,7 @@ def test_a_coupling_into_nowhere() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**31), ratio=st.sampled_from([0.2, 0.5, 0.8, 0.95]))
 def test_the_smaller_the_masked_and_the_laid_back_network_agree(
     name: str, seed: int, ratio: float
