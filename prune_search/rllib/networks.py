@@ -20,9 +20,9 @@ from ray.rllib.core.rl_module.apis import QNetAPI, TargetNetworkAPI, ValueFuncti
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor, nn
 
+from prune_search.rllib.units import units_of
 from prune_search.sparsity.structure.coupling import Coupling
 from prune_search.sparsity.structure.layout import Layout
-from prune_search.sparsity.structure.tracing import couplings
 
 ACTOR, CRITIC = "actor", "critic"
 _SEPARATOR = "/"  # ModuleIDs and networks' names; parameters' names have dots
@@ -161,8 +161,7 @@ def example_batch(module: RLModule) -> dict[str, Any]:
 
 def _units(module: RLModule) -> list[Coupling]:
     try:
-        # What reaches an output is never among them, so that no heads need to be named.
-        return couplings(module, example_batch(module), outputs, heads=())
+        return units_of(module, example_batch(module), outputs)
     except Exception as error:
         raise ValueError(
             f"the hidden units of {type(module).__name__} can't be found by tracing"

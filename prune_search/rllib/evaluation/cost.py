@@ -18,6 +18,7 @@ from prune_search.errors import one_line
 from prune_search.modules import shrunk_class
 from prune_search.records.policy_files import bytes_to_write
 from prune_search.rllib.networks import example_batch
+from prune_search.rllib.units import units_of
 from prune_search.sparsity.forward_cost import cost
 from prune_search.sparsity.structure.compaction import Compaction, compact
 
@@ -125,7 +126,8 @@ def compact_policy(module: RLModule) -> Compaction:
         ValueError: the network can't be traced, or not without changing what it computes.
     """
     try:
-        return compact(module, example_batch(module), acting)
+        example = example_batch(module)
+        return compact(module, example, acting, units_of(module, example, acting))
     except Exception as error:  # whatever the network raises while it is traced
         raise ValueError(
             f"{type(module).__name__} can't be compacted ({type(error).__name__}:"

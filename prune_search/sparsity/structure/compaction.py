@@ -56,7 +56,12 @@ class Compaction:
     error: float
 
 
-def compact(module: nn.Module, example: Any, forward: Forward) -> Compaction:
+def compact(
+    module: nn.Module,
+    example: Any,
+    forward: Forward,
+    units: Sequence[Coupling] | None = None,
+) -> Compaction:
     """Take out units that zero weights have made superfluous, without changing the function.
 
     Of each coupling that is ``removable``, these units go: those that no reader has a non-zero
@@ -77,6 +82,7 @@ def compact(module: nn.Module, example: Any, forward: Forward) -> Compaction:
             tensors. Random numbers are also added to those of floating point.
         forward: calls the module on the example and returns all of its outputs, with the
             gradients' graph; see ``couplings``.
+        units: the network's couplings, where they are known already.
 
     Where the outputs differ by more than 1e-5 of the largest one without a coupling's units, that
     coupling stays whole; it is named in ``refused``.
@@ -89,7 +95,7 @@ def compact(module: nn.Module, example: Any, forward: Forward) -> Compaction:
     inputs = [example, *(randomized(example, scale, seed) for seed, scale in enumerate(_SCALES))]
     found = [
         coupling
-        for coupling in couplings(original, example, forward)
+        for coupling in (couplings(original, example, forward) if units is None else units)
         if coupling.removable and any(part.dim == 1 for part in coupling.slices)
     ]
     expected = [outputs(original, batch, forward) for batch in inputs]
