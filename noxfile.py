@@ -26,7 +26,8 @@ def test(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The slow tests: studies that are trained, killed and resumed, clusters, browsers."""
-    session.run("pytest", "-m", "slow", *session.posargs)
+    # In the order of the folders: by their numbers of tests, the longest single ones came last.
+    session.run("pytest", "-m", "slow", "--no-loadscope-reorder", *session.posargs)
 
 
 @nox.session
