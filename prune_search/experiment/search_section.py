@@ -87,6 +87,7 @@ class Search(Section):
     best return where there is none): return, return_low (lower end of its interval), retention,
     sparsity, compression are maximised, macs, bytes (of the inference network as it is stored,
     zeros counted) and latency_us minimised. Of the trial's front, maximised: hypervolume,
+    log_hypervolume (the same over the logarithm of compression, which sees the sparse end),
     sparsity_at_retention, sparsity_95 and sparsity_99 (the most sparsity at `retention`, 95, 99 %).
     latency_us is one action of the inference network in torch, one thread, on the trial's host, as
     busy as that is."""

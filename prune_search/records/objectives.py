@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import nan
 from typing import TypeAlias
 
-from prune_search.records.fronts import delivered, hypervolume, sparsest
+from prune_search.records.fronts import delivered, hypervolume, log_hypervolume, sparsest
 from prune_search.records.models import Point, TrialRecord
 from prune_search.registry import Registry
 
@@ -98,6 +98,7 @@ _of_delivered("bytes", lambda point: point.bytes, minimised=True)
 _of_delivered("latency_us", lambda point: point.latency_us, minimised=True)
 register_objective("packed_bytes", minimised=True)(_packed_bytes)
 register_objective("hypervolume")(lambda trial, retention: hypervolume(trial.points))
+register_objective("log_hypervolume")(lambda trial, retention: log_hypervolume(trial.points))
 register_objective("sparsity_at_retention")(_sparsity_at(None))
 register_objective("sparsity_95")(_sparsity_at(0.95))
 register_objective("sparsity_99")(_sparsity_at(0.99))

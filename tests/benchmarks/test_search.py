@@ -20,7 +20,7 @@ from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.trial.preflight import check
 from tests.studies import make_trial
 from tuners import cli
-from tuners.benchmarks.front_history import final_curve
+from tuners.benchmarks.front_history import final_curves
 from tuners.benchmarks.search import speed
 from tuners.benchmarks.search_arms import GRID, arms
 
@@ -64,7 +64,7 @@ def test_every_preset_can_be_compared(preset: str) -> None:
 
 def test_a_search_without_points_has_no_curve(tiny: Any, tmp_path: Path) -> None:
     failed = make_trial(0, rounds=0, state="failed")
-    assert final_curve(StudyFolder(tmp_path, "failed"), tiny(), [failed]) == []
+    assert final_curves(StudyFolder(tmp_path, "failed"), tiny(), [failed]) == ([], [])
 
 
 def test_the_ratio_of_env_steps() -> None:
@@ -164,7 +164,7 @@ def test_a_search_s_fronts_are_measured_on_the_final_seeds(
     folder.write_trial(trial.model_copy(update={"points": [first, second]}))
     random = Return(iqm=0, low=0, high=0, episodes=8)
     folder.write_final(FinalRecord(baseline=better, random=random, points={second.name: better}))
-    curve = final_curve(folder, experiment, folder.trials())
+    curve, logarithmic = final_curves(folder, experiment, folder.trials())
     meter = CheckpointMeter(experiment, shared_storage)
     seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
     measured = meter.measure(Path(baseline.checkpoint), seed, episodes).returned
@@ -173,6 +173,11 @@ def test_a_search_s_fronts_are_measured_on_the_final_seeds(
         (steps[0], pytest.approx(0.5 * measured.value / 400)),
         (steps[1], pytest.approx(0.5)),
     ]
+    half = 1 - math.log(first.parameters / 2) / math.log(first.parameters)
+    assert logarithmic == [
+        (steps[0], pytest.approx(half * measured.value / 400)),
+        (steps[1], pytest.approx(half)),
+    ]
     written = (folder.path / "history.json").read_text()
-    assert final_curve(folder, experiment, folder.trials()) == curve
+    assert final_curves(folder, experiment, folder.trials()) == (curve, logarithmic)
     assert (folder.path / "history.json").read_text() == written

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from prune_search.records.fronts import (
     front,
     hypervolume,
     hypervolume_curve,
+    log_hypervolume,
     sparsest,
 )
 from prune_search.records.models import Point
@@ -84,6 +87,27 @@ def test_hypervolume_is_the_area_below_the_front(pool: list[Point]) -> None:
     )
     assert hypervolume(pool) == pytest.approx(cells / 400)
     assert hypervolume(front(pool)) == pytest.approx(hypervolume(pool))
+
+
+@given(points)
+def test_log_hypervolume_is_the_area_below_the_front_of_logarithms(pool: list[Point]) -> None:
+    """Of 100 parameters: a half of them gone is less than a sixth of the way."""
+    worth = 0.0
+    reached = 0.0
+    for best in sorted(front(pool), key=lambda p: p.sparsity):
+        place = math.log(100 / max(1, best.nonzero)) / math.log(100)
+        worth += (place - reached) * best.retention
+        reached = place
+    assert log_hypervolume(pool) == pytest.approx(worth)
+
+
+def test_the_sparse_end_counts_as_much_as_what_comes_before() -> None:
+    at = {s: log_hypervolume([point(s, 1.0)]) for s in (0.0, 0.75, 0.95, 0.99, 1.0)}
+    assert at[0.0] == 0.0 and at[0.99] == pytest.approx(1.0) and at[1.0] == 1.0
+    assert at[0.99] - at[0.95] == pytest.approx(at[0.95] - at[0.75])
+    # What improves on the dense policy goes no further for that; what is broken counts for nothing.
+    assert log_hypervolume([point(0.75, 1.5)]) == at[0.75]
+    assert log_hypervolume([point(0.75, -0.5)]) == 0.0
 
 
 def test_negative_retention_adds_nothing() -> None:

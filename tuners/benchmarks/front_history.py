@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import Curve, area, front_history
+from prune_search.records.fronts import Curve, area, front_history, log_compression
 from prune_search.records.models import FinalRecord, Point, TrialRecord
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 
 
-def final_curve(
+def final_curves(
     folder: StudyFolder, experiment: Experiment, trials: Sequence[TrialRecord]
-) -> Curve:
+) -> tuple[Curve, Curve]:
     """(env steps, hypervolume on the final seeds) of the front of some trials, as it grew.
 
-    It may fall: points that were chosen on the search's seeds can be worth less on others.
+    The second one's is the log-hypervolume. Either may fall: points that were chosen on the
+    search's seeds can be worth less on others.
 
     Args:
         folder: of a study that has ended.
@@ -29,19 +30,19 @@ def final_curve(
     """
     history = front_history(trials)
     if not history:  # no trial got to a point, so that nothing was measured
-        return []
+        return [], []
     needed = {point.name: point for _, points in history for point in points}
     measured = _measured(folder, experiment, needed)
-    return [
-        (
-            env_steps,
-            area(
-                (point.sparsity, measured.retention(measured.points[point.name].value))
-                for point in points
-            ),
-        )
-        for env_steps, points in history
-    ]
+    plain: Curve = []
+    logarithmic: Curve = []
+    for env_steps, points in history:
+        kept = [measured.retention(measured.points[point.name].value) for point in points]
+        sparsities = [point.sparsity for point in points]
+        plain.append((env_steps, area(zip(sparsities, kept, strict=True))))
+        logs = [log_compression(point.sparsity, point.parameters) for point in points]
+        cut = [min(retention, 1.0) for retention in kept]
+        logarithmic.append((env_steps, area(zip(logs, cut, strict=True))))
+    return plain, logarithmic
 
 
 def _measured(

@@ -19,7 +19,7 @@ from prune_search.errors import UserError, check_known
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
-from tuners.benchmarks.front_history import final_curve
+from tuners.benchmarks.front_history import final_curves
 from tuners.benchmarks.search_arms import DEFAULT, PROBES, arms
 from tuners.display.live import clock
 from tuners.words import count
@@ -41,6 +41,8 @@ class Outcome:
     """(env steps, hypervolume), up to the benchmark's env steps, on the search's own seeds."""
     final_curve: Curve
     """The same fronts on seeds that the search never saw."""
+    final_log_curve: Curve
+    """Their log-hypervolumes, on the same seeds."""
 
     @property
     def hypervolume(self) -> float:
@@ -51,6 +53,11 @@ class Outcome:
     def final_hypervolume(self) -> float:
         """At the end, on seeds that the search never saw."""
         return self.final_curve[-1][1] if self.final_curve else 0.0
+
+    @property
+    def final_log_hypervolume(self) -> float:
+        """The same of the log-hypervolume, which sees the sparse end."""
+        return self.final_log_curve[-1][1] if self.final_log_curve else 0.0
 
 
 @dataclass(frozen=True)
@@ -96,18 +103,28 @@ class Result:
     def arm(self, name: str) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.arm == name]
 
-    def ratio(self, other: str, *, with_baseline: bool = False) -> StepsRatio:
+    def ratio(
+        self, other: str, *, with_baseline: bool = False, logarithmic: bool = False
+    ) -> StepsRatio:
         """Of the default to another arm.
 
         Args:
             other: the arm.
             with_baseline: count the baseline's env steps too, for those that begin from it.
+            logarithmic: until it has the other's log-hypervolume.
         """
         ours = self.baseline_env_steps if with_baseline else 0
         theirs = ours if other != "grid" else 0
+        mine, others = self.arm(DEFAULT), self.arm(other)
+        if logarithmic:
+            curves = [outcome.final_log_curve for outcome in mine]
+            targets = [outcome.final_log_hypervolume for outcome in others]
+        else:
+            curves = [outcome.final_curve for outcome in mine]
+            targets = [outcome.final_hypervolume for outcome in others]
         return speed(
-            [outcome.final_curve for outcome in self.arm(DEFAULT)],
-            [outcome.final_hypervolume for outcome in self.arm(other)],
+            curves,
+            targets,
             self.env_steps + theirs,
             ours,
         )
@@ -120,6 +137,7 @@ class Result:
                 for counted, ratio in (
                     ("searches", self.ratio(name)),
                     ("searches_and_baseline", self.ratio(name, with_baseline=True)),
+                    ("searches_log", self.ratio(name, logarithmic=True)),
                 )
             }
             for name in self.others
@@ -258,6 +276,7 @@ def _outcome(
     trials = folder.trials()
     if arm == PROBES:  # the study's first trials after those that the file names
         trials = trials[: len(experiment.search.first) + experiment.search.probes]
+    final, final_log = final_curves(folder, experiment, trials)
     return Outcome(
         arm=arm,
         seed=seed,
@@ -266,7 +285,8 @@ def _outcome(
         trials=len(trials),
         env_steps_saved=sum(trial.env_steps_saved for trial in trials),
         curve=_until(hypervolume_curve(trials), env_steps),
-        final_curve=_until(final_curve(folder, experiment, trials), env_steps),
+        final_curve=_until(final, env_steps),
+        final_log_curve=_until(final_log, env_steps),
     )
 
 

@@ -237,7 +237,8 @@ def benchmark_search(
     curves = {name: [one.final_curve for one in found.arm(name)] for name in names}
     ratios = [
         f"env steps until it has the hypervolume of {name} / {name}'s: {found.ratio(name)};"
-        f" with the baseline's: {found.ratio(name, with_baseline=True).median:.2f}"
+        f" with the baseline's: {found.ratio(name, with_baseline=True).median:.2f};"
+        f" until it has its log-hypervolume: {found.ratio(name, logarithmic=True)}"
         for name in found.others
     ]
     title = f"{settings.environment.id}: the default search, its parts, and its rivals"
@@ -258,7 +259,8 @@ def _searches(found: Result) -> Table:
     from tuners.benchmarks.search_arms import DEFAULT
 
     table = Table("search", box=None, pad_edge=False)
-    for column in ("hypervolume", "quartiles", "on its own seeds", "env steps", "saved", "trials"):
+    columns = ("hypervolume", "quartiles", "on its own seeds", "log-hypervolume", "env steps")
+    for column in (*columns, "saved", "trials"):
         table.add_column(column, justify="right")
     for name in (DEFAULT, *found.others):
         arm = found.arm(name)
@@ -268,6 +270,7 @@ def _searches(found: Result) -> Table:
             f"{middle:.4f}",
             f"{low:.4f} to {high:.4f}",
             f"{np.median([one.hypervolume for one in arm]):.4f}",
+            f"{np.median([one.final_log_hypervolume for one in arm]):.4f}",
             f"{np.median([one.env_steps for one in arm]):,.0f}",
             f"{np.median([one.env_steps_saved for one in arm]):,.0f}",
             f"{np.median([one.trials for one in arm]):.0f}",

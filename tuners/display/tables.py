@@ -88,7 +88,10 @@ def _summary(study: StudyReport) -> RenderableType:
     grid.add_row("random actions", f"return {interval(baseline.random)}")
     for why in missing_costs(study.points):
         grid.add_row("no figure for", _safe(why))
-    grid.add_row("hypervolume", f"{study.hypervolume:.4f}")
+    grid.add_row(
+        "hypervolume",
+        f"{study.hypervolume:.4f}; over the log of compression {study.log_hypervolume:.4f}",
+    )
     grid.add_row("env steps", _env_steps(study))
     for level in dict.fromkeys((study.retention, 0.99)):
         best = sparsest(study.points, level)

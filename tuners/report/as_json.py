@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.plan.plan import Plan
-from prune_search.records.fronts import hypervolume
+from prune_search.records.fronts import hypervolume, log_hypervolume
 from prune_search.records.intervals import holding
 from prune_search.records.models import BaselineRecord, ControlRecord, Point, trial_name
 from prune_search.records.returns import Return
@@ -21,17 +21,19 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
 
     `{name, environment, baseline, control, random_return, aggregate, holds_from, hypervolume,
-    env_steps, env_steps_saved, curve, importances, trials, front, repeated, recommended}`, where
+    log_hypervolume, env_steps, env_steps_saved, curve, importances, trials, front, repeated,
+    recommended}`, where
 
     - baseline is null or `{RETURN, final_RETURN, parameters, weights, stored_bytes, compact_bytes,
       env_steps, train_s, checkpoint, sampled_by}`, sampled_by being `lean` or `rllib: ` and why;
     - control is null or `{RETURN, final_RETURN, retention, round, env_steps, train_s, checkpoint}`:
       the baseline trained on for a trial's env steps with nothing pruned, at its best round;
-    - each of trials is `{trial, state, reason, strategy, did, env_steps, seconds, hypervolume,
-      points}`, did being how often what its plan names happened so far, of `{prunings,
-      regrowths_due, regrowths, regrown, rewinds, gate_pruned, gate_held, gate_took_back}` those
-      that apply (regrown counts weights), null for trials of earlier versions, and points being all
-      of the trial's, like the front's but without strategy;
+    - each of trials is `{trial, state, reason, strategy, did, env_steps, seconds,
+      hypervolume, log_hypervolume, points}`, did being how often what its plan names happened
+      so far, of `{prunings, regrowths_due, regrowths, regrown, rewinds, gate_pruned,
+      gate_held, gate_took_back}` those that apply (regrown counts weights), null for trials
+      of earlier versions, and points being all of the trial's, like the front's but without
+      strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
       physical, compact, stored_bytes, compact_bytes, macs, cost_missing, compression, RETURN,
       retention, env_steps, checkpoint, final_RETURN, than_dense}`, by rising sparsity; of its
@@ -54,7 +56,8 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     `holds`, the share of episodes whose return is at least `holds_from`, `holds_low` and
     `holds_high`, the ends of its 95 % interval (Wilson's). Final_ stands before each of them.
     Holds_from is the return of the retention `evaluation.holds_at`.
-    Curve is the hypervolume over the env steps of all trials, `[[env_steps, hypervolume], ...]`;
+    Log_hypervolume is the share that the points dominate of (log of compression, retention);
+    curve is the hypervolume over the env steps of all trials, `[[env_steps, hypervolume], ...]`;
     importances are shares by field of `pruning`, empty for few trials.
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
@@ -74,6 +77,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
         "aggregate": baseline.returned.aggregate if baseline else None,
         "holds_from": _finite(study.bound) if study.bound is not None else None,
         "hypervolume": _finite(study.hypervolume),
+        "log_hypervolume": _finite(study.log_hypervolume),
         "env_steps": study.env_steps,
         "env_steps_saved": study.env_steps_saved,
         "curve": [list(item) for item in study.curve],
@@ -88,6 +92,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
                 "env_steps": trial.env_steps,
                 "seconds": _finite(trial.seconds),
                 "hypervolume": _finite(hypervolume(trial.points)),
+                "log_hypervolume": _finite(log_hypervolume(trial.points)),
                 "points": [
                     point_json(point, study.folder, study.finals.get(point.name), study.bound)
                     for point in trial.points

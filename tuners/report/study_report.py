@@ -9,7 +9,7 @@ from pathlib import Path
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import front, hypervolume, hypervolume_curve
+from prune_search.records.fronts import front, hypervolume, hypervolume_curve, log_hypervolume
 from prune_search.records.intervals import Verdict
 from prune_search.records.models import (
     BaselineRecord,
@@ -60,6 +60,8 @@ class StudyReport:
     front: list[FrontPoint]
     """By rising sparsity."""
     hypervolume: float
+    log_hypervolume: float
+    """The same over the logarithm of compression."""
     final: FinalRecord | None
 
     @property
@@ -149,5 +151,6 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
         trials=trials,
         front=[on_front(point) for point in front(points)],
         hypervolume=hypervolume(points),
+        log_hypervolume=log_hypervolume(points),
         final=final,
     )

@@ -148,7 +148,9 @@ def summary_run(
         "env_steps_saved": found.env_steps_saved,
         "wall_s": study.wall_s,
     }
-    scalars: dict[str, float] = {"hypervolume": found.hypervolume} if found.points else {}
+    scalars: dict[str, float] = {}
+    if found.points:
+        scalars |= {"hypervolume": found.hypervolume, "log_hypervolume": found.log_hypervolume}
     scalars |= {f"study/{key}": value for key, value in figures.items()}
     # MLflow forgets no metric: a point that later falls off the front would stay in its chart, and
     # the rounds of several trials may still be read out of turn while they run.
@@ -275,8 +277,9 @@ def _best(figures: Mapping[str, float]) -> dict[str, float]:
 
     The hypervolume leads, since the UI's parallel coordinates start with the first metric.
     """
-    own = ("sparsity", "return", "retention", "compression")
-    return {"hypervolume": figures["hypervolume"], **{f"best_{key}": figures[key] for key in own}}
+    own = ("sparsity", "return", "retention")  # compression is sparsity in another unit
+    areas = {key: figures[key] for key in ("hypervolume", "log_hypervolume")}
+    return {**areas, **{f"best_{key}": figures[key] for key in own}}
 
 
 def _logged(metrics: Iterable[Metric]) -> list[Metric]:
