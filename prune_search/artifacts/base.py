@@ -38,6 +38,9 @@ class Artifact(ABC):
             The action, [1, *action_shape], and the state for the next step.
         """
 
+    def reset(self) -> None:  # noqa: B027 - most have nothing to do
+        """An episode begins; for what keeps a state beside the one that it is given."""
+
     def nanoseconds(self, observation: Array, count: int) -> NDArray[np.int64]:
         """What each of so many actions takes, as this process sees it, one after another."""
         state = np.zeros((1, self.card.state_size), np.float32)
@@ -72,6 +75,7 @@ class Actor:
             seed: of the noise, where actions are sampled.
         """
         card = self.artifact.card
+        self.artifact.reset()
         self._state = np.zeros((1, card.state_size), np.float32)
         self._generator = np.random.default_rng(seed)
 
@@ -100,10 +104,24 @@ class Actor:
 class Material:
     """What an artifact is made of."""
 
-    policy: PolicyDescription
+    policy: PolicyDescription | None
+    """None for targets that are not made from it."""
     card: Card
     observations: Array
     """[rows, *observation_shape]: some that the policy has seen, for what has to be calibrated."""
+    algorithm: Path | None = None
+    """RLlib's checkpoint of it; None where there is none."""
+
+    @property
+    def described(self) -> PolicyDescription:
+        """The description of the policy.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.policy is None:
+            raise ValueError("the policy is not described")
+        return self.policy
 
 
 class Target(ABC):
@@ -111,6 +129,8 @@ class Target(ABC):
 
     suffix: str
     """What the file's name ends with; empty for a folder."""
+    of_description: bool = True
+    """Whether it is made from the policy's description; else from RLlib's checkpoint."""
 
     @abstractmethod
     def write(self, material: Material, path: Path) -> None:

@@ -24,6 +24,22 @@ class Task(Record):
     """Around it, the first one innermost; those that only change the form are in the policy."""
 
 
+class Measured(Record):
+    """A return over episodes."""
+
+    value: float
+    """What it counts as."""
+    low: float
+    """Lower end of its 95 % interval."""
+    high: float
+    """Upper end of it."""
+
+    @classmethod
+    def of(cls, returned: Return) -> Measured:
+        """Without the single episodes, which take more room than small policies do."""
+        return cls(value=returned.value, low=returned.low, high=returned.high)
+
+
 class Measurement(Record):
     """How the policy's return was measured, and what it was."""
 
@@ -33,12 +49,18 @@ class Measurement(Record):
     max_steps: int
     """After so many an episode is cut."""
     aggregate: Aggregate
-    returned: Return | None = None
+    returned: Measured | None = None
     """The policy's, in RLlib; None where nobody measured it."""
-    dense: Return | None = None
-    """The dense policy's it was pruned from, on the same episodes."""
-    random: Return | None = None
+    dense: Measured | None = None
+    """The dense policy's that it was pruned from, on the same episodes."""
+    random: Measured | None = None
     """Of random actions, likewise."""
+
+    def retention(self, value: float) -> float | None:
+        """Share of the dense policy's gain over random actions that a return keeps, if known."""
+        if self.dense is None or self.random is None:
+            return None
+        return (value - self.random.value) / (self.dense.value - self.random.value)
 
 
 class Card(Record):

@@ -38,7 +38,7 @@ class OnnxTarget(Target):
     def _model(self, material: Material) -> Any:
         from prune_search.artifacts.onnx_graph import onnx_model
 
-        return onnx_model(material.policy)
+        return onnx_model(material.described)
 
     def opens(self, path: Path) -> bool:
         return path.suffix == self.suffix
@@ -72,7 +72,7 @@ class QuantizedOnnxTarget(OnnxTarget):
         _runtime()
         from onnxruntime import quantization
 
-        if material.policy.state_size or material.policy.action.noise_size:
+        if material.described.state_size or material.described.action.noise_size:
             raise UserError(
                 "export: target onnx-int8 has no place for a policy with a state or sampled"
                 " actions; these have: torch, onnx, c"

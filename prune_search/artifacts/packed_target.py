@@ -38,7 +38,7 @@ class PackedTarget(Target):
     def write(self, material: Material, path: Path) -> None:
         about = material.card.model_dump(mode="json", include=set(_SAID), exclude_defaults=True)
         try:
-            data = pack(quantized_policy(material.policy, self._method, self._bits), about)
+            data = pack(quantized_policy(material.described, self._method, self._bits), about)
         except ValueError as error:
             raise UserError(f"export: target packed: {one_line(error)}") from None
         write(path, data)

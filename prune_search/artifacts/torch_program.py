@@ -31,7 +31,7 @@ class TorchTarget(Target):
     suffix = ".pt2"
 
     def write(self, material: Material, path: Path) -> None:
-        policy = material.policy
+        policy = material.described
         sizes = [size for size in (policy.state_size, policy.action.noise_size) if size]
         given = [torch.zeros(2, *policy.observation_shape), *(torch.zeros(2, n) for n in sizes)]
         rows = {0: torch.export.Dim("rows")}

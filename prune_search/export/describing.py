@@ -83,9 +83,16 @@ def describe(algorithm: Path, *, sampled: bool = False) -> Described:
     """
     found = policies(algorithm)
     if set(found) != {DEFAULT_MODULE_ID}:
-        raise cannot(f"the policies {', '.join(found) or 'none'} of several agents")
+        raise UserError(
+            f"export: policies act for one agent, and this checkpoint has"
+            f" {', '.join(found) or 'none'}; prune-search restore and compact write them all"
+        )
     notes: list[str] = []
     module = found[DEFAULT_MODULE_ID]
+    around = surroundings(algorithm)
+    if around.wrappers:
+        names = ", ".join(step["name"] for step in around.wrappers)
+        notes.append(f"wrappers that stay the environment's: {names}")
     try:
         module = compacted(algorithm)[DEFAULT_MODULE_ID].module
     except UserError as error:
@@ -93,7 +100,6 @@ def describe(algorithm: Path, *, sampled: bool = False) -> Described:
     runner = algorithm / COMPONENT_ENV_RUNNER
     before = EnvToModulePipeline.from_checkpoint(runner / COMPONENT_ENV_TO_MODULE_CONNECTOR)
     after = ModuleToEnvPipeline.from_checkpoint(runner / COMPONENT_MODULE_TO_ENV_CONNECTOR)
-    around = surroundings(algorithm, before.input_observation_space)
     preprocessing = (*around.preprocessing, *_of_connectors(before, INPUT))
     bounds = _bounds(after, around.action_space)
     policy = describe_module(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class Policy:
         )
         freeze(self._before)
         own = [each for each in connectors(self._before) if type(each) not in INPUT]
-        self._remembers = self.module.is_stateful() or not all(map(is_filter, own))
+        self.remembers = self.module.is_stateful() or not all(map(is_filter, own))
+        """Whether an action may depend on earlier calls."""
         self._episode = self._new()
         self._last: dict[str, Any] | None = None
 
@@ -83,7 +85,7 @@ class Policy:
             sampled: draw the action from the policy's distribution; else the likeliest is taken.
         """
         episode = self._episode
-        if self._last is None or not self._remembers:
+        if self._last is None or not self.remembers:
             episode = self._episode = self._new()
             episode.add_env_reset(observation)
         else:
@@ -95,10 +97,31 @@ class Policy:
                     key: value for key, value in self._last.items() if key != Columns.ACTIONS
                 },
             )
+        done = self._through([episode], sampled)
+        self._last = {key: value[0] for key, value in done.items()}
+        return self._last.pop(Columns.ACTIONS_FOR_ENV, self._last[Columns.ACTIONS])
+
+    @torch.no_grad()
+    def several(self, observations: Sequence[Any]) -> list[Any]:
+        """Greedy actions for observations that have nothing to do with one another.
+
+        Raises:
+            ValueError: the policy remembers earlier calls.
+        """
+        if self.remembers:
+            raise ValueError("a policy that remembers takes one observation at a time")
+        episodes = [self._new() for _ in observations]
+        for episode, observation in zip(episodes, observations, strict=True):
+            episode.add_env_reset(observation)
+        done = self._through(episodes, sampled=False)
+        return list(done.get(Columns.ACTIONS_FOR_ENV, done[Columns.ACTIONS]))
+
+    def _through(self, episodes: list[SingleAgentEpisode], sampled: bool) -> dict[str, Any]:
+        """What RLlib's connectors and network make of the episodes' last observations."""
         shared: dict[str, Any] = {}
         module = self.module
         given = self._before(
-            episodes=[episode],
+            episodes=episodes,
             batch={},
             rl_module=module,
             explore=sampled,
@@ -106,16 +129,15 @@ class Policy:
             metrics=None,
         )
         out = module.forward_exploration(given) if sampled else module.forward_inference(given)
-        done = self._after(
-            episodes=[episode],
+        found: dict[str, Any] = self._after(
+            episodes=episodes,
             batch=out,
             rl_module=module,
             explore=sampled,
             shared_data=shared,
             metrics=None,
         )
-        self._last = {key: value[0] for key, value in done.items()}
-        return self._last.pop(Columns.ACTIONS_FOR_ENV, self._last[Columns.ACTIONS])
+        return found
 
     def _new(self) -> SingleAgentEpisode:
         return SingleAgentEpisode(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
+from prune_search.artifacts.card import Task
 from prune_search.errors import UserError, one_line
 from prune_search.export.refusing import cannot
 from prune_search.policy.description import (
@@ -71,12 +72,14 @@ class Surroundings:
             return tuple(space.shape)
         return (sum(part.given for part in encoding(space).parts),)
 
-    def flat(self, observation: Any) -> NDArray[np.float32]:
-        """An observation as the description takes it: a Box's as it is, else one vector."""
-        space = self.observation_space
-        if isinstance(space, spaces.Box):
-            return np.asarray(observation, np.float32)
-        return np.array(list(_numbers(space, observation)), np.float32)
+    @property
+    def task(self) -> Task | None:
+        """What makes the environment anew; None where it is a class of the user's own."""
+        name = self.given if isinstance(self.given, str) else getattr(self.given, "id", None)
+        if not isinstance(name, str):
+            return None
+        modules = list(getattr(self.given, "modules", ()))
+        return Task(id=name, modules=modules, config=self.config, wrappers=list(self.wrappers))
 
     def make(self) -> gym.Env[Any, Any]:
         """The environment within the absorbed wrappers.
@@ -95,12 +98,29 @@ class Surroundings:
         return _make(self.given, self.config, (*self.wrappers, *between, *self.absorbed))
 
 
-def surroundings(algorithm: Path, given: spaces.Space) -> Surroundings:
+def make_task(task: Task) -> gym.Env[Any, Any]:
+    """The environment that an artifact acts in.
+
+    Raises:
+        UserError: it can't be made.
+    """
+    given = environment_class(task.id, task.modules, []) if task.modules else task.id
+    return _make(given, task.config, task.wrappers)
+
+
+def flat(space: spaces.Space, observation: Any) -> NDArray[np.float32]:
+    """An observation as a description takes it: a Box's as it is, else one vector."""
+    if isinstance(space, spaces.Box):
+        return np.asarray(observation, np.float32)
+    return np.array(_numbers(space, observation), np.float32)
+
+
+def surroundings(algorithm: Path, *, absorb: bool = True) -> Surroundings:
     """The environment that an algorithm's checkpoint was trained in.
 
     Args:
         algorithm: folder of the checkpoint.
-        given: the observation space that RLlib saw.
+        absorb: whether the wrappers that only change the form shall be the description's.
 
     Raises:
         UserError: it can't be read or made, or has spaces that have no description.
@@ -108,7 +128,7 @@ def surroundings(algorithm: Path, given: spaces.Space) -> Surroundings:
     config = _config(algorithm)
     steps = steps_of(config.env)
     count = len(steps)
-    while count and _form_only(steps[count - 1]):
+    while absorb and count and _form_only(steps[count - 1]):
         count -= 1
     wrappers, absorbed = tuple(steps[:count]), tuple(steps[count:])
     made = _make(config.env, config.env_config, wrappers)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
+import tuners
 from prune_search.experiment.file import dump
 from prune_search.export.rllib import compacted
 from prune_search.records.folder import StudyFolder
@@ -33,6 +34,7 @@ from tests.studies import (
     returned,
 )
 from tuners import cli
+from tuners.catalog.finding import open_study
 from tuners.report.as_json import to_json
 from tuners.report.recommendation import lines, recommended
 from tuners.report.study_report import report
@@ -140,6 +142,29 @@ def test_single_weights_are_stored_whole_and_neurons_are_not(
         rtol=1e-5,
         atol=1e-5,
     )
+
+
+def test_a_point_leaves_as_a_file_that_is_measured(
+    storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    at = ["--storage", str(storage), "--observations", "50"]
+    point = last_point(storage, "neuron")
+    said = command(capsys, monkeypatch, "export", "neuron", point.name, "--to", "c", *at)
+    path = f"neuron-{point.name.replace('/', '-')}-c"
+    assert f"neuron {point.name} as c: {path}, " in said
+    assert "actions for 50 observations: 100.00% are those of RLlib" in said
+    found = json.loads(command(capsys, monkeypatch, "evaluate", path, "--json"))
+    assert found["return"] == pytest.approx(point.returned.value)
+    assert found["retention"] == pytest.approx(point.retention)
+
+    wished = ("--min-retention", "-9", "--max-bytes", "20000", "--json", "--out", "wished.onnx")
+    found = json.loads(command(capsys, monkeypatch, "export", "neuron", *wished, *at))
+    front = report(*open_study(str(storage), "neuron")).front
+    assert found["point"] == min(front, key=lambda item: item.point.nonzero).point.name
+    assert found["bytes"] == Path("wished.onnx").stat().st_size
+    same = tuners.open(storage / "neuron").point(point.name).export("onnx", observations=50)
+    assert same.agreement.equal == 1 and same.path == Path(path.replace("-c", ".onnx"))
 
 
 def last_point(storage: Path, name: str) -> Point:

@@ -28,10 +28,11 @@ from prune_search.policy.description import (
 from prune_search.policy.reference import act, draw_noise
 from prune_search.rllib.algorithms import MODULE_PATH, algorithm_config
 from tests import algorithms
-from tests.exporting import filtered, played, saved
+from tests.exporting import played
 from tests.rllib import test_observations
 from tests.rllib.test_multi_agent import small as small_pursuit
 from tuners.benchmarks.methods.setups import SETUPS, Setup, small_config, small_experiment
+from tuners.benchmarks.untrained import filtered, saved
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -53,16 +54,23 @@ def kinds(found: Described) -> list[type[Layer]]:
     return [type(step) for step in found.policy.steps]
 
 
+FIRST = list({setup.algorithm: setup for setup in SETUPS[::3]}.values())
+SLOW = pytest.mark.slow
 CELLS = [
-    (setup, with_filter)
+    pytest.param(
+        setup,
+        with_filter,
+        # One of each algorithm is quick enough; `benchmark exports` runs all.
+        marks=[] if with_filter == number % 2 and setup in FIRST else [SLOW],
+        id=f"{setup}{', filter' * with_filter}",
+    )
     for number, setup in enumerate(SETUPS)
     for with_filter in (False, True)
-    # Half of them, with each algorithm, network and kind of action; the command runs all.
-    if (number + with_filter) % 2
+    if (number + with_filter) % 2 or setup in FIRST
 ]
 
 
-@pytest.mark.parametrize(("setup", "with_filter"), CELLS, ids=str)
+@pytest.mark.parametrize(("setup", "with_filter"), CELLS)
 def test_each_algorithm(setup: Setup, with_filter: bool, tmp_path: Path) -> None:
     config = small_config(small_experiment(setup))
     found = agrees(saved(filtered(config) if with_filter else config, tmp_path / "a"))
@@ -191,7 +199,7 @@ def test_a_network_by_itself(tmp_path: Path) -> None:
 
 def test_what_has_no_description_is_named(tmp_path: Path) -> None:
     several = saved_as_is(small_pursuit(), tmp_path / "several")
-    with pytest.raises(UserError, match=r"policies chasers, runner of several agents.*: rllib"):
+    with pytest.raises(UserError, match="has chasers, runner; prune-search restore"):
         describe(several)
     q_network = saved(algorithms.small("dqn"), tmp_path / "dqn")
     with pytest.raises(UserError, match="epsilon-greedy"):

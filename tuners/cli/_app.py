@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BEGAN = time.monotonic()
 
 _ORDER = (
-    *("run", "resume", "list", "show", "ui", "evaluate", "restore", "compact"),
+    *("run", "resume", "list", "show", "ui", "evaluate", "restore", "compact", "export"),
     *("sensitivity", "presets", "benchmark", "schema"),
 )
 _PICTURES = (".png", ".svg", ".pdf", ".html")
@@ -84,13 +84,15 @@ def _storage(ctx: typer.Context) -> str:
     return ctx.params.get("storage") or usual()
 
 
-def _complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
+def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Studies that there are, for the shell."""
     from tuners.catalog.finding import studies
 
     return [name for name in studies(_storage(ctx)) if name.startswith(incomplete)]
 
 
-def _complete_point(ctx: typer.Context, incomplete: str) -> list[str]:
+def complete_point(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Points of the study that is named, for the shell."""
     from prune_search.records.folder import StudyFolder
 
     trials = StudyFolder(_storage(ctx), ctx.params["name"]).trials()
@@ -135,7 +137,7 @@ Name = Annotated[
     typer.Argument(
         metavar="NAME",
         help="The study's name, as `prune-search list` shows it.",
-        autocompletion=_complete_name,
+        autocompletion=complete_name,
     ),
 ]
 PointName = Annotated[
@@ -143,7 +145,7 @@ PointName = Annotated[
     typer.Argument(
         metavar="POINT",
         help="A point, such as t03/2, or 'baseline'.",
-        autocompletion=_complete_point,
+        autocompletion=complete_point,
     ),
 ]
 Storage = Annotated[

@@ -187,6 +187,43 @@ def benchmark_deep_compression(
     print(markdown(deep_compression(range(seeds), err.print, sparsity, bits), sparsity, bits))
 
 
+@benchmarks.command("exports")
+def benchmark_exports(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")
+    ] = None,
+    algorithm: Annotated[
+        list[str] | None, typer.Option(help="Only this algorithm; may be repeated.")
+    ] = None,
+    observations: Annotated[
+        int, typer.Option(min=1, help="For how many actions are compared.")
+    ] = 10_000,
+) -> None:
+    """Export a policy of every algorithm, network and kind of action to every target.
+
+    A quarter of an hour on a quiet core. Ends with status 1 if anything did not agree with RLlib.
+    """
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out: no folder {str(out.parent)!r}")
+    from prune_search.rllib.algorithms import ALGORITHMS
+    from tuners.benchmarks.exports import cases, markdown, run
+
+    names = algorithm or list(ALGORITHMS)
+    for name in names:
+        check_known("--algorithm", name, ALGORITHMS)
+    cells = []
+    for cell in run(cases(names), observations):
+        cells.append(cell)
+        err.print(f"{cell.case.algorithm} {cell.case.policy}, {cell.target}: {cell.text}")
+    text = markdown(cells, observations)
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+    if any(cell.wrong for cell in cells):
+        raise typer.Exit(1)
+
+
 @benchmarks.command("wall")
 def benchmark_wall(name: Name, storage: Storage = STUDIES) -> None:
     """A finished study's wall time, against the time that it spent in RLlib."""

@@ -19,10 +19,13 @@ from tuners.cli._app import (
     Storage,
     Trust,
     app,
+    complete_name,
+    complete_point,
     examples,
     opened,
     out,
 )
+from tuners.cli.exports import Modules, evaluate_file
 
 if TYPE_CHECKING:
     from tuners.study.handle import Study
@@ -30,10 +33,30 @@ if TYPE_CHECKING:
 To = Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")]
 
 
-@app.command(epilog=examples("prune-search evaluate cartpole t03/2 --episodes 200 --seed 7"))
+@app.command(
+    epilog=examples(
+        "prune-search evaluate cartpole t03/2 --episodes 200 --seed 7",
+        "prune-search evaluate policy.onnx",
+    )
+)
 def evaluate(
-    name: Name,
-    point: PointName,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="The study's name; or a file or folder that `prune-search export` wrote.",
+            autocompletion=complete_name,
+        ),
+    ],
+    point: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="POINT",
+            help="A point, such as t03/2, or 'baseline'; none for a file.",
+            autocompletion=complete_point,
+            show_default=False,
+        ),
+    ] = None,
     episodes: Annotated[
         int | None,
         typer.Option(min=2, max=100_000, help="Episodes; as many as in the search if absent."),
@@ -42,11 +65,18 @@ def evaluate(
         int | None,
         typer.Option(min=0, max=9_999, help="Evaluation seed; the search's own if absent."),
     ] = None,
+    module: Modules = None,
     as_json: AsJson = False,
     trust: Trust = False,
     storage: Storage = STUDIES,
 ) -> None:
-    """Load a point's checkpoint, count its sparsity and measure its return again."""
+    """Load a point's checkpoint, count its sparsity and measure its return again.
+
+    Of a file that was exported, the file itself is measured, in the environment that it names.
+    """
+    if point is None:
+        evaluate_file(Path(name), episodes=episodes, seed=seed, modules=module, as_json=as_json)
+        return
     study = _study(storage, name, trust)
     policy = study.stored(point)
     from rich.markup import escape

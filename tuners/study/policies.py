@@ -19,6 +19,7 @@ from tuners.catalog.finding import checkpoint
 if TYPE_CHECKING:
     from ray.rllib.core.rl_module.rl_module import RLModule
 
+    from prune_search.export.exporting import Export
     from prune_search.export.policy import Policy
     from prune_search.export.rllib import Compacted
     from prune_search.sparsity.sizes import Size
@@ -139,6 +140,38 @@ class StoredPolicy:
         from prune_search.export.rllib import compacted
 
         return compacted(self.checkpoint)
+
+    def export(
+        self,
+        to: str,
+        path: str | Path | None = None,
+        *,
+        observations: int = 10_000,
+        anyway: bool = False,
+    ) -> Export:
+        """Writes the policy as a file that runs without RLlib, and measures that file.
+
+        Args:
+            to: the target's name: torch, onnx, onnx-int8, c, packed, rllib, or one of your own.
+            path: of the file or folder, which must not be there; named by study and point if None.
+            observations: for how many its actions are compared with RLlib's.
+            anyway: keep it although its return lies below this policy's interval.
+
+        Raises:
+            UserError: the target is unknown or has no place for the policy, the file is worse than
+                the policy, or can't be written.
+        """
+        from prune_search.export.exporting import export
+        from tuners.study.exports import default_path, source_of
+
+        folder = self._folder
+        return export(
+            source_of(folder, self._experiment, self.name),
+            to,
+            default_path(folder.name, self.name, to) if path is None else Path(path).expanduser(),
+            observations=observations,
+            anyway=anyway,
+        )
 
     def compact(self, to: str | Path) -> Path:
         """Writes what `compacted` gives into a new folder, and returns the folder.

@@ -46,7 +46,7 @@ class CTarget(Target):
     suffix = ""
 
     def write(self, material: Material, path: Path) -> None:
-        source = c_source(material.policy, material.card, material.observations[:_ROWS])
+        source = c_source(material.described, material.card, material.observations[:_ROWS])
         path.mkdir()
         (path / HEADER).write_text(source.header, encoding="ascii")
         (path / SOURCE).write_text(source.source, encoding="ascii")

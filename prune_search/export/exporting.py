@@ -1,0 +1,234 @@
+"""A checkpoint to an artifact of any target, which is measured by itself before it is kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from gymnasium import spaces
+
+import prune_search.artifacts.targets
+import prune_search.export.rllib_target  # noqa: F401 - they are registered
+from prune_search.artifacts.base import Artifact, Material, Target, stored_bytes
+from prune_search.artifacts.card import Card, Measured, Measurement, card_for
+from prune_search.artifacts.targets import find_target
+from prune_search.artifacts.torch_program import TorchArtifact
+from prune_search.errors import UserError, one_line
+from prune_search.export.describing import describe
+from prune_search.export.measuring import Agreement, Latency, agreement, latency, measure
+from prune_search.export.policy import Policy
+from prune_search.export.recording import Recorded, recorded
+from prune_search.export.refusing import cannot
+from prune_search.export.surroundings import Surroundings, surroundings
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.torch_policy import TorchPolicy
+from prune_search.records.record import Record
+from prune_search.records.returns import Return
+
+OBSERVATIONS = 10_000
+"""Recorded for the comparison of actions."""
+_CALIBRATION = 500
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported."""
+
+    algorithm: Path
+    """Folder of RLlib's checkpoint."""
+    name: str
+    """Of the policy: its study and point."""
+    measurement: Measurement
+    """How its return was measured."""
+    dense: Path | None = None
+    """Checkpoint of the dense policy, which latencies are compared with; itself if None."""
+    sampled: bool = False
+    """Whether actions are sampled."""
+
+
+class Export(Record):
+    """An artifact, as it was measured."""
+
+    path: Path
+    target: str
+    bytes: int
+    """Of the file, or of all files in the folder."""
+    figures: dict[str, int]
+    """What else is known of its size, in bytes by name; see `Artifact.figures`."""
+    parameters: int
+    """Numbers of the network in it, zeros among them."""
+    nonzero: int
+    """Of these, those that are not zero."""
+    returned: Return | None
+    """The artifact's, in the environment; None where that has no name to make it by."""
+    wanted: Measured | None
+    """The policy's in RLlib, on the same episodes."""
+    agreement: Agreement
+    latency_us: Latency
+    dense_latency_us: Latency | None
+    """Of the dense policy as a plain torch module, in the same run; None without a description."""
+    notes: list[str] = []  # noqa: RUF012 - pydantic copies it
+
+    @property
+    def lost(self) -> bool:
+        """Whether its return lies below the interval of the policy's."""
+        if self.returned is None or self.wanted is None:
+            return False
+        return self.returned.value < self.wanted.low
+
+
+def export(
+    source: Source,
+    to: str,
+    path: Path,
+    *,
+    observations: int = OBSERVATIONS,
+    seen: Recorded | None = None,
+    max_bytes: int | None = None,
+    anyway: bool = False,
+) -> Export:
+    """Writes a policy to a target, and measures what was written; only then it is there.
+
+    Args:
+        source: the policy.
+        to: the target's name.
+        path: of the file or folder, which must not be there yet.
+        observations: how many actions are compared with RLlib's.
+        seen: what RLlib's policy did, where that is recorded already.
+        max_bytes: what it may have at most.
+        anyway: keep it although its return lies below the policy's interval.
+
+    Raises:
+        UserError: the target is unknown or has no place for the policy, the artifact is worse than
+            the policy or larger than it may be, or it can't be written.
+    """
+    target = find_target(to)
+    if path.exists():
+        raise UserError(f"--out: {str(path)!r} exists; give another name")
+    policy, around = _described(source, target)
+    card = _card(source, to, policy, around)
+    seen = recorded(source.algorithm, around, observations, max_steps=source.measurement.max_steps)
+    chosen = np.random.default_rng(0).permutation(len(seen.observations))[:_CALIBRATION]
+    material = Material(policy, card, seen.observations[np.sort(chosen)], source.algorithm)
+    with _in_making(path) as part:
+        target.write(material, part)
+        size = stored_bytes(part)
+        if max_bytes is not None and size > max_bytes:
+            raise UserError(
+                f"--max-bytes: {source.name} as {to} has {size:,} bytes, {max_bytes:,} are allowed"
+            )
+        found = _measured(source, target.open(part), policy, seen, path, size)
+        if found.lost and not anyway:
+            assert found.returned is not None and found.wanted is not None
+            raise UserError(
+                f"export: {source.name} as {to} returns {found.returned.value:.4g}, below the"
+                f" policy's interval from {found.wanted.low:.4g} to {found.wanted.high:.4g};"
+                " nothing was written; --anyway keeps it"
+            )
+    return found
+
+
+def _described(source: Source, target: Target) -> tuple[PolicyDescription | None, Surroundings]:
+    if target.of_description:
+        found = describe(source.algorithm, sampled=source.sampled)
+        return found.policy, found.surroundings
+    if source.sampled:
+        raise cannot("sampled actions", "rllib", able="torch, onnx, c")
+    return None, surroundings(source.algorithm, absorb=False)
+
+
+def _card(source: Source, to: str, policy: PolicyDescription | None, around: Surroundings) -> Card:
+    ours = version("prune-search")
+    if policy is not None:
+        return card_for(
+            policy,
+            version=ours,
+            target=to,
+            name=source.name,
+            task=around.task,
+            measurement=source.measurement,
+        )
+    held, space = Policy(source.algorithm), around.action_space
+    acting = held.module.get_state(inference_only=True)
+    return Card(
+        version=ours,
+        target=to,
+        name=source.name,
+        task=around.task,
+        measurement=source.measurement,
+        observation_shape=around.observation_shape,
+        state_size=0,
+        noise="none",
+        noise_size=0,
+        discrete=isinstance(space, spaces.Discrete | spaces.MultiDiscrete),
+        action_shape=tuple(space.shape or ()),
+        parameters=held.parameters,
+        nonzero=sum(int(np.count_nonzero(value)) for value in acting.values()),
+    )
+
+
+def _measured(
+    source: Source,
+    artifact: Artifact,
+    policy: PolicyDescription | None,
+    seen: Recorded,
+    path: Path,
+    size: int,
+) -> Export:
+    card, how = artifact.card, source.measurement
+    returned = None
+    if card.task is not None:
+        returned = measure(
+            artifact,
+            card.task,
+            seed=how.seed,
+            episodes=how.episodes,
+            max_steps=how.max_steps,
+            aggregate=how.aggregate,
+        )
+    dense = None
+    if policy is not None:
+        whole = describe(source.dense, sampled=source.sampled).policy if source.dense else policy
+        plain = TorchArtifact(TorchPolicy(whole).eval(), card)
+        dense = latency(plain, seen.observations[0])
+    return Export(
+        path=path,
+        target=card.target,
+        bytes=size,
+        figures=artifact.figures(),
+        parameters=card.parameters,
+        nonzero=card.nonzero,
+        returned=returned,
+        wanted=how.returned,
+        agreement=agreement(artifact, seen, policy),
+        latency_us=latency(artifact, seen.observations[0]),
+        dense_latency_us=dense,
+        notes=card.notes,
+    )
+
+
+@contextmanager
+def _in_making(path: Path) -> Iterator[Path]:
+    """A name beside the path, which gets the path's if all goes well, and else is gone."""
+    part = path.with_name(f".{path.name}.part{path.suffix}")
+    _remove(part)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.rename(path)
+    except OSError as error:
+        raise UserError(f"--out: cannot write {str(path)!r}: {one_line(error)}") from None
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

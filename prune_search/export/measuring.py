@@ -1,0 +1,187 @@
+"""An artifact measured by itself: its episodes, its actions beside RLlib's, its time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prune_search.artifacts.base import Actor, Artifact
+from prune_search.artifacts.card import Task
+from prune_search.errors import TrialError, UserError
+from prune_search.export.recording import Recorded
+from prune_search.export.surroundings import flat, make_task
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.reference import act, draw_noise
+from prune_search.records.intervals import summarised
+from prune_search.records.record import Record
+from prune_search.records.returns import Aggregate, Return
+from prune_search.rllib.evaluation.evaluator import evaluation_seeds
+from prune_search.rllib.evaluation.lean import check_finite
+from prune_search.rllib.randomness import random_state_kept, seed_process
+
+CONTINUOUS = 1e-5
+"""What continuous actions of float32 may differ by, relative to the largest (or to 1)."""
+DISCRETE = 0.999
+"""The least share of discrete actions of float32 that are equal."""
+_WARM, _TIMED = 50, 1000
+
+
+class Agreement(Record):
+    """An artifact's actions beside those of RLlib's policy, for the same observations."""
+
+    count: int
+    """Observations."""
+    equal: float
+    """Share of the actions that are equal."""
+    difference: float
+    """The largest difference, relative to the largest action of RLlib's or to 1."""
+    with_noise: bool
+    """Actions are sampled: they are compared with the description's, for the same noise."""
+
+    def holds(self, discrete: bool) -> bool:
+        """Whether the artifact does what RLlib does, up to the rounding of float32."""
+        return self.equal >= DISCRETE if discrete else self.difference <= CONTINUOUS
+
+
+class Latency(Record):
+    """Microseconds of one action, observation to action, one at a time, one thread."""
+
+    median: float
+    p99: float
+    """What 99 of 100 take at most."""
+
+
+def measure(
+    artifact: Artifact,
+    task: Task,
+    *,
+    seed: int,
+    episodes: int,
+    max_steps: int,
+    aggregate: Aggregate,
+) -> Return:
+    """Return of an artifact in its environment.
+
+    Args:
+        artifact: what acts.
+        task: the environment.
+        seed: evaluation seed, 0 to 9,999.
+        episodes: 1 to 100,000.
+        max_steps: after so many an episode is cut.
+        aggregate: what counts as the return.
+
+    Raises:
+        UserError: the environment can't be made, or does not go with the artifact.
+    """
+    found = [
+        _episode(artifact, task, env_seed, max_steps)
+        for env_seed in evaluation_seeds(seed, episodes)
+    ]
+    return summarised(np.array(found), aggregate)
+
+
+def _episode(artifact: Artifact, task: Task, seed: int, max_steps: int) -> float:
+    actor, environment = Actor(artifact), make_task(task)
+    space, total = environment.observation_space, 0.0
+    try:
+        with random_state_kept():
+            seed_process(seed)
+            actor.reset(seed)
+            observation, _ = environment.reset(seed=seed)
+            for _ in range(max_steps):
+                action = actor(flat(space, observation))
+                observation, reward, terminated, truncated, _ = environment.step(action)
+                check_finite("reward", reward)
+                total += float(reward)
+                if terminated or truncated:
+                    break
+    except (ValueError, TrialError) as error:
+        raise UserError(f"export: the policy and the environment {task.id}: {error}") from None
+    finally:
+        environment.close()
+    return total
+
+
+def agreement(
+    artifact: Artifact, recorded: Recorded, policy: PolicyDescription | None = None
+) -> Agreement:
+    """How an artifact's actions agree with those that were recorded.
+
+    Args:
+        artifact: what acts.
+        recorded: what RLlib's policy saw and did.
+        policy: the description, by which actions that are sampled are compared.
+    """
+    want, noise = recorded.actions, None
+    if policy is not None and policy.action.noise_size:
+        noise = draw_noise(policy, len(recorded.observations), np.random.default_rng(0))
+    card = artifact.card
+    found: list[NDArray[Any]] = []
+    expected: list[NDArray[Any]] = []
+    for row, begin in enumerate(recorded.begins):
+        seen = recorded.observations[row : row + 1]
+        drawn = None if noise is None else noise[row : row + 1]
+        if begin:
+            artifact.reset()
+            state = after = np.zeros((1, card.state_size), np.float32)
+        action, state = artifact.step(seen, state, drawn)
+        found.append(action[0])
+        if noise is not None and policy is not None:
+            given, after = act(policy, seen, after, drawn)
+            expected.append(given[0])
+    got = np.stack(found).reshape(len(found), -1)
+    want = (np.stack(expected) if expected else want).reshape(len(found), -1)
+    return Agreement(
+        count=len(found),
+        equal=float((got == want).all(1).mean()),
+        difference=float(np.abs(got - want).max() / max(1.0, np.abs(want).max())),
+        with_noise=noise is not None,
+    )
+
+
+def latency(artifact: Artifact, observation: NDArray[np.float32]) -> Latency:
+    """What an action takes in this process, torch on one thread.
+
+    Args:
+        artifact: what acts.
+        observation: [*observation_shape].
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        artifact.nanoseconds(observation[None], _WARM)
+        taken = artifact.nanoseconds(observation[None], _TIMED) / 1000
+    finally:
+        torch.set_num_threads(threads)
+    return Latency(median=float(np.median(taken)), p99=float(np.quantile(taken, 0.99)))
+
+
+def measured_again(artifact: Artifact, seed: int | None, episodes: int | None) -> Return:
+    """An artifact's return, as its card says that its policy's was measured.
+
+    Args:
+        artifact: what acts.
+        seed: evaluation seed in place of the card's.
+        episodes: in place of the card's.
+
+    Raises:
+        UserError: the card does not say where the policy acts, or as `measure`.
+    """
+    card = artifact.card
+    if card.task is None or card.measurement is None:
+        raise UserError(
+            "file: it does not say which environment its policy acts in; evaluate the point of"
+            " the study that it comes from"
+        )
+    how = card.measurement
+    return measure(
+        artifact,
+        card.task,
+        seed=how.seed if seed is None else seed,
+        episodes=episodes or how.episodes,
+        max_steps=how.max_steps,
+        aggregate=how.aggregate,
+    )

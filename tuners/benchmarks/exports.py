@@ -1,0 +1,174 @@
+"""Which policies go where: each algorithm, network, filter and kind of action, to each target."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from prune_search.artifacts.base import TARGETS
+from prune_search.artifacts.card import Measured, Measurement
+from prune_search.errors import UserError
+from prune_search.export.exporting import Source, export
+from prune_search.export.measuring import CONTINUOUS, DISCRETE
+from prune_search.export.recording import Recorded, recorded
+from prune_search.export.surroundings import surroundings
+from prune_search.rllib.algorithms import ALGORITHMS
+from prune_search.rllib.running import process_settings
+from tuners.benchmarks.methods.setups import (
+    SETUPS,
+    Setup,
+    small_config,
+    small_experiment,
+)
+from tuners.benchmarks.untrained import filtered, saved
+
+SHOWN = ("torch", "onnx", "c", "onnx-int8", "packed")
+_ROUNDED = ("onnx-int8", "packed")
+_EPISODES = 20
+
+_HEAD = f"""# Which policies go where
+
+Small policies of RLlib's default networks, untrained, half of their weights zero, from each
+algorithm to each target: what `prune-search export` wrote was opened, and its actions compared with
+RLlib's own for {{count:,}} observations of RLlib's policy. A cell of discrete actions is the share
+that was equal, of continuous ones the largest difference, relative to the largest action. ✗ is a
+cell where float32 does not agree (discrete actions in {DISCRETE:.1%}, continuous ones within
+{CONTINUOUS:.0e}), or where the file returned less than the interval of RLlib's own return over
+{_EPISODES} episodes, measured as target `rllib`. `onnx-int8` and `packed` round by design: their
+cells are ✗ for lost returns alone.
+
+Vectors are read by fully connected networks, images by convolutions; `filter` is RLlib's mean-std
+filter in front. DQN has discrete actions alone, CQL and IQL continuous ones.
+
+This page is written by `prune-search benchmark exports --out docs/exports.md`; what is measured is
+said in [exporting](exporting.md).
+"""
+
+
+class Case(NamedTuple):
+    """A policy that is exported to all targets."""
+
+    algorithm: str
+    policy: str
+    """What it is, in words."""
+    discrete: bool
+    make: Callable[[], AlgorithmConfig]
+    sampled: bool = False
+
+
+class Cell(NamedTuple):
+    """What became of it in one target."""
+
+    case: Case
+    target: str
+    text: str
+    """The figure, or why it was refused."""
+    refused: bool
+    wrong: bool
+
+
+def cases(algorithms: Iterable[str] = ALGORITHMS) -> list[Case]:
+    """All that are tried, of the algorithms that are named."""
+    chosen = [setup for setup in SETUPS if setup.algorithm in set(algorithms)]
+    found = []
+    for setup in chosen:
+        for with_filter in (False, True):
+            words = f"{setup.network}s, {setup.actions}{', filter' * with_filter}"
+            found.append(Case(setup.algorithm, words, *_made(setup, with_filter)))
+    for setup in chosen:
+        if setup.algorithm == "PPO" and setup.network == "vector":
+            discrete, make = _made(setup, with_filter=False)
+            words = f"vectors, {setup.actions}"
+            found.append(Case("PPO", f"{words}, sampled", discrete, make, sampled=True))
+            found.append(Case("PPO", f"{words}, LSTM", discrete, _recurrent(setup)))
+    return found
+
+
+def run(chosen: Sequence[Case], observations: int) -> Iterator[Cell]:
+    """Fills cells: each as it gets ready.
+
+    Args:
+        chosen: what is exported.
+        observations: for how many actions are compared.
+    """
+    with ray.init(
+        address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR"
+    ):  # offline algorithms ask for one
+        process_settings(1)
+        for case in chosen:
+            yield from _cells(case, observations)
+
+
+def markdown(cells: Iterable[Cell], observations: int) -> str:
+    """The page."""
+    found = list(cells)
+    lines = [
+        _HEAD.format(count=observations),
+        f"| algorithm | policy | {' | '.join(SHOWN)} |",
+        f"|---|---|{'---:|' * len(SHOWN)}",
+    ]
+    refusals: dict[str, None] = {}
+    for case, row in groupby(found, key=lambda cell: cell.case):
+        texts = []
+        for cell in row:
+            if cell.refused:
+                refusals[cell.text] = None
+            mark = "✗ " * cell.wrong
+            texts.append("refused" if cell.refused else f"{mark}{cell.text}")
+        lines.append(f"| {case.algorithm} | {case.policy} | {' | '.join(texts)} |")
+    lines += ["", "Refused, in these words:", "", *(f"- {text}" for text in refusals)]
+    return "\n".join(lines) + "\n"
+
+
+def _made(setup: Setup, with_filter: bool) -> tuple[bool, Callable[[], AlgorithmConfig]]:
+    def make() -> AlgorithmConfig:
+        config = small_config(small_experiment(setup))
+        return filtered(config) if with_filter else config
+
+    return setup.actions == "discrete", make
+
+
+def _recurrent(setup: Setup) -> Callable[[], AlgorithmConfig]:
+    def make() -> AlgorithmConfig:
+        experiment = small_experiment(setup)
+        model = {
+            **experiment.algorithm.model,
+            **{"use_lstm": True, "lstm_cell_size": 8, "max_seq_len": 8, "vf_share_layers": True},
+        }
+        algorithm = experiment.algorithm.model_copy(update={"model": model})
+        return small_config(experiment.model_copy(update={"algorithm": algorithm}).trusting())
+
+    return make
+
+
+def _cells(case: Case, observations: int) -> Iterator[Cell]:
+    with tempfile.TemporaryDirectory() as folder:
+        how = Measurement(seed=0, episodes=_EPISODES, max_steps=1000, aggregate="mean")
+        checkpoint = saved(case.make(), Path(folder, "algorithm"))
+        around = surroundings(checkpoint)  # these tasks have nothing to be absorbed
+        seen = recorded(checkpoint, around, observations)
+        source = Source(checkpoint, f"{case.algorithm} {case.policy}", how)
+        stock = export(source, "rllib", Path(folder, "stock"), observations=1)
+        if stock.returned is not None and not case.sampled:
+            how = how.model_copy(update={"returned": Measured.of(stock.returned)})
+        source = Source(checkpoint, source.name, how, sampled=case.sampled)
+        for target in SHOWN:
+            yield _cell(case, source, target, Path(folder, target), seen)
+
+
+def _cell(case: Case, source: Source, target: str, path: Path, seen: Recorded) -> Cell:
+    path = path.with_suffix(TARGETS[target].suffix)
+    try:
+        found = export(source, target, path, seen=seen, anyway=True)
+    except UserError as error:
+        return Cell(case, target, str(error).removeprefix("export: "), True, False)
+    agreed = found.agreement
+    text = f"{agreed.equal:.2%}" if case.discrete else f"{agreed.difference:.1e}"
+    wrong = found.lost or not (target in _ROUNDED or agreed.holds(case.discrete))
+    return Cell(case, target, text, False, wrong)

@@ -1,0 +1,214 @@
+"""The command that writes a policy as a file for elsewhere, and what evaluates such files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prune_search.errors import UserError
+from prune_search.storage.usual import STUDIES
+from tuners.cli._app import (
+    AsJson,
+    Name,
+    Storage,
+    Trust,
+    app,
+    busy,
+    complete_point,
+    examples,
+    opened,
+    out,
+)
+
+if TYPE_CHECKING:
+    from prune_search.export.exporting import Export
+
+Modules = Annotated[
+    list[str] | None,
+    typer.Option("--module", help="Python module that registers targets; may be repeated."),
+]
+
+
+@app.command(
+    epilog=examples(
+        "prune-search export cartpole t03/2 --to onnx",
+        "prune-search export cartpole t03/2 --to c --out robot/policy",
+        "prune-search export cartpole --to c --min-retention 0.95 --max-bytes 20000",
+    )
+)
+def export(
+    name: Name,
+    point: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[POINT]",
+            help="A point, such as t03/2, or 'baseline'; by wish if absent.",
+            autocompletion=complete_point,
+            show_default=False,
+        ),
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help="torch, onnx, onnx-int8, c, packed, rllib, or one of your own.")
+    ] = "onnx",
+    path: Annotated[
+        Path | None, typer.Option("--out", help="File or folder to write; must not exist.")
+    ] = None,
+    min_retention: Annotated[
+        float | None,
+        typer.Option(help="Without POINT: what it keeps at least; the study's if absent."),
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=1, help="What the file or folder may have at most.")
+    ] = None,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Keep it even if it returns less than the point."),
+    ] = False,
+    observations: Annotated[
+        int, typer.Option(min=1, help="For how many its actions are compared with RLlib's.")
+    ] = 10_000,
+    module: Modules = None,
+    as_json: AsJson = False,
+    trust: Trust = False,
+    storage: Storage = STUDIES,
+) -> None:
+    """Write a point's policy as a file that runs without RLlib, and measure that file.
+
+    Without POINT it is the smallest one of the front that keeps to the wish.
+    """
+    folder, settings = opened(storage, name, trust)
+    if point is not None and min_retention is not None:
+        raise UserError("--min-retention: it chooses a point, and POINT is given; leave one out")
+    _import(module)
+    with busy("exporting, and measuring what was written"):
+        from prune_search.export.exporting import export as write
+        from prune_search.rllib.running import process_settings
+        from tuners.study.exports import default_path, export_wished, source_of
+
+        process_settings(settings.resources.threads)
+        if point is None:
+            point, found = export_wished(
+                folder,
+                settings,
+                to,
+                path,
+                min_retention=min_retention,
+                max_bytes=max_bytes,
+                observations=observations,
+                anyway=anyway,
+            )
+        else:
+            found = write(
+                source_of(folder, settings, point),
+                to,
+                path or default_path(name, point, to),
+                observations=observations,
+                max_bytes=max_bytes,
+                anyway=anyway,
+            )
+    if as_json:
+        print(json.dumps({"study": name, "point": point, **_json(found)}, indent=1))
+    else:
+        for line in _lines(name, point, found):
+            out.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def evaluate_file(
+    path: Path,
+    *,
+    episodes: int | None,
+    seed: int | None,
+    modules: list[str] | None,
+    as_json: bool,
+) -> None:
+    """Measures the return of an artifact in the environment that it names, and prints it."""
+    _import(modules)
+    import prune_search.artifacts.targets
+    import prune_search.export.rllib_target  # noqa: F401 - they are registered
+    from prune_search.artifacts.base import open_artifact, stored_bytes
+    from prune_search.export.measuring import measured_again
+    from prune_search.rllib.running import process_settings
+
+    process_settings(1)
+    artifact = open_artifact(path)
+    returned = measured_again(artifact, seed, episodes)
+    card, how = artifact.card, artifact.card.measurement
+    kept = how.retention(returned.value) if how else None
+    result: dict[str, Any] = {
+        "file": str(path),
+        "policy": card.name,
+        "target": card.target,
+        "bytes": stored_bytes(path),
+        "parameters": card.parameters,
+        "nonzero": card.nonzero,
+        "return": returned.value,
+        "low": returned.low,
+        "high": returned.high,
+        "retention": kept,
+        "episodes": returned.episodes,
+    }
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    out.print(
+        f"{path}: {card.name} as {card.target}, {result['bytes']:,} bytes, return"
+        f" {returned.value:.2f} [{returned.low:.2f}, {returned.high:.2f}] over"
+        f" {returned.episodes} episodes" + ("" if kept is None else f", retention {kept:.1%}"),
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def _import(modules: list[str] | None) -> None:
+    from prune_search.experiment.extensions import import_extensions
+
+    import_extensions(modules or [])
+
+
+def _json(found: Export) -> dict[str, Any]:
+    plain: dict[str, Any] = found.model_dump(mode="json", exclude={"returned"})
+    returned = found.returned
+    measured = returned and {
+        "value": returned.value,
+        "low": returned.low,
+        "high": returned.high,
+        "episodes": returned.episodes,
+    }
+    return {**plain, "returned": measured, "lost": found.lost}
+
+
+def _lines(study: str, point: str, found: Export) -> list[str]:
+    """What a person wants to know of an artifact."""
+    lines = [
+        f"{study} {point} as {found.target}: {found.path}, {found.bytes:,} bytes,"
+        f" {found.nonzero:,} of {found.parameters:,} parameters are not zero"
+    ]
+    if found.returned is not None:
+        wanted = found.wanted
+        policys = (
+            f"; in RLlib {wanted.value:.2f} [{wanted.low:.2f}, {wanted.high:.2f}]" if wanted else ""
+        )
+        lines.append(
+            f"return {found.returned.value:.2f} [{found.returned.low:.2f},"
+            f" {found.returned.high:.2f}] over {found.returned.episodes} episodes{policys}"
+        )
+    agreed = found.agreement
+    lines.append(
+        f"actions for {agreed.count:,} observations: {agreed.equal:.2%} are those of"
+        f" {'the description, for the same noise' if agreed.with_noise else 'RLlib'}, the largest"
+        f" difference is {agreed.difference:.1e}"
+    )
+    dense = found.dense_latency_us
+    lines.append(
+        f"one action takes {found.latency_us.median:.2f} µs (99 % at most"
+        f" {found.latency_us.p99:.2f})"
+        + (f"; the dense policy in torch {dense.median:.2f} ({dense.p99:.2f})" if dense else "")
+    )
+    if found.figures:
+        sizes = ", ".join(f"{name} {size:,}" for name, size in found.figures.items())
+        lines.append(f"bytes on a device: {sizes}")
+    return lines + [f"note: {note}" for note in found.notes]

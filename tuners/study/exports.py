@@ -1,0 +1,125 @@
+"""A study's points, for export: by name, or by wish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prune_search.artifacts.card import Measured, Measurement
+from prune_search.artifacts.targets import find_target
+from prune_search.errors import UserError
+from prune_search.experiment.schema import Experiment
+from prune_search.export.exporting import OBSERVATIONS, Export, Source, export
+from prune_search.records.folder import StudyFolder
+from prune_search.records.returns import Return
+from tuners.catalog.finding import checkpoint
+from tuners.report.study_report import report
+
+
+def source_of(folder: StudyFolder, experiment: Experiment, point: str) -> Source:
+    """What is exported of a point, `t03/2`, the `baseline`, or the dense `control`.
+
+    Its actions are sampled where the study's evaluation samples them.
+
+    Raises:
+        UserError: there is no such point; the message lists those there are.
+    """
+    algorithm = checkpoint(folder, point)
+    study, evaluation = folder.study(), experiment.evaluation
+    baseline = study.baseline if study else None
+    returned = _returned(folder, point)
+    measurement = Measurement(
+        seed=evaluation.seed,
+        episodes=returned.episodes if returned else evaluation.episodes,
+        max_steps=evaluation.max_steps,
+        aggregate=evaluation.aggregate,
+        returned=Measured.of(returned) if returned else None,
+        dense=Measured.of(baseline.returned) if baseline else None,
+        random=Measured.of(baseline.random) if baseline else None,
+    )
+    return Source(
+        algorithm,
+        f"{folder.name} {point}",
+        measurement,
+        dense=checkpoint(folder, "baseline") if baseline else None,
+        sampled=evaluation.actions == "sampled",
+    )
+
+
+def _returned(folder: StudyFolder, point: str) -> Return | None:
+    """A point's return on the search's seeds."""
+    study = folder.study()
+    if point == "baseline":
+        return study.baseline.returned if study and study.baseline else None
+    if point == "control":
+        return study.control.returned if study and study.control else None
+    points = {each.name: each for trial in folder.trials() for each in trial.points}
+    return points[point].returned
+
+
+def export_wished(
+    folder: StudyFolder,
+    experiment: Experiment,
+    to: str,
+    path: Path | None,
+    *,
+    min_retention: float | None = None,
+    max_bytes: int | None = None,
+    observations: int = OBSERVATIONS,
+    anyway: bool = False,
+) -> tuple[str, Export]:
+    """Exports the smallest point of the front that keeps to a wish: its name, and what was written.
+
+    Points are tried by rising number of parameters that are not zero, until one is no larger than
+    it may be and is not refused.
+
+    Args:
+        folder: the study's.
+        experiment: what it does.
+        to: the target's name.
+        path: where to; `default_path` if None.
+        min_retention: what it must keep at least; `search.retention` if None.
+        max_bytes: what the artifact may have at most.
+        observations: see `export`.
+        anyway: see `export`.
+
+    Raises:
+        UserError: there is none; the message says why the last one that was tried is not it.
+    """
+    found = report(folder, experiment)
+    least = experiment.search.retention if min_retention is None else min_retention
+    kept = {item.point.name: found.kept(item.point) for item in found.front}
+    fits = [item.point for item in found.front if kept[item.point.name] >= least]
+    if not fits:
+        near = max(kept, key=lambda name: kept[name], default=None)
+        raise UserError(
+            f"--min-retention: no point of study {folder.name!r} keeps {least:.1%} of the return"
+            + (f"; the nearest is {near} with {kept[near]:.1%}" if near else "; it has none yet")
+        )
+    problem: UserError | None = None
+    for point in sorted(fits, key=lambda point: point.nonzero):
+        target = path or default_path(folder.name, point.name, to)
+        try:
+            return point.name, export(
+                source_of(folder, experiment, point.name),
+                to,
+                target,
+                observations=observations,
+                max_bytes=max_bytes,
+                anyway=anyway,
+            )
+        except UserError as error:
+            if "--max-bytes" not in str(error) and "below the policy's" not in str(error):
+                raise
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def default_path(study: str, point: str, to: str) -> Path:
+    """The file or folder that an export makes where none is named: `mine-t03-2.onnx`.
+
+    Raises:
+        UserError: an unknown target.
+    """
+    name, suffix = f"{study}-{point}".replace("/", "-"), find_target(to).suffix
+    return Path(f"{name}{suffix}" if suffix == f".{to}" else f"{name}-{to}{suffix}")
