@@ -22,6 +22,8 @@ class Artifact(ABC):
     """A policy in a file, opened: this is what gets measured."""
 
     card: Card
+    rows: bool = False
+    """Whether `step` takes any number of observations at a time."""
 
     @abstractmethod
     def step(

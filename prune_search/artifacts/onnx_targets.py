@@ -100,6 +100,8 @@ class QuantizedOnnxTarget(OnnxTarget):
 class OnnxArtifact(Artifact):
     """A session of ONNX Runtime that acts, on one thread."""
 
+    rows = True
+
     def __init__(self, session: Any, card: Card) -> None:
         self.card, self._session = card, session
 

@@ -63,6 +63,8 @@ class PackedTarget(Target):
 class PackedArtifact(Artifact):
     """A packed policy that acts."""
 
+    rows = True
+
     def __init__(self, policy: PolicyDescription, card: Card) -> None:
         self.card, self.policy = card, policy
 

@@ -64,6 +64,8 @@ class TorchTarget(Target):
 class TorchArtifact(Artifact):
     """A torch module that acts."""
 
+    rows = True
+
     def __init__(self, module: torch.nn.Module, card: Card) -> None:
         self.card, self._module = card, module
 

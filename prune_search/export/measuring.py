@@ -27,6 +27,7 @@ CONTINUOUS = 1e-5
 DISCRETE = 0.999
 """The least share of discrete actions of float32 that are equal."""
 _WARM, _TIMED = 50, 1000
+_BLOCK = 1000
 
 
 class Agreement(Record):
@@ -116,26 +117,29 @@ def agreement(
         policy: the description, by which actions that are sampled are compared.
     """
     want, noise = recorded.actions, None
+    steps, card = len(recorded.observations), artifact.card
     if policy is not None and policy.action.noise_size:
-        noise = draw_noise(policy, len(recorded.observations), np.random.default_rng(0))
-    card = artifact.card
+        noise = draw_noise(policy, steps, np.random.default_rng(0))
+    block = _BLOCK if artifact.rows and not card.state_size else 1
+    state = after = np.zeros((block, card.state_size), np.float32)
     found: list[NDArray[Any]] = []
     expected: list[NDArray[Any]] = []
-    for row, begin in enumerate(recorded.begins):
-        seen = recorded.observations[row : row + 1]
-        drawn = None if noise is None else noise[row : row + 1]
-        if begin:
+    for row in range(0, steps, block):
+        if recorded.begins[row] and card.state_size:
+            state = after = np.zeros((block, card.state_size), np.float32)
+        if recorded.begins[row]:
             artifact.reset()
-            state = after = np.zeros((1, card.state_size), np.float32)
-        action, state = artifact.step(seen, state, drawn)
-        found.append(action[0])
+        seen = recorded.observations[row : row + block]
+        drawn = None if noise is None else noise[row : row + block]
+        action, state = artifact.step(seen, state[: len(seen)], drawn)
+        found.append(action)
         if noise is not None and policy is not None:
-            given, after = act(policy, seen, after, drawn)
-            expected.append(given[0])
-    got = np.stack(found).reshape(len(found), -1)
-    want = (np.stack(expected) if expected else want).reshape(len(found), -1)
+            given, after = act(policy, seen, after[: len(seen)], drawn)
+            expected.append(given)
+    got = np.concatenate(found).reshape(steps, -1)
+    want = (np.concatenate(expected) if expected else want).reshape(steps, -1)
     return Agreement(
-        count=len(found),
+        count=steps,
         equal=float((got == want).all(1).mean()),
         difference=float(np.abs(got - want).max() / max(1.0, np.abs(want).max())),
         with_noise=noise is not None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -11,13 +12,15 @@ from typing import NamedTuple
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from prune_search.artifacts.base import TARGETS
-from prune_search.artifacts.card import Measured, Measurement
+import prune_search.artifacts.targets
+import prune_search.export.rllib_target  # noqa: F401 - they are registered
+from prune_search.artifacts.base import TARGETS, Material, Target
+from prune_search.artifacts.card import card_for
 from prune_search.errors import UserError
-from prune_search.export.exporting import Source, export
-from prune_search.export.measuring import CONTINUOUS, DISCRETE
+from prune_search.export.describing import describe
+from prune_search.export.measuring import CONTINUOUS, DISCRETE, agreement, measure
 from prune_search.export.recording import Recorded, recorded
-from prune_search.export.surroundings import surroundings
+from prune_search.records.returns import Return
 from prune_search.rllib.algorithms import ALGORITHMS
 from prune_search.rllib.running import process_settings
 from tuners.benchmarks.methods.setups import (
@@ -31,6 +34,7 @@ from tuners.benchmarks.untrained import filtered, saved
 SHOWN = ("torch", "onnx", "c", "onnx-int8", "packed")
 _ROUNDED = ("onnx-int8", "packed")
 _EPISODES = 20
+_CALIBRATION = 500
 
 _HEAD = f"""# Which policies go where
 
@@ -40,8 +44,8 @@ RLlib's own for {{count:,}} observations of RLlib's policy. A cell of discrete a
 that was equal, of continuous ones the largest difference, relative to the largest action. ✗ is a
 cell where float32 does not agree (discrete actions in {DISCRETE:.1%}, continuous ones within
 {CONTINUOUS:.0e}), or where the file returned less than the interval of RLlib's own return over
-{_EPISODES} episodes, measured as target `rllib`. `onnx-int8` and `packed` round by design: their
-cells are ✗ for lost returns alone.
+{_EPISODES} episodes, measured as target `rllib`. `onnx-int8` and `packed` round by design, and
+these policies were not trained for it: ↓ is a cell that `export` would refuse for its return.
 
 Vectors are read by fully connected networks, images by convolutions; `filter` is RLlib's mean-std
 filter in front. DQN has discrete actions alone, CQL and IQL continuous ones.
@@ -76,12 +80,11 @@ class Cell(NamedTuple):
 def cases(algorithms: Iterable[str] = ALGORITHMS) -> list[Case]:
     """All that are tried, of the algorithms that are named."""
     chosen = [setup for setup in SETUPS if setup.algorithm in set(algorithms)]
-    found = []
+    found: list[Case] = []
     for setup in chosen:
         for with_filter in (False, True):
             words = f"{setup.network}s, {setup.actions}{', filter' * with_filter}"
             found.append(Case(setup.algorithm, words, *_made(setup, with_filter)))
-    for setup in chosen:
         if setup.algorithm == "PPO" and setup.network == "vector":
             discrete, make = _made(setup, with_filter=False)
             words = f"vectors, {setup.actions}"
@@ -122,7 +125,8 @@ def markdown(cells: Iterable[Cell], observations: int) -> str:
             mark = "✗ " * cell.wrong
             texts.append("refused" if cell.refused else f"{mark}{cell.text}")
         lines.append(f"| {case.algorithm} | {case.policy} | {' | '.join(texts)} |")
-    lines += ["", "Refused, in these words:", "", *(f"- {text}" for text in refusals)]
+    if refusals:
+        lines += ["", "Refused, in these words:", "", *(f"- {text}" for text in refusals)]
     return "\n".join(lines) + "\n"
 
 
@@ -149,26 +153,40 @@ def _recurrent(setup: Setup) -> Callable[[], AlgorithmConfig]:
 
 def _cells(case: Case, observations: int) -> Iterator[Cell]:
     with tempfile.TemporaryDirectory() as folder:
-        how = Measurement(seed=0, episodes=_EPISODES, max_steps=1000, aggregate="mean")
         checkpoint = saved(case.make(), Path(folder, "algorithm"))
-        around = surroundings(checkpoint)  # these tasks have nothing to be absorbed
+        found = describe(checkpoint, sampled=case.sampled)
+        policy, around = found.policy, found.surroundings
         seen = recorded(checkpoint, around, observations)
-        source = Source(checkpoint, f"{case.algorithm} {case.policy}", how)
-        stock = export(source, "rllib", Path(folder, "stock"), observations=1)
-        if stock.returned is not None and not case.sampled:
-            how = how.model_copy(update={"returned": Measured.of(stock.returned)})
-        source = Source(checkpoint, source.name, how, sampled=case.sampled)
+        card = card_for(
+            policy, version=version("prune-search"), target="", name=str(case), task=around.task
+        )
+        material = Material(policy, card, seen.observations[:_CALIBRATION], checkpoint)
+        stock = None if case.sampled else _returned(TARGETS["rllib"], material, Path(folder, "own"))
         for target in SHOWN:
-            yield _cell(case, source, target, Path(folder, target), seen)
+            path = Path(folder, target).with_suffix(TARGETS[target].suffix)
+            yield _cell(case, target, material, path, seen, stock)
 
 
-def _cell(case: Case, source: Source, target: str, path: Path, seen: Recorded) -> Cell:
-    path = path.with_suffix(TARGETS[target].suffix)
+def _cell(
+    case: Case, name: str, material: Material, path: Path, seen: Recorded, stock: Return | None
+) -> Cell:
     try:
-        found = export(source, target, path, seen=seen, anyway=True)
+        returned = _returned(TARGETS[name], material, path)
     except UserError as error:
-        return Cell(case, target, str(error).removeprefix("export: "), True, False)
-    agreed = found.agreement
+        return Cell(case, name, str(error).removeprefix("export: "), True, False)
+    agreed = agreement(TARGETS[name].open(path), seen, material.policy)
     text = f"{agreed.equal:.2%}" if case.discrete else f"{agreed.difference:.1e}"
-    wrong = found.lost or not (target in _ROUNDED or agreed.holds(case.discrete))
-    return Cell(case, target, text, False, wrong)
+    lost = stock is not None and returned.value < stock.low
+    if name in _ROUNDED:
+        return Cell(case, name, f"{text} ↓" if lost else text, False, False)
+    return Cell(case, name, text, False, lost or not agreed.holds(case.discrete))
+
+
+def _returned(target: Target, material: Material, path: Path) -> Return:
+    """The return of the policy, written to a target."""
+    target.write(material, path)
+    task = material.card.task
+    assert task is not None
+    return measure(
+        target.open(path), task, seed=0, episodes=_EPISODES, max_steps=1000, aggregate="mean"
+    )

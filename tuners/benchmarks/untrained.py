@@ -24,8 +24,18 @@ def filtered(config: AlgorithmConfig) -> AlgorithmConfig:
     return config
 
 
-def saved(config: AlgorithmConfig, folder: Path, *, sparsity: float = 0.5) -> Path:
-    """A checkpoint of an untrained policy whose actions vary, and of whose weights some are 0."""
+def saved(
+    config: AlgorithmConfig, folder: Path, *, sparsity: float = 0.5, least: float = 0.1
+) -> Path:
+    """A checkpoint of an untrained policy whose actions vary.
+
+    Args:
+        config: of its algorithm.
+        folder: where to.
+        sparsity: share of its weights that are zero.
+        least: deviation of an output over observations; smaller ones are stretched only as if they
+            had it, since rounding is stretched with them.
+    """
     algorithm = config.build_algo()
     try:
         seen = _seen(config)
@@ -34,7 +44,7 @@ def saved(config: AlgorithmConfig, folder: Path, *, sparsity: float = 0.5) -> Pa
                 each.get_state()  # else it has no filter yet
                 seen = [each._filters[None](one) for one in seen]
         module = algorithm.learner_group._learner.module[DEFAULT_MODULE_ID].unwrapped()
-        _vary(module, np.stack(seen), sparsity)
+        _vary(module, np.stack(seen), sparsity, least)
         algorithm.save_to_path(folder)
         return folder
     finally:
@@ -62,7 +72,7 @@ def _seen(config: AlgorithmConfig) -> list[Any]:
 
 
 @torch.no_grad()
-def _vary(module: Any, seen: NDArray[Any], sparsity: float) -> None:
+def _vary(module: Any, seen: NDArray[Any], sparsity: float, least: float) -> None:
     """Weights with zeros among them, under which actions are not all the same."""
     generator = torch.Generator().manual_seed(3)
     for weight in module.parameters():
@@ -83,6 +93,6 @@ def _vary(module: Any, seen: NDArray[Any], sparsity: float) -> None:
     hook = last.register_forward_hook(lambda *call: given.append(call[2].flatten(0, -2)))
     module.forward_inference(batch)
     hook.remove()
-    spread = given[0].std(0).clamp_min(0.1)
+    spread = given[0].std(0).clamp_min(least)
     last.weight.div_(spread[:, None])
     last.bias.sub_(given[0].mean(0)).div_(spread)
