@@ -63,7 +63,6 @@ class Case(NamedTuple):
     """What it is, in words."""
     discrete: bool
     make: Callable[[], AlgorithmConfig]
-    sampled: bool = False
 
 
 class Cell(NamedTuple):
@@ -85,11 +84,6 @@ def cases(algorithms: Iterable[str] = ALGORITHMS) -> list[Case]:
         for with_filter in (False, True):
             words = f"{setup.network}s, {setup.actions}{', filter' * with_filter}"
             found.append(Case(setup.algorithm, words, *_made(setup, with_filter)))
-        if setup.algorithm == "PPO" and setup.network == "vector":
-            discrete, make = _made(setup, with_filter=False)
-            words = f"vectors, {setup.actions}"
-            found.append(Case("PPO", f"{words}, sampled", discrete, make, sampled=True))
-            found.append(Case("PPO", f"{words}, LSTM", discrete, _recurrent(setup)))
     return found
 
 
@@ -138,37 +132,24 @@ def _made(setup: Setup, with_filter: bool) -> tuple[bool, Callable[[], Algorithm
     return setup.actions == "discrete", make
 
 
-def _recurrent(setup: Setup) -> Callable[[], AlgorithmConfig]:
-    def make() -> AlgorithmConfig:
-        experiment = small_experiment(setup)
-        model = {
-            **experiment.algorithm.model,
-            **{"use_lstm": True, "lstm_cell_size": 8, "max_seq_len": 8, "vf_share_layers": True},
-        }
-        algorithm = experiment.algorithm.model_copy(update={"model": model})
-        return small_config(experiment.model_copy(update={"algorithm": algorithm}).trusting())
-
-    return make
-
-
 def _cells(case: Case, observations: int) -> Iterator[Cell]:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = saved(case.make(), Path(folder, "algorithm"))
-        found = describe(checkpoint, sampled=case.sampled)
+        found = describe(checkpoint)
         policy, around = found.policy, found.surroundings
         seen = recorded(checkpoint, around, observations)
         card = card_for(
             policy, version=version("prune-search"), target="", name=str(case), task=around.task
         )
         material = Material(policy, card, seen.observations[:_CALIBRATION], checkpoint)
-        stock = None if case.sampled else _returned(TARGETS["rllib"], material, Path(folder, "own"))
+        stock = _returned(TARGETS["rllib"], material, Path(folder, "own"))
         for target in SHOWN:
             path = Path(folder, target).with_suffix(TARGETS[target].suffix)
             yield _cell(case, target, material, path, seen, stock)
 
 
 def _cell(
-    case: Case, name: str, material: Material, path: Path, seen: Recorded, stock: Return | None
+    case: Case, name: str, material: Material, path: Path, seen: Recorded, stock: Return
 ) -> Cell:
     try:
         returned = _returned(TARGETS[name], material, path)
@@ -176,7 +157,7 @@ def _cell(
         return Cell(case, name, str(error).removeprefix("export: "), True, False)
     agreed = agreement(TARGETS[name].open(path), seen, material.policy)
     text = f"{agreed.equal:.2%}" if case.discrete else f"{agreed.difference:.1e}"
-    lost = stock is not None and returned.value < stock.low
+    lost = returned.value < stock.low
     if name in _ROUNDED:
         return Cell(case, name, f"{text} ↓" if lost else text, False, False)
     return Cell(case, name, text, False, lost or not agreed.holds(case.discrete))
