@@ -57,6 +57,11 @@ from prune_search.policy.description import (
 )
 from prune_search.policy.reference import outputs
 from prune_search.rllib.obstacles import INPUT, OUTPUT, connectors, is_filter
+from prune_search.rllib.policy_parts import (
+    observation_filter,
+    of_one_agent,
+    removes_keys,
+)
 
 _TOLERANCE = 1e-4  # of outputs, relative to the largest
 _ROWS = 16
@@ -186,7 +191,7 @@ def _expected(module: RLModule, network: list[Layer]) -> list[Layer]:
 
 def _deviation(module: RLModule) -> tuple[Array | None, float | None]:
     """The log deviation that a Gaussian policy has beside its network, and what it is cut at."""
-    head: Any = getattr(module, "pi", None) or getattr(module, "_pi_head", None)
+    head: Any = getattr(module, "pi", None)
     free = getattr(head, "log_std", None)
     limit = float(head.log_std_clip_param) if getattr(head, "clip_log_std", False) else None
     return None if free is None else _floats(free), limit
@@ -216,10 +221,10 @@ def _of_connectors(pipeline: Any, plain: list[type]) -> Iterator[Layer]:
     for each in connectors(pipeline):
         if is_filter(each):
             yield _normalisation(each)
-        elif isinstance(each, FrameStacking) and not each._multi_agent:
+        elif isinstance(each, FrameStacking) and of_one_agent(each):
             yield FrameStack(int(each.num_frames))
-        elif isinstance(each, FlattenObservations) and not each._multi_agent:
-            if each._keys_to_remove:
+        elif isinstance(each, FlattenObservations) and of_one_agent(each):
+            if removes_keys(each):
                 raise cannot("a FlattenObservations connector that removes keys")
             space = each.input_observation_space
             yield Flatten() if isinstance(space, spaces.Box) else encoding(space)
@@ -228,7 +233,7 @@ def _of_connectors(pipeline: Any, plain: list[type]) -> Iterator[Layer]:
 
 
 def _normalisation(connector: Any) -> Normalisation:
-    held = connector._filters[None]
+    held = observation_filter(connector)
     statistics = held.running_stats
     shape = np.shape(statistics.mean)
     mean = statistics.mean if held.demean else np.zeros(shape)

@@ -98,6 +98,16 @@ INSIDES = (
         "connectors.module_to_env.normalize_and_clip_actions:NormalizeAndClipActions",
         "the bounds that actions are stretched to",
     ),
+    Inside(
+        "_keys_to_remove",
+        "connectors.common.flatten_observations:FlattenObservations",
+        "whether a description would miss parts of observations",
+    ),
+    Inside(
+        "_multi_agent",
+        "connectors.common.frame_stacking:FrameStacking",
+        "whether frames are of one agent",
+    ),
     Inside("_schedule", "utils.schedules.scheduler:Scheduler", "a schedule's points"),
     Inside("_learner_thread", _IMPALA, "the thread that updates, to be paused"),
     Inside("_learner_thread_in_queue", _IMPALA, "batches that wait"),
