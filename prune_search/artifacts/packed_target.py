@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from prune_search.artifacts.base import Artifact, Material, Target, register_target
 from prune_search.artifacts.card import Card, card_for
 from prune_search.errors import UserError, one_line
+from prune_search.packed import BITS, METHOD
 from prune_search.packed.file import MAGIC, SUFFIX, pack, read, write
 from prune_search.packed.quantizing import quantized_policy
 from prune_search.policy.description import Array, PolicyDescription
 from prune_search.policy.reference import act
 
-METHOD, BITS = "network_sharing", 5
-"""What a policy is packed with where nobody says: small ones keep their actions with it."""
 _SAID = ("version", "name", "task", "measurement", "notes")
 """What the file holds of its card; the rest follows from the policy."""
 

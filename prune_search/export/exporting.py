@@ -87,6 +87,7 @@ def export(
     to: str,
     path: Path,
     *,
+    using: Target | None = None,
     observations: int = OBSERVATIONS,
     seen: Recorded | None = None,
     max_bytes: int | None = None,
@@ -98,6 +99,7 @@ def export(
         source: the policy.
         to: the target's name.
         path: of the file or folder, which must not be there yet.
+        using: a target of that name with other settings than the registered one's.
         observations: how many actions are compared with RLlib's.
         seen: what RLlib's policy did, where that is recorded already.
         max_bytes: what it may have at most.
@@ -107,7 +109,7 @@ def export(
         UserError: the target is unknown or has no place for the policy, the artifact is worse than
             the policy or larger than it may be, or it can't be written.
     """
-    target = find_target(to)
+    target = using or find_target(to)
     if path.exists():
         raise UserError(f"--out: {str(path)!r} exists; give another name")
     policy, around = _described(source, target)

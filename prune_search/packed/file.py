@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-import tempfile
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -133,16 +131,15 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: it can't be written.
     """
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with partial.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(partial).replace(path)
+        partial.replace(path)
     except BaseException:
-        with suppress(OSError):
-            Path(partial).unlink()
+        partial.unlink(missing_ok=True)
         raise
 
 

@@ -25,10 +25,19 @@ from tuners.catalog.lock import driven, driving
 def test_help_begins_with_run_and_ends_with_schema(command: Command, tmp_path: Path) -> None:
     said = command("--help", cwd=tmp_path)
     listed = re.findall(r"│ ([a-z]+) {2,}\S", said.out)
-    assert listed[0] == "run" and listed[-1] == "schema" and len(listed) == 13
+    assert listed[0] == "run" and listed[-1] == "schema" and len(listed) == 14
     assert "prune-search run noisy-cartpole" in said.out and "--version" in said.out
     assert "--install-completion" in said.out and said.status == 0
-    for name in ("run", "show", "evaluate", "restore", "compact", "export", "sensitivity"):
+    for name in (
+        "run",
+        "show",
+        "evaluate",
+        "restore",
+        "compact",
+        "compress",
+        "export",
+        "sensitivity",
+    ):
         assert "Examples:" in command(name, "--help", cwd=tmp_path).out
     assert "'pruning.granularity=[weight, neuron]'" in command("run", "--help", cwd=tmp_path).out
     assert command("--version", cwd=tmp_path).out == f"prune-search {version('prune-search')}\n"

@@ -167,6 +167,28 @@ def test_a_point_leaves_as_a_file_that_is_measured(
     assert same.agreement.equal == 1 and same.path == Path(path.replace("-c", ".onnx"))
 
 
+def test_a_point_is_compressed_stage_by_stage(
+    storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    at = ["--storage", str(storage), "--anyway"]
+    point = last_point(storage, "weight")
+    said = command(capsys, monkeypatch, "compress", "weight", point.name, "--bits", "8", *at)
+    path = Path(f"weight-{point.name.replace('/', '-')}.packed")
+    size = path.stat().st_size
+    assert f"network_sharing of 8 bits: {path}, {size:,} bytes, " in said
+    assert "times smaller than the dense policy's" in said and "pruned " in said
+    found = json.loads(command(capsys, monkeypatch, "evaluate", str(path), "--json"))
+    assert (found["bytes"], found["target"]) == (size, "packed")
+    assert f"the file returns {found['return']:.2f} " in said
+
+    asked = ("--method", "uniform", "--bits", "2", "--out", "two.packed", "--json")
+    two = json.loads(command(capsys, monkeypatch, "compress", "weight", point.name, *asked, *at))
+    assert two["bytes"] == Path("two.packed").stat().st_size < two["dense_bytes"] / 4
+    assert two["bits"] == 2 and two["dense_bytes"] > two["pruned_bytes"] > 0
+    assert min(two["coded_bytes"].values()) <= two["bytes"]
+
+
 def last_point(storage: Path, name: str) -> Point:
     [trial] = StudyFolder(storage, name).trials()
     return trial.points[-1]

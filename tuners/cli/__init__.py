@@ -11,6 +11,7 @@ from prune_search.errors import UserError
 from prune_search.import_paths import import_from_here
 from tuners.cli import (  # noqa: F401 - they are registered
     benchmarks,
+    compress,
     exports,
     files,
     points,

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 BEGAN = time.monotonic()
 
 _ORDER = (
-    *("run", "resume", "list", "show", "ui", "evaluate", "restore", "compact", "export"),
+    *(
+        "run",
+        "resume",
+        "list",
+        "show",
+        "ui",
+        "evaluate",
+        "restore",
+        "compact",
+        "compress",
+        "export",
+    ),
     *("sensitivity", "presets", "benchmark", "schema"),
 )
 _PICTURES = (".png", ".svg", ".pdf", ".html")

@@ -224,6 +224,31 @@ def benchmark_exports(
         raise typer.Exit(1)
 
 
+@benchmarks.command("packed")
+def benchmark_packed(
+    preset: Preset = "cartpole",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0 on.")] = 3,
+    ratio: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0.5,
+            max=0.9999,
+            help="Share of the weights to remove; a trial each, may be repeated."
+            "  [default: 0.99, 0.996]",
+        ),
+    ] = None,
+    bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of a shared weight.")] = 4,
+    storage: Annotated[
+        Path, typer.Option(help="Folder of its studies; what is finished there is not run again.")
+    ] = Path("benchmark-packed"),
+) -> None:
+    """The smallest packed file of a 256 x 256 policy that keeps its return; a Markdown table."""
+    from tuners.benchmarks.packed import markdown, smallest_packed
+
+    ratios = ratio or [0.99, 0.996]
+    print(markdown(preset, smallest_packed(preset, range(seeds), ratios, bits, storage, err.print)))
+
+
 @benchmarks.command("wall")
 def benchmark_wall(name: Name, storage: Storage = STUDIES) -> None:
     """A finished study's wall time, against the time that it spent in RLlib."""
