@@ -75,6 +75,10 @@ def evaluate(
     Of a file that was exported, the file itself is measured, in the environment that it names.
     """
     if point is None:
+        from tuners.catalog.finding import studies
+
+        if not Path(name).exists() and name in studies(storage):
+            raise UserError("missing argument 'POINT': such as t03/2, or 'baseline'")
         evaluate_file(Path(name), episodes=episodes, seed=seed, modules=module, as_json=as_json)
         return
     study = _study(storage, name, trust)
