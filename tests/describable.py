@@ -6,25 +6,23 @@ import numpy as np
 
 from prune_search.artifacts.base import Material
 from prune_search.artifacts.card import card_for
-from prune_search.policy.description import (
+from prune_search.policy.actions import Choice, Continuous, Gaussian
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import (
     LSTM,
     Activation,
-    Array,
     ChannelsLast,
-    Choice,
-    Continuous,
     Convolution,
     Dense,
     Encoding,
     Expectation,
     Flatten,
     FrameStack,
-    Gaussian,
     LayerNorm,
     Normalisation,
     Numbers,
     OneHot,
-    PolicyDescription,
     Scaling,
 )
 from prune_search.policy.reference import draw_noise

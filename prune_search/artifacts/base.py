@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from prune_search.artifacts.card import Card
 from prune_search.errors import UserError
-from prune_search.policy.description import Array, PolicyDescription
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
 from prune_search.registry import Registry
 
 

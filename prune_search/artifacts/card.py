@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from prune_search.policy.description import Choice, PolicyDescription
+from prune_search.policy.actions import Choice
+from prune_search.policy.description import PolicyDescription
 from prune_search.records.record import Record
 from prune_search.records.returns import Aggregate, Return
 

@@ -15,12 +15,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from prune_search.policy.description import (
+from prune_search.policy.actions import Choice, Continuous
+from prune_search.policy.arrays import Shape
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import (
     LSTM,
     Activation,
     ChannelsLast,
-    Choice,
-    Continuous,
     Convolution,
     Dense,
     Encoding,
@@ -31,9 +32,7 @@ from prune_search.policy.description import (
     LayerNorm,
     Normalisation,
     Numbers,
-    PolicyDescription,
     Scaling,
-    Shape,
 )
 
 _OPSET, _IR = 17, 8

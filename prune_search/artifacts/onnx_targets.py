@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prune_search.artifacts.base import Artifact, Material, Target, missing, register_target
 from prune_search.artifacts.card import Card
 from prune_search.errors import UserError, one_line
-from prune_search.policy.description import Array
+from prune_search.policy.arrays import Array
 
 _CARD = "prune_search"
 """The card's key in the model's metadata."""

@@ -13,7 +13,8 @@ from prune_search.errors import UserError, one_line
 from prune_search.packed import BITS, METHOD
 from prune_search.packed.file import MAGIC, SUFFIX, pack, read, write
 from prune_search.packed.quantizing import quantized_policy
-from prune_search.policy.description import Array, PolicyDescription
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
 from prune_search.policy.reference import act
 
 _SAID = ("version", "name", "task", "measurement", "notes")

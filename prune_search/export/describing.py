@@ -41,20 +41,10 @@ from prune_search.export.reading import network_layers
 from prune_search.export.refusing import cannot
 from prune_search.export.rllib import compacted, policies
 from prune_search.export.surroundings import Surroundings, encoding, surroundings
-from prune_search.policy.description import (
-    Array,
-    Bounds,
-    Choice,
-    Continuous,
-    Dense,
-    Expectation,
-    Flatten,
-    FrameStack,
-    Gaussian,
-    Layer,
-    Normalisation,
-    PolicyDescription,
-)
+from prune_search.policy.actions import Bounds, Choice, Continuous, Gaussian
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import Dense, Expectation, Flatten, FrameStack, Layer, Normalisation
 from prune_search.policy.reference import outputs
 from prune_search.rllib.obstacles import INPUT, OUTPUT, connectors, is_filter
 from prune_search.rllib.policy_parts import (

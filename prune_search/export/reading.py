@@ -17,10 +17,10 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor, nn
 
 from prune_search.export.refusing import cannot
-from prune_search.policy.description import (
+from prune_search.policy.arrays import Array
+from prune_search.policy.layers import (
     LSTM,
     Activation,
-    Array,
     Convolution,
     Dense,
     Flatten,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prune_search.errors import UserError, one_line
 from prune_search.export.policy import Policy
 from prune_search.export.surroundings import Surroundings, flat
-from prune_search.policy.description import Array
+from prune_search.policy.arrays import Array
 from prune_search.rllib.randomness import random_state_kept, seed_process
 
 _LANES = 32  # environments that a policy without a memory acts in at a time

@@ -13,7 +13,7 @@ from prune_search.artifacts.base import Artifact, Material, Target, register_tar
 from prune_search.artifacts.card import Card
 from prune_search.errors import UserError, one_line
 from prune_search.export.policy import Policy
-from prune_search.policy.description import Array
+from prune_search.policy.arrays import Array
 
 CARD = "prune_search.json"
 

@@ -22,7 +22,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 from prune_search.artifacts.card import Task
 from prune_search.errors import UserError, one_line
 from prune_search.export.refusing import cannot
-from prune_search.policy.description import (
+from prune_search.policy.layers import (
     ChannelsLast,
     Encoding,
     Flatten,

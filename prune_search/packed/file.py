@@ -26,7 +26,8 @@ from prune_search.packed.quantizing import (
     with_values,
 )
 from prune_search.packed.units import free_layers
-from prune_search.policy.description import Array, PolicyDescription
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
 
 MAGIC, VERSION, SUFFIX = b"PSP", 1, ".packed"
 _FIXED = struct.Struct("<3sBII")  # magic, version, checksum of what follows, the header's length

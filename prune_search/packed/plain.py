@@ -13,15 +13,18 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 
 import numpy as np
 
-from prune_search.policy import description
-from prune_search.policy.description import Array, Layer, PolicyDescription
+from prune_search.policy import actions, description, layers
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import Layer
 
 Put: TypeAlias = "Callable[[Array], Any]"
 Take: TypeAlias = "Callable[[Any], Array]"
 
 _CLASSES: dict[str, Any] = {
     name: found
-    for name, found in vars(description).items()
+    for module in (layers, actions, description)
+    for name, found in vars(module).items()
     if isinstance(found, type) and is_dataclass(found) and found is not Layer
 }
 

@@ -10,7 +10,8 @@ from prune_search.compression.coding.matrices import Form, Matrix
 from prune_search.compression.methods import Method, method
 from prune_search.compression.quantized import Floats, Quantized, Symbols
 from prune_search.packed.units import arranged, free_layers
-from prune_search.policy.description import LSTM, Convolution, Dense, Layer, PolicyDescription
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import LSTM, Convolution, Dense, Layer
 
 _WEIGHTS: dict[type[Layer], tuple[str, ...]] = {
     Dense: ("weight", "bias"),

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.compression.coding.matrices import row_order
-from prune_search.policy.description import (
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import (
     LSTM,
     Activation,
     Convolution,
@@ -16,7 +17,6 @@ from prune_search.policy.description import (
     Flatten,
     Layer,
     LayerNorm,
-    PolicyDescription,
 )
 
 Order = NDArray[np.intp]

@@ -20,15 +20,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from prune_search.compression.quantization import quantize
-from prune_search.policy.description import (
-    Activation,
-    Array,
-    Convolution,
-    Dense,
-    Flatten,
-    Layer,
-    PolicyDescription,
-)
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import Activation, Convolution, Dense, Flatten, Layer
 from prune_search.policy.reference import apply, decide
 
 Integers: TypeAlias = NDArray[np.int64]

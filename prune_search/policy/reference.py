@@ -11,13 +11,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.special import erf, expit, softmax
 
-from prune_search.policy.description import (
+from prune_search.policy.actions import Choice, Continuous
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import (
     LSTM,
     Activation,
-    Array,
     ChannelsLast,
-    Choice,
-    Continuous,
     Convolution,
     Dense,
     Encoding,
@@ -28,7 +28,6 @@ from prune_search.policy.description import (
     LayerNorm,
     Normalisation,
     Numbers,
-    PolicyDescription,
     Scaling,
 )
 

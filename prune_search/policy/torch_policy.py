@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prune_search.policy.description import (
+from prune_search.policy.actions import Choice, Continuous
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import (
     LSTM,
     Activation,
-    Array,
     ChannelsLast,
-    Choice,
-    Continuous,
     Convolution,
     Dense,
     Encoding,
@@ -27,7 +27,6 @@ from prune_search.policy.description import (
     LayerNorm,
     Normalisation,
     Numbers,
-    PolicyDescription,
     Scaling,
 )
 

@@ -16,7 +16,7 @@ from prune_search.artifacts.packed_target import PackedTarget
 from prune_search.artifacts.targets import find_target
 from prune_search.errors import UserError
 from prune_search.packed.quantizing import quantized_policy
-from prune_search.policy.description import Continuous
+from prune_search.policy.actions import Continuous
 from prune_search.policy.reference import act
 from tests.describable import POLICIES, given, material
 

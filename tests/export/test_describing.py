@@ -13,7 +13,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.export.describing import Described, describe, describe_module
-from prune_search.policy.description import (
+from prune_search.policy.layers import (
     LSTM,
     ChannelsLast,
     Convolution,

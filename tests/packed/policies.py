@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from prune_search.policy.description import (
+from prune_search.policy.actions import Choice, Continuous, Gaussian
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import (
     LSTM,
     Activation,
-    Array,
     ChannelsLast,
-    Choice,
-    Continuous,
     Convolution,
     Dense,
     Encoding,
     Expectation,
     Flatten,
     FrameStack,
-    Gaussian,
     LayerNorm,
     Normalisation,
     Numbers,
     OneHot,
-    PolicyDescription,
     Scaling,
 )
 

@@ -7,7 +7,9 @@ import numpy as np
 from prune_search.packed.file import pack
 from prune_search.packed.quantizing import quantized_policy
 from prune_search.packed.stages import stages
-from prune_search.policy.description import Choice, Dense, PolicyDescription
+from prune_search.policy.actions import Choice
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import Dense
 from tests.packed.policies import vector_policy
 
 

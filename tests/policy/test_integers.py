@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prune_search.policy.description import (
-    Activation,
-    Choice,
-    Continuous,
-    Convolution,
-    Dense,
-    Flatten,
-    PolicyDescription,
-)
+from prune_search.policy.actions import Choice, Continuous
+from prune_search.policy.description import PolicyDescription
 from prune_search.policy.integers import (
     Sums,
     Table,
@@ -21,6 +14,7 @@ from prune_search.policy.integers import (
     integer_outputs,
     integer_policy,
 )
+from prune_search.policy.layers import Activation, Convolution, Dense, Flatten
 from prune_search.policy.reference import act, outputs
 from tests.packed.policies import recurrent_policy, stack_policy, vector_policy
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from prune_search.policy.description import (
+from prune_search.policy.actions import Choice, Continuous
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import (
     LSTM,
     Activation,
-    Array,
-    Choice,
-    Continuous,
     Convolution,
     Dense,
     Encoding,
@@ -24,7 +24,6 @@ from prune_search.policy.description import (
     Normalisation,
     Numbers,
     OneHot,
-    PolicyDescription,
 )
 from prune_search.policy.reference import act, apply, outputs
 

@@ -20,7 +20,9 @@ from prune_search.errors import UserError
 from prune_search.packed.file import pack, unpack
 from prune_search.packed.quantizing import quantized_policy
 from prune_search.packed.stages import stages as left
-from prune_search.policy.description import Activation, Choice, Dense, Layer, PolicyDescription
+from prune_search.policy.actions import Choice
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import Activation, Dense, Layer
 from prune_search.policy.reference import act
 from prune_search.sparsity import MaskSet, prune
 

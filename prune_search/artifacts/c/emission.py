@@ -13,13 +13,12 @@ from functools import singledispatch
 import numpy as np
 
 from prune_search.artifacts.c.storage import Constant, Rows, SparseRows, number, stored
-from prune_search.policy.description import (
+from prune_search.policy.actions import Choice, Continuous
+from prune_search.policy.arrays import Array, Shape
+from prune_search.policy.layers import (
     LSTM,
     Activation,
-    Array,
     ChannelsLast,
-    Choice,
-    Continuous,
     Convolution,
     Dense,
     Encoding,
@@ -31,7 +30,6 @@ from prune_search.policy.description import (
     Normalisation,
     Numbers,
     Scaling,
-    Shape,
 )
 
 _FUNCTIONS = {

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from prune_search.artifacts.c.emission import Emitter, emit, emit_action
 from prune_search.artifacts.c.storage import Constant
 from prune_search.artifacts.card import Card
-from prune_search.policy.description import Array, Choice, PolicyDescription
+from prune_search.policy.actions import Choice
+from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
 from prune_search.policy.reference import act, draw_noise
 
 TOLERANCE = 1e-4

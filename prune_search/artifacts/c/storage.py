@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.policy.description import Array
+from prune_search.policy.arrays import Array
 
 _WIDTH = 96
 

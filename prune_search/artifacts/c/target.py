@@ -18,7 +18,7 @@ from prune_search.artifacts.c.sizes import measured
 from prune_search.artifacts.c.source import c_source
 from prune_search.artifacts.card import Card
 from prune_search.errors import UserError, one_line
-from prune_search.policy.description import Array
+from prune_search.policy.arrays import Array
 
 HEADER, SOURCE, EXAMPLE, CARD = "policy.h", "policy.c", "main.c", "policy.json"
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")

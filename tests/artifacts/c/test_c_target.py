@@ -19,12 +19,9 @@ from prune_search.artifacts.c.sizes import CHIP, COMPILER
 from prune_search.artifacts.c.source import c_source
 from prune_search.artifacts.c.storage import Rows, SparseRows, number, stored
 from prune_search.artifacts.c.target import STRICT
-from prune_search.policy.description import (
-    Activation,
-    Choice,
-    Dense,
-    PolicyDescription,
-)
+from prune_search.policy.actions import Choice
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.layers import Activation, Dense
 from tests.artifacts.test_targets import written
 from tests.describable import POLICIES, VECTOR, given, material, weights
 
