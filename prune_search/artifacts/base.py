@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from prune_search.artifacts.card import Card
 from prune_search.errors import UserError
+from prune_search.policy.actions import draw
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
 from prune_search.registry import Registry
@@ -91,16 +92,9 @@ class Actor:
             )
         if not np.isfinite(given).all():
             raise ValueError("the observation holds numbers that are not finite")
-        action, self._state = self.artifact.step(given[None], self._state, self._noise(card))
+        noise = draw(card.noise, 1, card.noise_size, self._generator)
+        action, self._state = self.artifact.step(given[None], self._state, noise)
         return action[0]
-
-    def _noise(self, card: Card) -> Array | None:
-        shape = (1, card.noise_size)
-        if card.noise == "none":
-            return None
-        if card.noise == "gumbel":
-            return self._generator.gumbel(size=shape).astype(np.float32)
-        return self._generator.standard_normal(shape).astype(np.float32)
 
 
 @dataclass(frozen=True)

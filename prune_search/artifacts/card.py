@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from prune_search.policy.actions import Choice
+from prune_search.policy.actions import Choice, Noise
 from prune_search.policy.description import PolicyDescription
 from prune_search.records.record import Record
 from prune_search.records.returns import Aggregate, Return
-
-Noise = Literal["none", "gumbel", "normal"]
 
 
 class Task(Record):
@@ -81,7 +79,7 @@ class Card(Record):
     state_size: int
     """Numbers that go in and come out beside it, zero as an episode begins."""
     noise: Noise
-    """What sampled actions need beside it: standard Gumbel or normal random numbers."""
+    """What sampled actions need beside it."""
     noise_size: int
     discrete: bool
     """Actions are int64, else float32."""
@@ -106,10 +104,6 @@ def card_for(
 ) -> Card:
     """The card of a policy that is written to a target."""
     action = policy.action
-    discrete = isinstance(action, Choice)
-    noise: Noise = "none"
-    if action.noise_size:
-        noise = "gumbel" if discrete else "normal"
     return Card(
         version=version,
         target=target,
@@ -118,9 +112,9 @@ def card_for(
         measurement=measurement,
         observation_shape=policy.observation_shape,
         state_size=policy.state_size,
-        noise=noise,
+        noise=action.noise,
         noise_size=action.noise_size,
-        discrete=discrete,
+        discrete=isinstance(action, Choice),
         action_shape=() if isinstance(action, Choice) and action.single else (action.size,),
         parameters=policy.parameters,
         nonzero=policy.nonzero,

@@ -5,9 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from prune_search.policy.arrays import Array, hold_arrays
 
 Bounds = Literal["scale", "clip", "none"]
+Noise = Literal["none", "gumbel", "normal"]
+"""What sampled actions need: standard Gumbel or normal random numbers."""
+
+
+def draw(noise: Noise, rows: int, size: int, generator: np.random.Generator) -> Array | None:
+    """Random numbers for so many actions, [rows, size]; None where none are needed."""
+    if noise == "none":
+        return None
+    drawn = generator.gumbel if noise == "gumbel" else generator.standard_normal
+    return drawn(size=(rows, size)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +47,11 @@ class Choice:
     def noise_size(self) -> int:
         """Numbers of noise for each action."""
         return self.outputs if self.sampled else 0
+
+    @property
+    def noise(self) -> Noise:
+        """Of which kind."""
+        return "gumbel" if self.sampled else "none"
 
     @property
     def size(self) -> int:
@@ -83,6 +100,11 @@ class Continuous:
     def noise_size(self) -> int:
         """Numbers of noise for each action."""
         return self.size if self.sampling else 0
+
+    @property
+    def noise(self) -> Noise:
+        """Of which kind."""
+        return "normal" if self.sampling else "none"
 
     @property
     def size(self) -> int:

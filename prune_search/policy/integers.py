@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from prune_search.compression.quantization import quantize
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.layers import Activation, Convolution, Dense, Flatten, Layer
-from prune_search.policy.reference import apply, decide
+from prune_search.policy.reference import apply, correlated, decide, through
 
 Integers: TypeAlias = NDArray[np.int64]
 
@@ -149,12 +148,10 @@ def _prepared(
             rows.append(row)
         assert state is not None
         return np.concatenate(rows), state
-    kept = np.zeros((len(x), policy.state_size), np.float32) if state is None else np.array(state)
-    begin = 0
-    for step, size in zip(policy.preprocessing, policy.state_sizes, strict=False):
-        x, kept[:, begin : begin + size] = apply(step, x, kept[:, begin : begin + size])
-        begin += size
-    return x, kept
+    if state is None:
+        state = np.zeros((len(x), policy.state_size), np.float32)
+    sizes = policy.state_sizes[: len(policy.preprocessing)]
+    return through(policy.preprocessing, sizes, x, state)
 
 
 class _Builder:
@@ -260,21 +257,9 @@ def _computed(step: IntegerStep, q: Integers) -> Integers:
     if isinstance(step, Table):
         return step.values[q - step.low].astype(np.int64)
     weight = step.weight.astype(np.int64)
-    if isinstance(step.layer, Dense):
-        sums = q @ weight.T
-    else:
-        sums = np.tensordot(_windows(step.layer, q), weight, axes=((3, 4, 5), (1, 2, 3)))
+    sums = q @ weight.T if isinstance(step.layer, Dense) else correlated(step.layer, q, weight)
     sums = sums + step.bias
     half = np.int64(1) << (step.shift.astype(np.int64) - 1)
     found = (sums * step.multiplier + half) >> step.shift
     cut: Integers = np.clip(found, step.low, step.high)
     return cut
-
-
-def _windows(layer: Convolution, q: Integers) -> Integers:
-    """[rows, height, width, channels, kernel height, kernel width]."""
-    top, bottom, left, right = layer.padding
-    padded = np.pad(q, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    windows = sliding_window_view(padded, layer.weight.shape[2:], axis=(1, 2))
-    down, across = layer.stride
-    return windows[:, ::down, ::across]

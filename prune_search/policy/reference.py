@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.special import erf, expit, softmax
 
-from prune_search.policy.actions import Choice, Continuous
+from prune_search.policy.actions import Choice, Continuous, draw
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.layers import (
@@ -99,10 +99,23 @@ def outputs(
         state = np.zeros((rows, policy.state_size), np.float32)
     if state.shape != (rows, policy.state_size):
         raise ValueError(f"state must have shape {(rows, policy.state_size)}, got {state.shape}")
+    return through(policy.steps, policy.state_sizes, x, state)
+
+
+def through(
+    steps: Sequence[Layer], sizes: Sequence[int], x: Array, state: Array
+) -> tuple[Array, Array]:
+    """What steps give one after another, and their state afterwards, in which others' stays.
+
+    Args:
+        steps: what is computed.
+        sizes: of the numbers that each keeps, which lie one behind the other.
+        x: [rows, ...].
+        state: [rows, at least the sum of the sizes].
+    """
     kept, begin = np.array(state, np.float32), 0
-    for step, size in zip(policy.steps, policy.state_sizes, strict=True):
-        x, after = apply(step, x, kept[:, begin : begin + size])
-        kept[:, begin : begin + size] = after
+    for step, size in zip(steps, sizes, strict=True):
+        x, kept[:, begin : begin + size] = apply(step, x, kept[:, begin : begin + size])
         begin += size
     return x, kept
 
@@ -111,15 +124,8 @@ def draw_noise(
     policy: PolicyDescription, rows: int, generator: np.random.Generator
 ) -> Array | None:
     """Random numbers that sampled actions need, [rows, noise_size]; None where none are."""
-    shape = (rows, policy.action.noise_size)
-    if not shape[1]:
-        return None
-    drawn = (
-        generator.gumbel(size=shape)
-        if isinstance(policy.action, Choice)
-        else generator.standard_normal(shape)
-    )
-    return drawn.astype(np.float32)
+    action = policy.action
+    return draw(action.noise, rows, action.noise_size, generator)
 
 
 def apply(layer: Layer, x: Array, state: Array) -> tuple[Array, Array]:
@@ -188,14 +194,25 @@ def _normalise(layer: Normalisation, x: Array) -> Any:
 
 @_computed.register
 def _convolve(layer: Convolution, x: Array) -> Array:
+    found = correlated(layer, x, layer.weight)
+    return np.asarray(found if layer.bias is None else found + layer.bias)
+
+
+def correlated(layer: Convolution, x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
+    """Images as a convolution's stride and padding have them seen, times a kernel of its shape.
+
+    Args:
+        layer: the convolution.
+        x: [rows, height, width, channels].
+        weight: (filters, channels, height, width), of any numbers.
+    """
     top, bottom, left, right = layer.padding
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    windows = sliding_window_view(padded, layer.weight.shape[2:], axis=(1, 2))
+    windows = sliding_window_view(padded, weight.shape[2:], axis=(1, 2))
     down, across = layer.stride
     # [rows, height, width, channels, kernel height, kernel width]
     taken = windows[:, ::down, ::across]
-    found = np.tensordot(taken, layer.weight, axes=((3, 4, 5), (1, 2, 3)))
-    return np.asarray(found if layer.bias is None else found + layer.bias)
+    return np.tensordot(taken, weight, axes=((3, 4, 5), (1, 2, 3)))
 
 
 @_computed.register
