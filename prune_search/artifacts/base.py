@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.artifacts.card import Card
-from prune_search.errors import UserError
+from prune_search.errors import UserError, one_line
 from prune_search.policy.actions import draw
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
@@ -176,6 +176,25 @@ def open_artifact(path: Path) -> Artifact:
     raise UserError(
         f"file: {str(path)!r} is no artifact of any target; known are: {', '.join(TARGETS)}"
     )
+
+
+def card_in(path: Path, name: str, target: str) -> Card:
+    """The card in a folder that was exported.
+
+    Args:
+        path: the folder.
+        name: of the card's file.
+        target: the target's name.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        return Card.model_validate_json((path / name).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"file: {str(path)!r} is no policy of target {target}: {one_line(error)}"
+        ) from None
 
 
 def stored_bytes(path: Path) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.artifacts.base import Artifact, Material, Target, register_target
+from prune_search.artifacts.base import Artifact, Material, Target, card_in, register_target
 from prune_search.artifacts.card import Card
-from prune_search.errors import UserError, one_line
+from prune_search.errors import UserError
 from prune_search.export.policy import Policy
 from prune_search.policy.arrays import Array
 
@@ -35,13 +35,7 @@ class RllibTarget(Target):
         return (path / CARD).is_file() and (path / "class_and_ctor_args.pkl").is_file()
 
     def open(self, path: Path) -> Artifact:
-        try:
-            card = Card.model_validate_json((path / CARD).read_bytes())
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"file: {str(path)!r} is no policy of target rllib: {one_line(error)}"
-            ) from None
-        return RllibArtifact(path, card)
+        return RllibArtifact(path, card_in(path, CARD, "rllib"))
 
 
 class RllibArtifact(Artifact):

@@ -121,15 +121,15 @@ def c_source(policy: PolicyDescription, card: Card, observations: Array) -> Sour
     buffers = {name: size for name, size in emitter.buffers.items() if size}
     ram = 4 * sum(buffers.values())
     title = f"Policy {card.name}, exported by prune-search {card.version}.".replace("*/", "* /")
-    arguments = _arguments(policy)
+    taken = ", ".join(arguments(card))
     return Source(
-        header=_header(policy, title, arguments, flash, ram),
+        header=_header(policy, title, taken, flash, ram),
         source=_SOURCE.format(
             title=title,
             constants="\n\n".join(map(str, emitter.constants)),
             buffers="\n".join(f"static float {name}[{size}];" for name, size in buffers.items()),
             functions="".join(emitter.functions.values()),
-            arguments=arguments,
+            arguments=taken,
             lines="\n".join(f"    {line}" for line in emitter.lines),
         ),
         example=_example(policy, observations),
@@ -138,19 +138,20 @@ def c_source(policy: PolicyDescription, card: Card, observations: Array) -> Sour
     )
 
 
-def action_kind(policy: PolicyDescription) -> str:
-    """C's type of an action's numbers."""
-    return "int32_t" if isinstance(policy.action, Choice) else "float"
-
-
-def _arguments(policy: PolicyDescription) -> str:
+def arguments(card: Card) -> list[str]:
+    """The arguments of `policy_act`, with their types in C."""
     found = ["const float *observation"]
-    found += ["float *state"] * bool(policy.state_size)
-    found += ["const float *noise"] * bool(policy.action.noise_size)
-    return ", ".join([*found, f"{action_kind(policy)} *action"])
+    found += ["float *state"] * bool(card.state_size)
+    found += ["const float *noise"] * bool(card.noise_size)
+    return [*found, f"{_kind(card.discrete)} *action"]
 
 
-def _header(policy: PolicyDescription, title: str, arguments: str, flash: int, ram: int) -> str:
+def _kind(discrete: bool) -> str:
+    """C's type of an action's numbers."""
+    return "int32_t" if discrete else "float"
+
+
+def _header(policy: PolicyDescription, title: str, taken: str, flash: int, ram: int) -> str:
     shape, action = policy.observation_shape, policy.action
     chosen = isinstance(action, Choice)
     return _HEADER.format(
@@ -175,7 +176,7 @@ def _header(policy: PolicyDescription, title: str, arguments: str, flash: int, r
         noises=action.noise_size,
         flash=flash,
         ram=ram,
-        arguments=arguments,
+        arguments=taken,
     )
 
 
@@ -200,7 +201,7 @@ def _example(policy: PolicyDescription, observations: Array) -> str:
     return _MAIN.format(
         count=len(observations),
         vectors="\n\n".join(map(str, vectors)),
-        kind=action_kind(policy),
+        kind=_kind(isinstance(policy.action, Choice)),
         state="    static float state[POLICY_STATE];\n" if policy.state_size else "",
         call=", ".join([*call, "action"]),
         differs=f"fabsf((float)action[i] - {wanted}) > {TOLERANCE * largest:.6g}f",

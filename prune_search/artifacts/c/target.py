@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.artifacts.base import Artifact, Material, Target, register_target
+from prune_search.artifacts.base import Artifact, Material, Target, card_in, register_target
 from prune_search.artifacts.c.sizes import measured
-from prune_search.artifacts.c.source import c_source
+from prune_search.artifacts.c.source import arguments, c_source
 from prune_search.artifacts.card import Card
 from prune_search.errors import UserError, one_line
 from prune_search.policy.arrays import Array
@@ -57,13 +57,7 @@ class CTarget(Target):
         return (path / SOURCE).is_file() and (path / CARD).is_file()
 
     def open(self, path: Path) -> Artifact:
-        try:
-            card = Card.model_validate_json((path / CARD).read_bytes())
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"file: {str(path)!r} is no policy of target c: {one_line(error)}"
-            ) from None
-        return CArtifact(path, card)
+        return CArtifact(path, card_in(path, CARD, "c"))
 
 
 class CArtifact(Artifact):
@@ -117,10 +111,7 @@ def _pointer(array: NDArray[Any]) -> Any:
 
 
 def _compiled(path: Path, card: Card, folder: Path) -> Path:
-    names = ["const float *observation"]
-    names += ["float *state"] * bool(card.state_size)
-    names += ["const float *noise"] * bool(card.noise_size)
-    names += ["int32_t *action" if card.discrete else "float *action"]
+    names = arguments(card)
     call = ", ".join(name.rpartition("*")[2] for name in names)
     clock, library = folder / "clock.c", folder / "policy.so"
     clock.write_text(
