@@ -17,14 +17,8 @@ import torch
 from gymnasium import spaces
 from ray.rllib.connectors.common.flatten_observations import FlattenObservations
 from ray.rllib.connectors.common.frame_stacking import FrameStacking
-from ray.rllib.connectors.env_to_module import EnvToModulePipeline
-from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline, NormalizeAndClipActions
-from ray.rllib.core import (
-    COMPONENT_ENV_RUNNER,
-    COMPONENT_ENV_TO_MODULE_CONNECTOR,
-    COMPONENT_MODULE_TO_ENV_CONNECTOR,
-    DEFAULT_MODULE_ID,
-)
+from ray.rllib.connectors.module_to_env import NormalizeAndClipActions
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import (
     TorchCategorical,
@@ -39,7 +33,7 @@ from ray.rllib.utils.numpy import MAX_LOG_NN_OUTPUT, MIN_LOG_NN_OUTPUT, SMALL_NU
 from prune_search.errors import UserError
 from prune_search.export.reading import network_layers
 from prune_search.export.refusing import cannot
-from prune_search.export.rllib import compacted, policies
+from prune_search.export.rllib import compacted, pipelines, policies
 from prune_search.export.surroundings import Surroundings, encoding, surroundings
 from prune_search.policy.actions import Bounds, Choice, Continuous, Gaussian
 from prune_search.policy.arrays import Array
@@ -89,12 +83,10 @@ def describe(algorithm: Path, *, sampled: bool = False) -> Described:
         names = ", ".join(step["name"] for step in around.wrappers)
         notes.append(f"wrappers that stay the environment's: {names}")
     try:
-        module = compacted(algorithm)[DEFAULT_MODULE_ID].module
+        module = compacted(found)[DEFAULT_MODULE_ID].module
     except UserError as error:
         notes.append(f"not compacted: {error}")
-    runner = algorithm / COMPONENT_ENV_RUNNER
-    before = EnvToModulePipeline.from_checkpoint(runner / COMPONENT_ENV_TO_MODULE_CONNECTOR)
-    after = ModuleToEnvPipeline.from_checkpoint(runner / COMPONENT_MODULE_TO_ENV_CONNECTOR)
+    before, after = pipelines(algorithm)
     preprocessing = (*around.preprocessing, *_of_connectors(before, INPUT))
     bounds = _bounds(after, around.action_space)
     policy = describe_module(

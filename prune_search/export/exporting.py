@@ -12,11 +12,8 @@ from pathlib import Path
 import numpy as np
 from gymnasium import spaces
 
-import prune_search.artifacts.targets
-import prune_search.export.rllib_target  # noqa: F401 - they are registered
 from prune_search.artifacts.base import Artifact, Material, Target, stored_bytes
 from prune_search.artifacts.card import Card, Measured, Measurement, card_for
-from prune_search.artifacts.targets import find_target
 from prune_search.artifacts.torch_program import TorchArtifact
 from prune_search.errors import UserError, one_line
 from prune_search.export.describing import describe
@@ -25,6 +22,7 @@ from prune_search.export.policy import Policy
 from prune_search.export.recording import Recorded, recorded
 from prune_search.export.refusing import cannot
 from prune_search.export.surroundings import Surroundings, surroundings
+from prune_search.export.targets import find_target
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.torch_policy import TorchPolicy
 from prune_search.records.record import Record
@@ -33,6 +31,10 @@ from prune_search.records.returns import Return
 OBSERVATIONS = 10_000
 """Recorded for the comparison of actions."""
 _CALIBRATION = 500
+
+
+class Refused(UserError):
+    """What was written is not what was wished for, and is gone; another policy's may be."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,6 @@ def export(
     *,
     using: Target | None = None,
     observations: int = OBSERVATIONS,
-    seen: Recorded | None = None,
     max_bytes: int | None = None,
     anyway: bool = False,
 ) -> Export:
@@ -101,13 +102,12 @@ def export(
         path: of the file or folder, which must not be there yet.
         using: a target of that name with other settings than the registered one's.
         observations: how many actions are compared with RLlib's.
-        seen: what RLlib's policy did, where that is recorded already.
         max_bytes: what it may have at most.
         anyway: keep it although its return lies below the policy's interval.
 
     Raises:
-        UserError: the target is unknown or has no place for the policy, the artifact is worse than
-            the policy or larger than it may be, or it can't be written.
+        Refused: the artifact is worse than the policy, or larger than it may be.
+        UserError: the target is unknown or has no place for the policy, or it can't be written.
     """
     target = using or find_target(to)
     if path.exists():
@@ -121,13 +121,13 @@ def export(
         target.write(material, part)
         size = stored_bytes(part)
         if max_bytes is not None and size > max_bytes:
-            raise UserError(
+            raise Refused(
                 f"--max-bytes: {source.name} as {to} has {size:,} bytes, {max_bytes:,} are allowed"
             )
         found = _measured(source, target.open(part), policy, seen, path, size)
         if found.lost and not anyway:
             assert found.returned is not None and found.wanted is not None
-            raise UserError(
+            raise Refused(
                 f"export: {source.name} as {to} returns {found.returned.value:.4g}, below the"
                 f" policy's interval from {found.wanted.low:.4g} to {found.wanted.high:.4g};"
                 " nothing was written; --anyway keeps it"

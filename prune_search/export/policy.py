@@ -7,20 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ray.rllib.connectors.env_to_module import EnvToModulePipeline
-from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
-from ray.rllib.core import (
-    COMPONENT_ENV_RUNNER,
-    COMPONENT_ENV_TO_MODULE_CONNECTOR,
-    COMPONENT_MODULE_TO_ENV_CONNECTOR,
-    DEFAULT_MODULE_ID,
-)
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from prune_search.errors import UserError
-from prune_search.export.rllib import policies
+from prune_search.export.rllib import pipelines, policies
 from prune_search.rllib.obstacles import INPUT, connectors, freeze, is_filter
 
 
@@ -51,13 +44,7 @@ class Policy:
             )
         self.module: RLModule = found[DEFAULT_MODULE_ID]
         """RLlib's network."""
-        runner = path / COMPONENT_ENV_RUNNER
-        self._before = EnvToModulePipeline.from_checkpoint(
-            runner / COMPONENT_ENV_TO_MODULE_CONNECTOR
-        )
-        self._after = ModuleToEnvPipeline.from_checkpoint(
-            runner / COMPONENT_MODULE_TO_ENV_CONNECTOR
-        )
+        self._before, self._after = pipelines(path)
         freeze(self._before)
         own = [each for each in connectors(self._before) if type(each) not in INPUT]
         self.remembers = self.module.is_stateful() or not all(map(is_filter, own))

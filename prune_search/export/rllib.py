@@ -8,6 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
+from ray.rllib.core import (
+    COMPONENT_ENV_RUNNER,
+    COMPONENT_ENV_TO_MODULE_CONNECTOR,
+    COMPONENT_MODULE_TO_ENV_CONNECTOR,
+)
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 
 from prune_search.errors import UserError, one_line
@@ -52,6 +59,14 @@ def policies(algorithm: Path) -> dict[str, RLModule]:
         ) from None
 
 
+def pipelines(algorithm: Path) -> tuple[EnvToModulePipeline, ModuleToEnvPipeline]:
+    """The connectors in an algorithm's checkpoint, in front of its network and behind it."""
+    runner = algorithm / COMPONENT_ENV_RUNNER
+    before = EnvToModulePipeline.from_checkpoint(runner / COMPONENT_ENV_TO_MODULE_CONNECTOR)
+    after = ModuleToEnvPipeline.from_checkpoint(runner / COMPONENT_MODULE_TO_ENV_CONNECTOR)
+    return before, after
+
+
 def laid_back(algorithm: Path, dense: Path) -> dict[str, RLModule]:
     """A point's networks in the baseline's shapes: zeros stand for what was taken out.
 
@@ -77,14 +92,17 @@ def laid_back(algorithm: Path, dense: Path) -> dict[str, RLModule]:
     return whole
 
 
-def compacted(algorithm: Path) -> dict[str, Compacted]:
-    """A point's policies without the units that zeros have made superfluous, by ModuleID.
+def compacted(networks: Mapping[str, RLModule]) -> dict[str, Compacted]:
+    """Policies without the units that zeros have made superfluous, by ModuleID.
+
+    Args:
+        networks: a checkpoint's, as `policies` gives them; they are not changed.
 
     Raises:
-        UserError: the checkpoint can't be read, or a network can't be compacted.
+        UserError: a network can't be compacted.
     """
     results = {}
-    for module_id, module in policies(algorithm).items():
+    for module_id, module in networks.items():
         spec = RLModuleSpec.from_module(module)
         spec.inference_only = True
         try:

@@ -17,7 +17,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 import tuners
 from prune_search.experiment.file import dump
-from prune_search.export.rllib import compacted
+from prune_search.export.rllib import compacted, policies
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import FinalRecord, Point, StudyRecord
 from prune_search.records.policy_files import WEIGHTS
@@ -132,7 +132,7 @@ def test_single_weights_are_stored_whole_and_neurons_are_not(
     assert weights.compact < weights.physical == weights.parameters
     assert weights.compact_nonzero <= weights.nonzero
     path = storage / "weight" / weights.checkpoint / "algorithm"
-    found = compacted(path)["default_policy"]
+    found = compacted(policies(path))["default_policy"]
     assert (found.left, found.left_nonzero) == (weights.compact, weights.compact_nonzero)
     batch = {"obs": torch.randn(64, 4)}
     before = RLModule.from_checkpoint(path / MODULE_PATH).forward_inference(batch)

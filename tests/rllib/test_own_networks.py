@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
-from prune_search.export.rllib import compacted
+from prune_search.export.rllib import compacted, policies
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
@@ -73,7 +73,7 @@ def test_own_networks_are_trained_pruned_saved_and_opened_by_rllib(
     assert (points[-1].compact_bytes is None) == (name == "Residual")
     if granularity == "neuron":
         assert sum(value.numel() for value in weights.values()) < baseline.parameters
-        assert compacted(checkpoint)["default_policy"].module is not None
+        assert compacted(policies(checkpoint))["default_policy"].module is not None
     meter = CheckpointMeter(experiment, tmp_path)
     assert meter.measure(checkpoint, 0, 4).returned == points[-1].returned
     again = Algorithm.from_checkpoint(checkpoint)

@@ -12,14 +12,13 @@ from typing import NamedTuple
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-import prune_search.artifacts.targets
-import prune_search.export.rllib_target  # noqa: F401 - they are registered
-from prune_search.artifacts.base import TARGETS, Material, Target
+from prune_search.artifacts.base import Material, Target
 from prune_search.artifacts.card import card_for
 from prune_search.errors import UserError
 from prune_search.export.describing import describe
 from prune_search.export.measuring import CONTINUOUS, DISCRETE, agreement, measure
 from prune_search.export.recording import Recorded, recorded
+from prune_search.export.targets import TARGETS
 from prune_search.records.returns import Return
 from prune_search.rllib.algorithms import ALGORITHMS
 from prune_search.rllib.running import process_settings

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prune_search.artifacts.base import open_artifact
 from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.export.measuring import measured_again
+from prune_search.export.targets import open_artifact
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return, retention_of
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter

@@ -10,6 +10,7 @@ import typer
 
 from prune_search.errors import check_known
 from prune_search.packed import BITS, METHOD
+from prune_search.storage.usual import STUDIES
 from tuners.cli._app import (
     AsJson,
     Name,
@@ -48,7 +49,7 @@ def compress(
     ] = False,
     as_json: AsJson = False,
     trust: Trust = False,
-    storage: Storage = "studies",
+    storage: Storage = STUDIES,
 ) -> None:
     """Quantize a point's weights, pack them into one file, and measure that file.
 

@@ -84,9 +84,9 @@ def export(
         raise UserError("--min-retention: it chooses a point, and POINT is given; leave one out")
     _import(module)
     with busy("exporting, and measuring what was written"):
-        from prune_search.export.exporting import export as write
         from prune_search.rllib.running import process_settings
-        from tuners.study.exports import default_path, export_wished, source_of
+        from tuners.study.exports import export_wished
+        from tuners.study.policies import StoredPolicy
 
         process_settings(settings.resources.threads)
         if point is None:
@@ -101,13 +101,8 @@ def export(
                 anyway=anyway,
             )
         else:
-            found = write(
-                source_of(folder, settings, point),
-                to,
-                path or default_path(name, point, to),
-                observations=observations,
-                max_bytes=max_bytes,
-                anyway=anyway,
+            found = StoredPolicy(folder, settings, point).export(
+                to, path, observations=observations, max_bytes=max_bytes, anyway=anyway
             )
     if as_json:
         print(json.dumps({"study": name, "point": point, **_json(found)}, indent=1))
@@ -126,10 +121,9 @@ def evaluate_file(
 ) -> None:
     """Measures the return of an artifact in the environment that it names, and prints it."""
     _import(modules)
-    import prune_search.artifacts.targets
-    import prune_search.export.rllib_target  # noqa: F401 - they are registered
-    from prune_search.artifacts.base import open_artifact, stored_bytes
+    from prune_search.artifacts.base import stored_bytes
     from prune_search.export.measuring import measured_again
+    from prune_search.export.targets import open_artifact
     from prune_search.rllib.running import process_settings
 
     process_settings(1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from prune_search.artifacts.card import Measured, Measurement
-from prune_search.artifacts.targets import find_target
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
-from prune_search.export.exporting import OBSERVATIONS, Export, Source, export
+from prune_search.export.exporting import OBSERVATIONS, Export, Refused, Source, export
+from prune_search.export.targets import find_target
 from prune_search.records.folder import StudyFolder
 from prune_search.records.returns import Return
 from tuners.catalog.finding import checkpoint
@@ -83,7 +83,7 @@ def export_wished(
         anyway: see `export`.
 
     Raises:
-        UserError: there is none; the message says why the last one that was tried is not it.
+        UserError: there is none; the message says why the first one that was tried is not it.
     """
     found = report(folder, experiment)
     least = experiment.search.retention if min_retention is None else min_retention
@@ -95,7 +95,7 @@ def export_wished(
             f"--min-retention: no point of study {folder.name!r} keeps {least:.1%} of the return"
             + (f"; the nearest is {near} with {kept[near]:.1%}" if near else "; it has none yet")
         )
-    problem: UserError | None = None
+    problem: Refused | None = None
     for point in sorted(fits, key=lambda point: point.nonzero):
         target = path or default_path(folder.name, point.name, to)
         try:
@@ -107,9 +107,7 @@ def export_wished(
                 max_bytes=max_bytes,
                 anyway=anyway,
             )
-        except UserError as error:
-            if "--max-bytes" not in str(error) and "below the policy's" not in str(error):
-                raise
+        except Refused as error:
             problem = problem or error
     assert problem is not None
     raise problem

@@ -137,9 +137,9 @@ class StoredPolicy:
         Raises:
             UserError: the checkpoint can't be read, or a network can't be compacted.
         """
-        from prune_search.export.rllib import compacted
+        from prune_search.export.rllib import compacted, policies
 
-        return compacted(self.checkpoint)
+        return compacted(policies(self.checkpoint))
 
     def export(
         self,
@@ -147,6 +147,7 @@ class StoredPolicy:
         path: str | Path | None = None,
         *,
         observations: int = 10_000,
+        max_bytes: int | None = None,
         anyway: bool = False,
     ) -> Export:
         """Writes the policy as a file that runs without RLlib, and measures that file.
@@ -155,6 +156,7 @@ class StoredPolicy:
             to: the target's name: torch, onnx, onnx-int8, c, packed, rllib, or one of your own.
             path: of the file or folder, which must not be there; named by study and point if None.
             observations: for how many its actions are compared with RLlib's.
+            max_bytes: what it may have at most.
             anyway: keep it although its return lies below this policy's interval.
 
         Raises:
@@ -170,6 +172,7 @@ class StoredPolicy:
             to,
             default_path(folder.name, self.name, to) if path is None else Path(path).expanduser(),
             observations=observations,
+            max_bytes=max_bytes,
             anyway=anyway,
         )
 
