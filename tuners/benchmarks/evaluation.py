@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
@@ -13,8 +13,7 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
 from prune_search.rllib.running import env_steps, process_settings
-
-_WARM_UP = 2  # pairs that are run first and not counted
+from tuners.benchmarks.paired import Ratios, times
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,14 @@ def evaluation_gain(experiment: Experiment, pairs: int, steps: int) -> Gain:
     if lean.obstacle():
         raise UserError(f"benchmark evaluation: only RLlib's env runner plays: {lean.obstacle()}")
     seeds = evaluation_seeds(settings.seed, settings.episodes)
-    times: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(pairs + _WARM_UP):
-        returns = {}
-        for first in (bool(number % 2), not number % 2):
-            clock = time.perf_counter()
-            returns[first] = (lean if first else stock).returns(seeds)
-            times[first].append(time.perf_counter() - clock)
-        if not np.allclose(returns[True], returns[False], rtol=1e-9):
+    returns: dict[bool, NDArray[np.float64]] = {}
+
+    def play(evaluator: Evaluator) -> None:
+        returns[evaluator is lean] = found = evaluator.returns(seeds)
+        if not np.allclose(found, returns.get(evaluator is not lean, found), rtol=1e-9):
             raise RuntimeError(f"returns differ: {returns[True]} and {returns[False]}")
-    ratios = np.divide(times[True][_WARM_UP:], times[False][_WARM_UP:])
-    low, median, high = (float(value) for value in np.quantile(ratios, [0.25, 0.5, 0.75]))
-    seconds = float(np.median(times[False][_WARM_UP:]))
+
+    taken = times(lambda: play(lean), lambda: play(stock), pairs)
+    low, median, high = Ratios.of(taken)
+    seconds = float(np.median([stocks for _, stocks in taken]))
     return Gain(median, low, high, seconds, float(returns[True].mean()))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment.schema import Experiment
@@ -17,8 +15,7 @@ from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.running import env_steps, process_settings
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruner import Pruner
-
-_WARM_UP = 2  # pairs that are run first and not counted
+from tuners.benchmarks.paired import WARM_UP, paired
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def removal_speed(experiment: Experiment, pairs: int) -> PairedTimes:
     steps = int(plain.config.total_train_batch_size)
     episodes = plain.env_runner.sample(num_timesteps=steps)
     # An update changes its episodes, and copies take their time.
-    stock = [copy.deepcopy(episodes) for _ in range(2 * (pairs + _WARM_UP))]
+    stock = [copy.deepcopy(episodes) for _ in range(2 * (pairs + WARM_UP))]
 
     def update(algorithm: Algorithm) -> None:
         config = algorithm.config
@@ -95,17 +92,12 @@ def _paired(
     run: Callable[[Algorithm], Any],
     pairs: int,
 ) -> PairedTimes:
-    """Runs both in turn, in this process; which of a pair goes first alternates."""
-    ratios = []
-    for number in range(pairs + _WARM_UP):
-        order = [plain, pruned] if number % 2 else [pruned, plain]
-        seconds = {id(algorithm): _seconds(run, algorithm) for algorithm in order}
-        ratios.append(seconds[id(pruned)] / seconds[id(plain)])
+    """Runs both in turn, in this process."""
+    low, median, high = paired(lambda: run(pruned), lambda: run(plain), pairs)
     _, trained, _ = pruner.sizes()
     for algorithm in (plain, pruned):
         algorithm.stop()
-    low, median, high = np.quantile(ratios[_WARM_UP:], [0.25, 0.5, 0.75])
-    return PairedTimes(float(median), float(low), float(high), trained.sparsity)
+    return PairedTimes(median, low, high, trained.sparsity)
 
 
 def _plan(granularity: str) -> Plan:
@@ -129,9 +121,3 @@ def _plan(granularity: str) -> Plan:
 
 def _iteration(algorithm: Algorithm) -> None:
     algorithm.train()
-
-
-def _seconds(run: Callable[[Algorithm], Any], algorithm: Algorithm) -> float:
-    clock = time.perf_counter()
-    run(algorithm)
-    return time.perf_counter() - clock

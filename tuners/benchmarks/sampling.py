@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.errors import UserError
@@ -15,8 +13,8 @@ from prune_search.experiment.schema import Experiment
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.runners.choice import Runner, build, sampled_by
 from prune_search.rllib.running import process_settings
+from tuners.benchmarks.paired import Ratios, paired
 
-_WARM_UP = 2  # pairs that are run first and not counted
 _STEPS = 1024  # sampled at a time where an algorithm has no fragments of its own
 
 _MINATAR = """
@@ -81,28 +79,11 @@ TASKS = {
 """By name, small networks of each kind."""
 
 
-class Quartiles(NamedTuple):
-    """Of ratios."""
-
-    low: float
-    median: float
-    high: float
-
-    @classmethod
-    def of(cls, ratios: list[float]) -> Quartiles:
-        """Those of the ratios after the warm-up."""
-        low, median, high = (float(v) for v in np.quantile(ratios[_WARM_UP:], [0.25, 0.5, 0.75]))
-        return cls(low, median, high)
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}, {self.high:.2f})"
-
-
 class Gain(NamedTuple):
     """RLlib's time / ours."""
 
-    sampling: Quartiles
-    iteration: Quartiles
+    sampling: Ratios
+    iteration: Ratios
 
 
 def gain(task: Task, pairs: int) -> Gain:
@@ -126,12 +107,12 @@ def gain(task: Task, pairs: int) -> Gain:
     if not sampled_by(ours).startswith("lean"):
         raise UserError(f"benchmark sampling: only RLlib's env runner samples: {sampled_by(ours)}")
     try:
-        iteration = _ratios(stock, ours, lambda algorithm: algorithm.train(), pairs)
-        sampling = _ratios(stock, ours, _sample, pairs)
+        iteration = paired(stock.train, ours.train, pairs, time.thread_time)
+        sampling = paired(lambda: _sample(stock), lambda: _sample(ours), pairs, time.thread_time)
     finally:
         stock.stop()
         ours.stop()
-    return Gain(Quartiles.of(sampling), Quartiles.of(iteration))
+    return Gain(sampling, iteration)
 
 
 def _sample(algorithm: Algorithm) -> None:
@@ -139,17 +120,3 @@ def _sample(algorithm: Algorithm) -> None:
     fragment = algorithm.config.total_train_batch_size
     algorithm.env_runner.sample(num_timesteps=max(fragment, _STEPS))
     algorithm.env_runner.get_metrics()
-
-
-def _ratios(
-    stock: Algorithm, ours: Algorithm, run: Callable[[Algorithm], Any], pairs: int
-) -> list[float]:
-    ratios = []
-    for number in range(pairs + _WARM_UP):
-        seconds = {}
-        for algorithm in (stock, ours) if number % 2 else (ours, stock):
-            clock = time.thread_time()
-            run(algorithm)
-            seconds[algorithm is ours] = time.thread_time() - clock
-        ratios.append(seconds[False] / seconds[True])
-    return ratios

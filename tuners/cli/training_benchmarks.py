@@ -30,7 +30,7 @@ def benchmark_sampling(
         found = gain(TASKS[name], pairs)
         out.print(
             f"{name}: RLlib / lean: sampling {found.sampling}, iteration {found.iteration};"
-            f" median (quartiles), {pairs} pairs",
+            f" {pairs} pairs",
             highlight=False,
             soft_wrap=True,
         )
