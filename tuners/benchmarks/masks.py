@@ -12,6 +12,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import env_steps, process_settings
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruner import Pruner
@@ -48,7 +49,7 @@ def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weigh
         granularity: of the masks.
     """
     process_settings(experiment.resources.threads)
-    plain, pruned = (algorithm_config(experiment, seed=0).build_algo() for _ in range(2))
+    plain, pruned = (build(algorithm_config(experiment, seed=0)) for _ in range(2))
     pruner = Pruner(pruned, _plan(granularity), seed=0, shrink=False)
     pruner.prune(1.0)
     return _paired(plain, pruned, pruner, _iteration, pairs)
@@ -64,7 +65,7 @@ def removal_speed(experiment: Experiment, pairs: int) -> PairedTimes:
         pairs: updates of each, 1 or more; two more of each are run first and not counted.
     """
     process_settings(experiment.resources.threads)
-    plain, pruned = (algorithm_config(experiment, seed=0).build_algo() for _ in range(2))
+    plain, pruned = (build(algorithm_config(experiment, seed=0)) for _ in range(2))
     pruner = Pruner(pruned, _plan("neuron"), seed=0)
     pruner.prune(1.0)
     pruner.shrink()

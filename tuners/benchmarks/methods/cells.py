@@ -17,6 +17,7 @@ from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.invariants import alive
 from prune_search.rllib.networks import CRITIC
+from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.sparsity.criteria import CRITERIA
@@ -49,7 +50,7 @@ def run_strategy(setup: Setup, strategy: Strategy) -> Cell:
         strategy: one that has no `refusal` and fits the setup's network.
     """
     experiment = small_experiment(setup)
-    algorithm = small_config(experiment).build_algo()
+    algorithm = build(small_config(experiment))
     try:
         sparsity, problems = _Run(algorithm, experiment, strategy).outcome()
         return Cell(setup, strategy, sparsity, problems)

@@ -19,6 +19,7 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.networks import CRITIC
 from prune_search.rllib.recovery import moments
+from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import env_steps
 from prune_search.sparsity.sizes import size
 from prune_search.trial.rounds import TrialRounds
@@ -71,7 +72,7 @@ def run_courses(setup: Setup, chosen: Iterable[Course]) -> Iterator[Cell]:
 def _start(setup: Setup, folder: Path) -> _Start:
     experiment = small_experiment(setup)
     folder.mkdir()
-    algorithm = small_config(experiment).build_algo()
+    algorithm = build(small_config(experiment))
     try:
         for name in ("initial", "early"):
             moments.keep(algorithm, folder, name)
