@@ -15,6 +15,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor, nn
 
 from prune_search.rllib.obstacles import connectors, is_filter
+from prune_search.rllib.policy_parts import observation_filter
 
 
 def filtered(config: AlgorithmConfig) -> AlgorithmConfig:
@@ -42,7 +43,7 @@ def saved(
         for each in connectors(algorithm.env_runner._env_to_module):
             if is_filter(each):
                 each.get_state()  # else it has no filter yet
-                seen = [each._filters[None](one) for one in seen]
+                seen = [observation_filter(each)(one) for one in seen]
         module = algorithm.learner_group._learner.module[DEFAULT_MODULE_ID].unwrapped()
         _vary(module, np.stack(seen), sparsity, least)
         algorithm.save_to_path(folder)

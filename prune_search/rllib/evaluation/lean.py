@@ -23,6 +23,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from prune_search.errors import TrialError
 from prune_search.rllib.acting import Actor, acting
 from prune_search.rllib.obstacles import connectors, is_filter
+from prune_search.rllib.policy_parts import observation_filter
 
 CHUNK = 32
 """Steps of each environment that RLlib's env runner is asked for at a time."""
@@ -123,7 +124,7 @@ class LeanRunner:
         self._rows = concatenate(self._vector.single_observation_space, seen, self._rows)
         inputs = self._rows
         for each in self._filters:  # what RLlib applies to one observation takes rows as well
-            inputs = each._filters[None](inputs, update=False)
+            inputs = observation_filter(each)(inputs, update=False)
         check_finite("observation", inputs)
         return inputs
 

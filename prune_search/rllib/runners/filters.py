@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.utils.numpy import SMALL_NUMBER
 
+from prune_search.rllib.policy_parts import observation_filter
+
 
 def filtered(connector: MeanStdFilter, rows: NDArray[Any]) -> NDArray[Any]:
     """What RLlib's filter makes of observations that it is shown one after another.
@@ -27,7 +29,7 @@ def filtered(connector: MeanStdFilter, rows: NDArray[Any]) -> NDArray[Any]:
     """
     if connector._filters is None:
         connector._init_new_filters()
-    held = connector._filters[None]
+    held = observation_filter(connector)
     if not connector._update_stats:
         return np.asarray(held(rows, update=False))
     means, variances = _pushed(held.running_stats, rows)

@@ -11,7 +11,6 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
@@ -20,15 +19,11 @@ from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.runners.lean import LeanEnvRunner
 from tests.algorithms import experiment as of_algorithm
 from tests.environments import ACTIONS, KINDS
-from tests.rllib.evaluation.test_lean import with_wrapper
+from tests.rllib.evaluation.test_lean import filtered, with_wrapper
 from tuners.benchmarks.methods.setups import SETUPS, Setup, small_config, small_experiment
 
 ONLINE = [setup for setup in SETUPS if not small_experiment(setup).algorithm.offline]
 NOT_COMPARED = ("timer", "duration", "time_between", "/sample", "env_to_module", "module_to_env")
-
-
-def filtered(config: AlgorithmConfig) -> AlgorithmConfig:
-    return config.env_runners(env_to_module_connector=lambda env, spaces, device: MeanStdFilter())
 
 
 def pair(config: AlgorithmConfig) -> tuple[SingleAgentEnvRunner, LeanEnvRunner]:
