@@ -1,4 +1,4 @@
-"""Commands that measure: ratios against a baseline run side by side."""
+"""Commands that measure methods, searches, studies, and the files that policies become."""
 
 from __future__ import annotations
 
@@ -31,78 +31,7 @@ if TYPE_CHECKING:
     from tuners.benchmarks.scale import Scale, Seconds
     from tuners.benchmarks.search import Result
 
-Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
 Preset = Annotated[str, typer.Option(help="Preset or experiment file.")]
-
-
-@benchmarks.command("masks")
-def benchmark_masks(
-    pairs: Pairs = 20,
-    preset: Preset = "cartpole",
-    granularity: Annotated[
-        str, typer.Option(help="weight, neuron, filter, 2:4 or 1:4.")
-    ] = "weight",
-    trust: Trust = False,
-) -> None:
-    """Time of an RLlib iteration with masks enforced, against one without, in one process."""
-    from tuners.benchmarks.masks import masks_overhead
-
-    check_known("--granularity", granularity, names_of("granularity"))
-    settings = experiment_file.load(preset, trust=trust)
-    result = masks_overhead(settings, pairs, granularity)
-    print(f"iteration with {granularity} masks / without: {result}, {pairs} pairs")
-
-
-@benchmarks.command("removal")
-def benchmark_removal(
-    pairs: Pairs = 20,
-    preset: Preset = "cartpole",
-    hidden: Annotated[int, typer.Option(min=16, help="Units of each of two layers.")] = 1024,
-    trust: Trust = False,
-) -> None:
-    """Time of a learner update with 90 % of the parameters removed, against the dense one's."""
-    from tuners.benchmarks.masks import removal_speed
-
-    layers = f"algorithm.model.fcnet_hiddens=[{hidden}, {hidden}]"
-    settings = experiment_file.load(preset, [layers], trust)
-    result = removal_speed(settings, pairs)
-    print(f"learner update, {hidden}x{hidden}, after removal / dense: {result}, {pairs} pairs")
-
-
-@benchmarks.command("evaluation")
-def benchmark_evaluation(
-    pairs: Pairs = 20,
-    preset: Preset = "cartpole",
-    env_steps: Annotated[
-        int, typer.Option(min=0, help="Env steps that the policy is trained for first.")
-    ] = 20_000,
-    overrides: Overrides = None,
-    trust: Trust = False,
-) -> None:
-    """Time of an evaluation by the lean loop, against RLlib's env runner, in one process."""
-    from tuners.benchmarks.evaluation import evaluation_gain
-
-    settings = experiment_file.load(preset, overrides or [], trust)
-    result = evaluation_gain(settings, pairs, env_steps)
-    name = f"evaluation of {settings.evaluation.episodes} episodes"
-    print(f"{name}, lean / RLlib's env runner: {result}, {pairs} pairs")
-
-
-@benchmarks.command("large")
-def benchmark_large(
-    pairs: Pairs = 5,
-    weights: Annotated[int, typer.Option(min=16, help="Weights that are cut.")] = 50_000_000,
-    width: Annotated[
-        int, typer.Option(min=8, help="Units of each of three layers whose units are looked for.")
-    ] = 4096,
-) -> None:
-    """Cuts over large networks, against a plain k-th value; units of wide ones, against narrow."""
-    from tuners.benchmarks.large_networks import cuts, unit_finding
-
-    for name, result in cuts(weights, pairs).items():
-        print(f"cut of {weights:,} weights, {name} / torch's k-th value: {result}, {pairs} pairs")
-    result = unit_finding(width, pairs)
-    print(f"units found, layers of {width} / of {width // 8}: {result}, {pairs} pairs")
 
 
 @benchmarks.command("methods")
@@ -189,8 +118,8 @@ def benchmark_deep_compression(
 
 @benchmarks.command("exports")
 def benchmark_exports(
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")
+    path: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the table, as Markdown.")
     ] = None,
     algorithm: Annotated[
         list[str] | None, typer.Option(help="Only this algorithm; may be repeated.")
@@ -203,8 +132,8 @@ def benchmark_exports(
 
     A quarter of an hour on a quiet core. Ends with status 1 if anything did not agree with RLlib.
     """
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"--out: no folder {str(out.parent)!r}")
+    if path is not None and not path.parent.is_dir():
+        raise UserError(f"--out: no folder {str(path.parent)!r}")
     from prune_search.rllib.algorithms import ALGORITHMS
     from tuners.benchmarks.exports import cases, markdown, run
 
@@ -216,10 +145,10 @@ def benchmark_exports(
         cells.append(cell)
         err.print(f"{cell.case.algorithm} {cell.case.policy}, {cell.target}: {cell.text}")
     text = markdown(cells, observations)
-    if out is None:
+    if path is None:
         print(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     if any(cell.wrong for cell in cells):
         raise typer.Exit(1)
 

@@ -62,10 +62,10 @@ class Layout:
         """
         self._check(name, tensor, self._shape(name))
         taken = tensor.detach()
-        for dim, index in enumerate(self._kept(name)):
-            if index is not None:
-                taken = taken.index_select(dim, index.to(taken.device))
-        return taken.clone() if taken.data_ptr() == tensor.data_ptr() else taken
+        selected = [(dim, i) for dim, i in enumerate(self._kept(name)) if i is not None]
+        for dim, index in selected:
+            taken = taken.index_select(dim, index.to(taken.device))
+        return taken if selected else taken.clone()
 
     def put(self, name: str, small: Tensor, fill: Tensor | float = 0.0) -> Tensor:
         """A tensor of the dense shape that has ``small`` in the kept places.
