@@ -26,6 +26,8 @@ class _Begun(NamedTuple):
     """Row of its first observation; below 0 where that is no longer kept."""
     before: int
     """Its steps before this fragment."""
+    reset: bool = True
+    """In this fragment; RLlib times a part that goes on from its first step."""
 
 
 class _Ended(NamedTuple):
@@ -139,7 +141,7 @@ class Fragment:
             outputs[name] = len(actions[0]) - len(held), np.stack(held, axis=1)
         found = []
         for episode, environment, last, terminated, truncated in spans:
-            fresh, start = episode.first >= self._kept, max(episode.first, 0)
+            start = max(episode.first, 0)
             steps = slice(start, last)
             built = SingleAgentEpisode(
                 episode.name,
@@ -160,7 +162,7 @@ class Fragment:
                 len_lookback_buffer=max(self._kept - start, 0),
                 **spaces,
             )
-            built._start_time = self._times[episode.first if fresh else self._kept + 1]
+            built._start_time = self._times[episode.first if episode.reset else self._kept + 1]
             built._last_step_time = self._times[last]
             found.append(built)
         return found
@@ -176,5 +178,7 @@ class Fragment:
         for rows in (self._observations, self._infos, self._actions, self._rewards):
             del rows[:gone]
         del self._outputs[:gone], self._times[:gone]
-        self._episodes = [each._replace(first=each.first - gone) for each in self._episodes]
+        self._episodes = [
+            each._replace(first=each.first - gone, reset=False) for each in self._episodes
+        ]
         self._kept, self._ended = kept, []

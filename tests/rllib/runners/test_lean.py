@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -163,6 +163,25 @@ kinds = st.sampled_from(sorted(set(KINDS) - {"text", "picture"}))
     complete=st.booleans(),
     bounds=st.tuples(st.booleans(), st.booleans()),
     lengths=st.tuples(st.integers(1, 4), st.integers(1, 9)),
+)
+# An episode that was reset in one fragment takes its first step, its only one, in the next.
+@example(
+    sees="bits",
+    does="push",
+    calls=[
+        {"num_timesteps": 15},
+        {"num_timesteps": 17, "force_reset": False},
+        {"num_timesteps": 31},
+        {"num_episodes": 6, "random_actions": False},
+        {},
+    ],
+    environments=4,
+    filters=False,
+    explore=True,
+    lookback=3,
+    complete=True,
+    bounds=(False, True),
+    lengths=(1, 5),
 )
 def test_all_spaces_and_ways_of_asking(
     sees: str,
