@@ -23,6 +23,7 @@ from prune_search.export.recording import Recorded, recorded
 from prune_search.export.refusing import cannot
 from prune_search.export.surroundings import Surroundings, surroundings
 from prune_search.export.targets import find_target
+from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.torch_policy import TorchPolicy
 from prune_search.records.record import Record
@@ -115,8 +116,7 @@ def export(
     policy, around = _described(source, target)
     card = _card(source, to, policy, around)
     seen = recorded(source.algorithm, around, observations, max_steps=source.measurement.max_steps)
-    chosen = np.random.default_rng(0).permutation(len(seen.observations))[:_CALIBRATION]
-    material = Material(policy, card, seen.observations[np.sort(chosen)], source.algorithm)
+    material = Material(policy, card, _calibration(seen, card), source.algorithm)
     with _in_making(path) as part:
         target.write(material, part)
         size = stored_bytes(part)
@@ -172,6 +172,14 @@ def _card(source: Source, to: str, policy: PolicyDescription | None, around: Sur
         parameters=held.parameters,
         nonzero=sum(int(np.count_nonzero(value)) for value in acting.values()),
     )
+
+
+def _calibration(seen: Recorded, card: Card) -> Array:
+    """Some observations of all episodes; in order, of the first ones, where policies remember."""
+    if card.state_size:
+        return seen.observations[:_CALIBRATION]
+    chosen = np.random.default_rng(0).permutation(len(seen.observations))[:_CALIBRATION]
+    return seen.observations[np.sort(chosen)]
 
 
 def _measured(

@@ -108,7 +108,7 @@ def integer_policy(policy: PolicyDescription, observations: Array, bits: int = 8
     builder = _Builder(x, input_scale, most, bits)
     for place, layer in enumerate(policy.layers):
         after = policy.layers[place + 1 :]
-        builder.add(layer, after, last=layer is weights[-1])
+        builder.add(layer, after, last=layer in weights[-1:])
     return IntegerPolicy(policy, input_scale, most, tuple(builder.steps), builder.scale)
 
 
@@ -256,10 +256,14 @@ def _computed(step: IntegerStep, q: Integers) -> Integers:
         return q.reshape(len(q), -1)
     if isinstance(step, Table):
         return step.values[q - step.low].astype(np.int64)
-    weight = step.weight.astype(np.int64)
-    sums = q @ weight.T if isinstance(step.layer, Dense) else correlated(step.layer, q, weight)
-    sums = sums + step.bias
+    # Floats of 64 bits hold these sums exactly, and are multiplied fast.
+    weight, given = step.weight.astype(np.float64), q.astype(np.float64)
+    if isinstance(step.layer, Dense):
+        found = given @ weight.T
+    else:
+        found = correlated(step.layer, given, weight)
+    sums = found.astype(np.int64) + step.bias
     half = np.int64(1) << (step.shift.astype(np.int64) - 1)
-    found = (sums * step.multiplier + half) >> step.shift
-    cut: Integers = np.clip(found, step.low, step.high)
+    scaled = (sums * step.multiplier + half) >> step.shift
+    cut: Integers = np.clip(scaled, step.low, step.high)
     return cut

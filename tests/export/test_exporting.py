@@ -52,6 +52,13 @@ def test_each_target_returns_what_the_policy_does(setup: Setup, tmp_path: Path) 
         assert each.path.exists() and each.bytes > 500 and each.latency_us.median > 0
         again = measured_again(open_artifact(each.path), None, None)
         assert again.each == each.returned.each
+    rounded = written(given, "c-int8", tmp_path)
+    assert rounded.returned is not None
+    assert measured_again(open_artifact(rounded.path), None, None).each == rounded.returned.each
+    if setup.actions == "discrete":
+        assert rounded.agreement.equal > 0.9 and rounded.agreement.difference > 0
+    else:
+        assert 1e-5 < rounded.agreement.difference < 1
     if setup.network == "vector":  # images' filters have as many numbers as images
         assert found["c"].figures["constants"] < 4 * found["c"].parameters
     assert {each.name for each in tmp_path.iterdir() if each.name.startswith(".")} == set()

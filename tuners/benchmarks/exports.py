@@ -30,8 +30,8 @@ from tuners.benchmarks.methods.setups import (
 )
 from tuners.benchmarks.untrained import filtered, saved
 
-SHOWN = ("torch", "onnx", "c", "onnx-int8", "packed")
-_ROUNDED = ("onnx-int8", "packed")
+SHOWN = ("torch", "onnx", "c", "onnx-int8", "c-int8", "packed")
+_ROUNDED = ("onnx-int8", "c-int8", "packed")
 _EPISODES = 20
 _CALIBRATION = 500
 
@@ -43,8 +43,9 @@ RLlib's own for {{count:,}} observations of RLlib's policy. A cell of discrete a
 that was equal, of continuous ones the largest difference, relative to the largest action. ✗ is a
 cell where float32 does not agree (discrete actions in {DISCRETE:.1%}, continuous ones within
 {CONTINUOUS:.0e}), or where the file returned less than the interval of RLlib's own return over
-{_EPISODES} episodes, measured as target `rllib`. `onnx-int8` and `packed` round by design, and
-these policies were not trained for it: ↓ is a cell that `export` would refuse for its return.
+{_EPISODES} episodes, measured as target `rllib`. `onnx-int8`, `c-int8` and `packed` round by
+design, and these policies were not trained for it: ↓ is a cell that `export` would refuse for its
+return.
 
 Vectors are read by fully connected networks, images by convolutions; `filter` is RLlib's mean-std
 filter in front. DQN has discrete actions alone, CQL and IQL continuous ones.

@@ -51,7 +51,8 @@ def export(
         ),
     ] = None,
     to: Annotated[
-        str, typer.Option(help="torch, onnx, onnx-int8, c, packed, rllib, or one of your own.")
+        str,
+        typer.Option(help="torch, onnx, onnx-int8, c, c-int8, packed, rllib, or one of your own."),
     ] = "onnx",
     path: Annotated[
         Path | None, typer.Option("--out", help="File or folder to write; must not exist.")

@@ -1,4 +1,4 @@
-"""The files of target c: header, source, and an example that checks itself by a test vector."""
+"""The files of targets c and c-int8: header, source, and an example that checks itself."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.artifacts.c.emission import Emitter, emit, emit_action
+import prune_search.artifacts.c.front
+import prune_search.artifacts.c.network  # noqa: F401 - they register what `emit` knows
+from prune_search.artifacts.c.actions import emit_action
+from prune_search.artifacts.c.emitter import Emitter, emit
+from prune_search.artifacts.c.integers import emit_integers, emit_outputs
 from prune_search.artifacts.c.storage import Constant
 from prune_search.artifacts.card import Card
 from prune_search.policy.actions import Choice
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
+from prune_search.policy.integers import IntegerPolicy, integer_act
 from prune_search.policy.reference import act, draw_noise
 
 TOLERANCE = 1e-4
@@ -22,7 +27,7 @@ TOLERANCE = 1e-4
 _HEADER = """/* {title}
 
    An observation is {observation} floats{order}. An action is {action}.{memory}{noise}
-
+{arithmetic}
    Constants in flash: {flash} bytes, code not counted. Buffers in RAM: {ram} bytes, static, so that
    one action is computed at a time{state_ram}. No heap. Needs math.h.
 */
@@ -42,11 +47,16 @@ void policy_act({arguments});
 
 #endif
 """
+_INTEGERS = """
+   The network computes in integers: weights and what it remembers between layers have 8 bits, sums
+   32. In floats are what stands in front of it, the quantization of its input, and, of sampled or
+   continuous actions, what is made of its outputs.
+"""
 _SOURCE = """/* {title} */
 #include "policy.h"
 
 #include <math.h>
-
+{types}
 {constants}
 
 {buffers}
@@ -100,8 +110,8 @@ class Source:
     """Bytes of static buffers."""
 
 
-def c_source(policy: PolicyDescription, card: Card, observations: Array) -> Source:
-    """Writes a policy in C99.
+def c_source(policy: PolicyDescription | IntegerPolicy, card: Card, observations: Array) -> Source:
+    """Writes a policy in C99, computed in the numbers that it is given in.
 
     Args:
         policy: what to write.
@@ -112,22 +122,25 @@ def c_source(policy: PolicyDescription, card: Card, observations: Array) -> Sour
     Raises:
         TypeError: a layer has no place in C.
     """
-    emitter, begin = Emitter(), 0
-    for step, shape, size in zip(policy.steps, policy.shapes, policy.state_sizes, strict=False):
-        emit(step, emitter, shape, begin)
-        begin += size
-    emit_action(policy.action, emitter)
-    flash = sum(constant.bytes for constant in emitter.constants)
-    buffers = {name: size for name, size in emitter.buffers.items() if size}
-    ram = 4 * sum(buffers.values())
+    emitter = Emitter()
+    if isinstance(policy, IntegerPolicy):
+        whole, arithmetic = policy.policy, _INTEGERS
+        emit_integers(policy, emitter)
+        emit_outputs(policy, emitter)
+    else:
+        whole, arithmetic = policy, ""
+        _emit_floats(policy, emitter)
+    emit_action(whole.action, emitter)
+    flash, ram = emitter.flash, emitter.ram
     title = f"Policy {card.name}, exported by prune-search {card.version}.".replace("*/", "* /")
     taken = ", ".join(arguments(card))
     return Source(
-        header=_header(policy, title, taken, flash, ram),
+        header=_header(whole, title, taken, arithmetic, flash, ram),
         source=_SOURCE.format(
             title=title,
+            types="".join(emitter.types.values()),
             constants="\n\n".join(map(str, emitter.constants)),
-            buffers="\n".join(f"static float {name}[{size}];" for name, size in buffers.items()),
+            buffers=emitter.buffers,
             functions="".join(emitter.functions.values()),
             arguments=taken,
             lines="\n".join(f"    {line}" for line in emitter.lines),
@@ -136,6 +149,13 @@ def c_source(policy: PolicyDescription, card: Card, observations: Array) -> Sour
         flash=flash,
         ram=ram,
     )
+
+
+def _emit_floats(policy: PolicyDescription, to: Emitter) -> None:
+    begin = 0
+    for step, shape, size in zip(policy.steps, policy.shapes, policy.state_sizes, strict=False):
+        emit(step, to, shape, begin)
+        begin += size
 
 
 def arguments(card: Card) -> list[str]:
@@ -151,11 +171,14 @@ def _kind(discrete: bool) -> str:
     return "int32_t" if discrete else "float"
 
 
-def _header(policy: PolicyDescription, title: str, taken: str, flash: int, ram: int) -> str:
+def _header(
+    policy: PolicyDescription, title: str, taken: str, arithmetic: str, flash: int, ram: int
+) -> str:
     shape, action = policy.observation_shape, policy.action
     chosen = isinstance(action, Choice)
     return _HEADER.format(
         title=title,
+        arithmetic=arithmetic,
         observation=math.prod(shape),
         order=f", {' x '.join(map(str, shape))}, the last index fastest" if len(shape) > 1 else "",
         action=f"{action.size} int32_t" if chosen else f"{action.size} floats",
@@ -180,22 +203,26 @@ def _header(policy: PolicyDescription, title: str, taken: str, flash: int, ram: 
     )
 
 
-def _example(policy: PolicyDescription, observations: Array) -> str:
+def _example(given: PolicyDescription | IntegerPolicy, observations: Array) -> str:
+    policy = given.policy if isinstance(given, IntegerPolicy) else given
     noise = draw_noise(policy, len(observations), np.random.default_rng(0))
     state, found = None, []
     for row, observation in enumerate(observations):
         drawn = None if noise is None else noise[row : row + 1]
-        action, state = act(policy, observation[None], state, drawn)
+        if isinstance(given, IntegerPolicy):
+            action, state = integer_act(given, observation[None], state, drawn)
+        else:
+            action, state = act(given, observation[None], state, drawn)
         found.append(action.reshape(-1))
     expected: NDArray[np.float32] = np.stack(found).astype(np.float32)
-    vectors = [Constant("observations", "float", observations.astype(np.float32))]
+    vectors = [Constant("observations", observations.astype(np.float32))]
     call = ["observations + row * POLICY_OBSERVATION"]
     if policy.state_size:
         call.append("state")
     if noise is not None:
-        vectors.append(Constant("noise", "float", noise))
+        vectors.append(Constant("noise", noise))
         call.append("noise + row * POLICY_NOISE")
-    vectors.append(Constant("expected", "float", expected))
+    vectors.append(Constant("expected", expected))
     largest = max(1.0, float(np.abs(expected).max()))
     wanted = "expected[row * POLICY_ACTION + i]"
     return _MAIN.format(

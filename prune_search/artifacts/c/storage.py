@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.policy.arrays import Array
-
 _WIDTH = 96
 
 
@@ -19,9 +17,12 @@ class Constant:
     """An array of numbers in flash."""
 
     name: str
-    kind: str
-    """C's type: `float`, `uint8_t`, `uint16_t`, `uint32_t`."""
     values: NDArray[Any]
+
+    @property
+    def kind(self) -> str:
+        """C's type: `float`, `int8_t`, `uint16_t`, ..."""
+        return "float" if self.values.dtype == np.float32 else f"{self.values.dtype.name}_t"
 
     @property
     def bytes(self) -> int:
@@ -33,6 +34,31 @@ class Constant:
         text = ", ".join(literal(value) for value in self.values.reshape(-1).tolist())
         lines = textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="    ")
         return f"static const {self.kind} {self.name}[{self.values.size}] = {{\n{lines}\n}};"
+
+
+@dataclass(frozen=True, eq=False)
+class Requantization:
+    """What becomes of a layer's sums in integers; see `policy.integers.Sums`."""
+
+    name: str
+    bias: Constant
+    multiplier: Constant
+    shift: Constant
+    low: int
+    high: int
+    table: Constant | None
+    """What is looked up then, from `low` on."""
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on a machine of 32 bits, the arrays not counted."""
+        return 24
+
+    def __str__(self) -> str:
+        table = "0" if self.table is None else self.table.name
+        arrays = f"{self.bias.name}, {self.multiplier.name}, {self.shift.name}"
+        fields = f"{arrays}, {self.low}, {self.high}, {table}"
+        return f"static const struct requantization {self.name} = {{{fields}}};"
 
 
 def number(value: float) -> str:
@@ -73,20 +99,22 @@ class SparseRows:
         return [self.value, self.place, self.count]
 
 
-def stored(name: str, matrix: Array, places: NDArray[np.int64] | None = None) -> Rows | SparseRows:
+def stored(
+    name: str, matrix: NDArray[Any], places: NDArray[np.int64] | None = None
+) -> Rows | SparseRows:
     """A matrix in the form that takes fewer bytes; where they are equal, whole.
 
     Args:
         name: in front of the constants' names.
-        matrix: (outputs, inputs).
+        matrix: (outputs, inputs), of any type.
         places: (inputs,), where each input lies; 0, 1, ... if None.
     """
     places = np.arange(matrix.shape[1]) if places is None else places
     rows, columns = np.nonzero(matrix)
     counts = np.bincount(rows, minlength=len(matrix))
-    whole = Rows(Constant(f"{name}_weight", "float", matrix))
+    whole = Rows(Constant(f"{name}_weight", matrix))
     sparse = SparseRows(
-        Constant(f"{name}_value", "float", _some(matrix[rows, columns])),
+        Constant(f"{name}_value", _some(matrix[rows, columns])),
         _unsigned(f"{name}_place", _some(places[columns])),
         _unsigned(f"{name}_count", counts),
     )
@@ -101,7 +129,7 @@ def _unsigned(name: str, values: NDArray[Any]) -> Constant:
     """In the smallest type that holds the numbers."""
     for bits in (8, 16, 32):
         if values.max(initial=0) < 2**bits:
-            return Constant(name, f"uint{bits}_t", values.astype(f"uint{bits}"))
+            return Constant(name, values.astype(f"uint{bits}"))
     raise ValueError(f"{name} is larger than 32 bits hold")
 
 

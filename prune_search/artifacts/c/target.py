@@ -1,4 +1,4 @@
-"""Target c: a folder with one header, one source, an example and the card; and how it runs here."""
+"""Targets c and c-int8: a folder with a header, a source, an example and the card; how it runs."""
 
 from __future__ import annotations
 
@@ -19,23 +19,44 @@ from prune_search.artifacts.c.source import arguments, c_source
 from prune_search.artifacts.card import Card
 from prune_search.errors import UserError, one_line
 from prune_search.policy.arrays import Array
+from prune_search.policy.description import PolicyDescription
+from prune_search.policy.integers import IntegerPolicy, integer_policy
 
 HEADER, SOURCE, EXAMPLE, CARD = "policy.h", "policy.c", "main.c", "policy.json"
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 """What the sources are free of warnings under."""
 _ROWS = 16  # of the test vector
 
-# Beside the policy in the library that is measured: actions, each timed by the system's clock.
-_CLOCK = """
+# Beside the policy in the library that is measured: actions one after another, of the same
+# observation, each timed by the system's clock, or of several.
+_AROUND = """
 #define _POSIX_C_SOURCE 199309L
 #include <time.h>
 #include "policy.h"
-long long ticks(void)
-{
+
+static long long ticks(void)
+{{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
+}}
+
+void timed({arguments}, long long *taken, int count)
+{{
+    int k;
+    for (k = 0; k < count; k++) {{
+        long long begun = ticks();
+        policy_act({call});
+        taken[k] = ticks() - begun;
+    }}
+}}
+
+void several({arguments}, int count)
+{{
+    int k;
+    for (k = 0; k < count; k++)
+        policy_act({each});
+}}
 """
 
 
@@ -46,18 +67,38 @@ class CTarget(Target):
     suffix = ""
 
     def write(self, material: Material, path: Path) -> None:
-        source = c_source(material.described, material.card, material.observations[:_ROWS])
+        policy = self._policy(material)
+        source = c_source(policy, material.card, material.observations[:_ROWS])
         path.mkdir()
         (path / HEADER).write_text(source.header, encoding="ascii")
         (path / SOURCE).write_text(source.source, encoding="ascii")
         (path / EXAMPLE).write_text(source.example, encoding="ascii")
         (path / CARD).write_text(material.card.model_dump_json(indent=1), encoding="utf-8")
 
+    def _policy(self, material: Material) -> PolicyDescription | IntegerPolicy:
+        return material.described
+
     def opens(self, path: Path) -> bool:
         return (path / SOURCE).is_file() and (path / CARD).is_file()
 
     def open(self, path: Path) -> Artifact:
         return CArtifact(path, card_in(path, CARD, "c"))
+
+
+@register_target("c-int8")
+class IntegerCTarget(CTarget):
+    """As c, with a network that computes in integers; see `policy.integers`.
+
+    Activations are calibrated on observations that the policy has seen.
+    """
+
+    def _policy(self, material: Material) -> PolicyDescription | IntegerPolicy:
+        try:
+            return integer_policy(material.described, material.observations)
+        except ValueError as error:
+            raise UserError(
+                f"export: target c-int8: {one_line(error)}; these have it in floats: torch, onnx, c"
+            ) from None
 
 
 class CArtifact(Artifact):
@@ -67,21 +108,23 @@ class CArtifact(Artifact):
         UserError: there is no compiler, or it does not take the source.
     """
 
+    rows = True
+
     def __init__(self, path: Path, card: Card) -> None:
         self.card, self._path = card, path
         with tempfile.TemporaryDirectory() as folder:
             library = ctypes.CDLL(str(_compiled(path, card, Path(folder))))
-        self._act, self._timed = library.policy_act, library.timed
-        self._act.restype = self._timed.restype = None
+        self._several, self._timed = library.several, library.timed
+        self._several.restype = self._timed.restype = None
 
     def step(
         self, observation: Array, state: Array, noise: Array | None
     ) -> tuple[NDArray[Any], Array]:
         after = np.array(state, np.float32)
         action, arguments = self._arguments(observation, after, noise)
-        self._act(*arguments)
+        self._several(*arguments, ctypes.c_int(len(observation)))
         found = action.astype(np.int64) if self.card.discrete else action
-        return found.reshape(1, *self.card.action_shape), after
+        return found.reshape(len(observation), *self.card.action_shape), after
 
     def nanoseconds(self, observation: Array, count: int) -> NDArray[np.int64]:
         taken = np.empty(count, np.int64)
@@ -97,7 +140,7 @@ class CArtifact(Artifact):
     def _arguments(
         self, observation: Array, state: Array, noise: Array | None
     ) -> tuple[NDArray[Any], list[Any]]:
-        size = int(np.prod(self.card.action_shape))
+        size = len(observation) * int(np.prod(self.card.action_shape))
         action = np.zeros(size, np.int32 if self.card.discrete else np.float32)
         arrays: list[NDArray[Any]] = [np.ascontiguousarray(observation, np.float32)]
         arrays += [state] * bool(self.card.state_size)
@@ -111,13 +154,15 @@ def _pointer(array: NDArray[Any]) -> Any:
 
 
 def _compiled(path: Path, card: Card, folder: Path) -> Path:
-    names = arguments(card)
-    call = ", ".join(name.rpartition("*")[2] for name in names)
-    clock, library = folder / "clock.c", folder / "policy.so"
-    clock.write_text(
-        f"{_CLOCK}\nvoid timed({', '.join(names)}, long long *taken, int count)\n{{\n"
-        "    int k;\n    for (k = 0; k < count; k++) {\n        long long begun = ticks();\n"
-        f"        policy_act({call});\n        taken[k] = ticks() - begun;\n    }}\n}}\n"
+    taken = arguments(card)
+    names = [argument.rpartition("*")[2] for argument in taken]
+    around, library = folder / "around.c", folder / "policy.so"
+    around.write_text(
+        _AROUND.format(
+            arguments=", ".join(taken),
+            call=", ".join(names),
+            each=", ".join(f"{name} + k * POLICY_{name.upper()}" for name in names),
+        )
     )
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
@@ -125,7 +170,7 @@ def _compiled(path: Path, card: Card, folder: Path) -> Path:
     command = [compiler, *STRICT, "-O2", "-fPIC", "-shared", "-I", str(path), "-o", str(library)]
     try:
         done = subprocess.run(
-            [*command, str(path / SOURCE), str(clock), "-lm"],
+            [*command, str(path / SOURCE), str(around), "-lm"],
             capture_output=True,
             text=True,
             check=False,

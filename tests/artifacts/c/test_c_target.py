@@ -29,20 +29,23 @@ HERE = Path(__file__).parent
 SANITIZED = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
+def sanitized(folder: Path, place: Path) -> subprocess.CompletedProcess[str]:
+    """What the example of an exported folder says, compiled with sanitizers in another folder."""
+    command = ["gcc", *STRICT, *SANITIZED, "-o", place / "program"]
+    subprocess.run([*command, folder / "policy.c", folder / "main.c", "-lm"], check=True)
+    return subprocess.run([place / "program"], capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_example_checks_itself_under_sanitizers(name: str, tmp_path: Path) -> None:
     folder = written(name, "c", tmp_path)
-    program = tmp_path / "program"
-    command = ["gcc", *STRICT, *SANITIZED, "-o", str(program)]
-    subprocess.run([*command, folder / "policy.c", folder / "main.c", "-lm"], check=True)
-    done = subprocess.run([program], capture_output=True, text=True, check=True)
+    done = sanitized(folder, tmp_path)
     count = 16 * POLICIES[name].action.size
-    assert done.stdout == f"{count} of {count} actions are as they should be\n"
+    assert done.stdout == f"{count} of {count} actions are as they should be\n", done.stderr
     if name != "frames":
         wrong = (folder / "main.c").read_text().replace("expected[row", "1.0f + expected[row")
         (folder / "main.c").write_text(wrong)
-        subprocess.run([*command, folder / "policy.c", folder / "main.c", "-lm"], check=True)
-        assert subprocess.run([program], capture_output=True, check=False).returncode == 1
+        assert sanitized(folder, tmp_path).returncode == 1
 
 
 @settings(max_examples=200)
