@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.browser import chromium
 from tests.cluster.servers import free_port
 from tests.commands import python
 from tests.studies import end_study, make_experiment, make_study, make_trial, mlflow_tracker
 from tuners.tracking.mlflow.tracking import default_uri
 from tuners.tracking.mlflow.views import compare_url
 
-CHROMIUM = Path("/usr/bin/chromium")
 TRIALS = 12
 """More than the ten runs that MLflow's charts show by themselves."""
 
@@ -73,22 +73,6 @@ def served(storage: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(60)
-
-
-@contextmanager
-def chromium(width: int = 1600, height: int = 1250) -> Iterator[Any]:
-    """A page of a browser that was never used before."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM),
-            args=["--no-sandbox"],  # tests run as root in containers
-        )
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(180_000)
-        yield page
-        browser.close()
 
 
 def chart(page: Any, address: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import prune_search.artifacts.c.target
 import prune_search.artifacts.onnx_targets
 import prune_search.artifacts.packed_target
-import prune_search.artifacts.torch_program  # noqa: F401 - they are registered
+import prune_search.artifacts.torch_program
+import prune_search.artifacts.web.target  # noqa: F401 - they are registered
 from prune_search.artifacts.base import TARGETS, Target
 from prune_search.errors import unknown
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from prune_search.packed.quantizing import quantized_policy
 from prune_search.policy.actions import Continuous
 from prune_search.policy.reference import act
 from tests.describable import POLICIES, given, material
+
+NODE = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js, `node`")
 
 
 def written(name: str, target: str, folder: Path) -> Path:
@@ -42,7 +45,7 @@ def differences(name: str, artifact: Artifact, rows: int = 40) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", POLICIES)
-@pytest.mark.parametrize("target", ["torch", "onnx", "c"])
+@pytest.mark.parametrize("target", ["torch", "onnx", "c", pytest.param("web", marks=NODE)])
 def test_files_act_as_the_description(target: str, name: str, tmp_path: Path) -> None:
     path = written(name, target, tmp_path)
     artifact = open_artifact(path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 import tuners
@@ -31,6 +32,7 @@ from tests.studies import (
     make_point,
     make_study,
     make_trial,
+    mlflow_tracker,
     returned,
 )
 from tuners import cli
@@ -39,6 +41,7 @@ from tuners.report.as_json import to_json
 from tuners.report.recommendation import lines, recommended
 from tuners.report.study_report import report
 from tuners.tracking.mlflow.runs import summary_run
+from tuners.tracking.mlflow.tracking import default_uri
 
 PAGE = (Path(__file__).parents[2] / "docs" / "using.md").read_text(encoding="utf-8")
 PLANS = {
@@ -187,6 +190,43 @@ def test_a_point_is_compressed_stage_by_stage(
     assert two["bytes"] == Path("two.packed").stat().st_size < two["dense_bytes"] / 4
     assert two["bits"] == 2 and two["dense_bytes"] > two["pruned_bytes"] > 0
     assert min(two["coded_bytes"].values()) <= two["bytes"]
+
+
+def test_a_point_becomes_a_version_of_a_registered_model(
+    storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
+) -> None:
+    """By name and by wish; linked to its trial's run, whose round's figures are the model's."""
+    shutil.copytree(storage / "neuron", tmp_path / "studies" / "neuron")
+    folder, experiment = open_study(str(tmp_path / "studies"), "neuron")
+    uri = default_uri(folder.path.parent)
+    tracker = mlflow_tracker(folder, experiment, uri)
+    tracker.start()
+    runs = tracker.finish(timeout_s=100).where.runs
+    point = last_point(tmp_path / "studies", "neuron")
+    monkeypatch.chdir(tmp_path)
+    at = ["register", "neuron", "--observations", "50"]
+    said = command(capsys, monkeypatch, *at, point.name, "--as", "pole balancer")
+    assert f"version 1 of 'pole balancer' in MLflow at {uri}" in said
+    assert f"an output of run {runs['t03']}; to serve it:" in said
+    assert f"MLFLOW_TRACKING_URI={uri} mlflow models serve -m 'models:/pole balancer/1'" in said
+    wished = [*at, "--min-retention", "-9", "--to", "packed", "--anyway", "--json"]
+    found = json.loads(command(capsys, monkeypatch, *wished))
+    assert (found["uri"], found["target"]) == ("models:/neuron/1", "packed")
+
+    client = MlflowClient(uri)
+    tags = client.get_model_version("pole balancer", "1").tags
+    assert (tags["study"], tags["point"], tags["trial"]) == ("neuron", point.name, "t03")
+    assert float(tags["sparsity"]) == pytest.approx(point.sparsity, abs=1e-6)
+    assert float(tags["return"]) == pytest.approx(point.returned.value)
+    assert float(tags["return_low"]) <= float(tags["return"]) <= float(tags["return_high"])
+    assert {"dense_return", "retention", "bytes"} <= tags.keys()
+    run = client.get_run(runs["t03"])
+    assert run.info.status == "FINISHED" and len(run.outputs.model_outputs) >= 1
+    model = client.get_logged_model(run.outputs.model_outputs[-1].model_id)
+    figures = {metric.key: metric.value for metric in model.metrics}
+    assert figures["rounds/nonzero_parameters"] in {p.nonzero for p in folder.trials()[0].points}
+    again = tuners.open(folder.path).point(point.name).register("pole balancer", observations=50)
+    assert again.uri == "models:/pole balancer/2" and again.run == runs["t03"]
 
 
 def last_point(storage: Path, name: str) -> Point:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.pages import CHROMIUM, TRIALS, chart, chromium, experiment, make, served, table, trial
+from tests.browser import CHROMIUM, chromium
+from tests.pages import TRIALS, chart, experiment, make, served, table, trial
 
 
 @pytest.mark.slow

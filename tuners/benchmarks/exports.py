@@ -30,7 +30,7 @@ from tuners.benchmarks.methods.setups import (
 )
 from tuners.benchmarks.untrained import filtered, saved
 
-SHOWN = ("torch", "onnx", "c", "onnx-int8", "c-int8", "packed")
+SHOWN = ("torch", "onnx", "c", "web", "onnx-int8", "c-int8", "packed")
 _ROUNDED = ("onnx-int8", "c-int8", "packed")
 _EPISODES = 20
 _CALIBRATION = 500

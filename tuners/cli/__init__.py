@@ -15,6 +15,7 @@ from tuners.cli import (  # noqa: F401 - they are registered
     exports,
     files,
     points,
+    register,
     sensitivity,
     studies,
     training_benchmarks,

@@ -35,6 +35,7 @@ _ORDER = (
         "compact",
         "compress",
         "export",
+        "register",
     ),
     *("sensitivity", "presets", "benchmark", "schema"),
 )

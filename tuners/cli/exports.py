@@ -30,6 +30,28 @@ Modules = Annotated[
     list[str] | None,
     typer.Option("--module", help="Python module that registers targets; may be repeated."),
 ]
+WishedPoint = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[POINT]",
+        help="A point, such as t03/2, or 'baseline'; by wish if absent.",
+        autocompletion=complete_point,
+        show_default=False,
+    ),
+]
+MinRetention = Annotated[
+    float | None,
+    typer.Option(help="Without POINT: what it keeps at least; the study's if absent."),
+]
+MaxBytes = Annotated[
+    int | None, typer.Option(min=1, help="What the file or folder may have at most.")
+]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Keep it even if it returns less than the point.")
+]
+Observations = Annotated[
+    int, typer.Option(min=1, help="For how many its actions are compared with RLlib's.")
+]
 
 
 @app.command(
@@ -41,36 +63,20 @@ Modules = Annotated[
 )
 def export(
     name: Name,
-    point: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[POINT]",
-            help="A point, such as t03/2, or 'baseline'; by wish if absent.",
-            autocompletion=complete_point,
-            show_default=False,
-        ),
-    ] = None,
+    point: WishedPoint = None,
     to: Annotated[
         str,
-        typer.Option(help="torch, onnx, onnx-int8, c, c-int8, packed, rllib, or one of your own."),
+        typer.Option(
+            help="torch, onnx, onnx-int8, c, c-int8, web, packed, rllib, or one of your own."
+        ),
     ] = "onnx",
     path: Annotated[
         Path | None, typer.Option("--out", help="File or folder to write; must not exist.")
     ] = None,
-    min_retention: Annotated[
-        float | None,
-        typer.Option(help="Without POINT: what it keeps at least; the study's if absent."),
-    ] = None,
-    max_bytes: Annotated[
-        int | None, typer.Option(min=1, help="What the file or folder may have at most.")
-    ] = None,
-    anyway: Annotated[
-        bool,
-        typer.Option("--anyway", help="Keep it even if it returns less than the point."),
-    ] = False,
-    observations: Annotated[
-        int, typer.Option(min=1, help="For how many its actions are compared with RLlib's.")
-    ] = 10_000,
+    min_retention: MinRetention = None,
+    max_bytes: MaxBytes = None,
+    anyway: Anyway = False,
+    observations: Observations = 10_000,
     module: Modules = None,
     as_json: AsJson = False,
     trust: Trust = False,
@@ -81,9 +87,8 @@ def export(
     Without POINT it is the smallest one of the front that keeps to the wish.
     """
     folder, settings = opened(storage, name, trust)
-    if point is not None and min_retention is not None:
-        raise UserError("--min-retention: it chooses a point, and POINT is given; leave one out")
-    _import(module)
+    check_wish(point, min_retention)
+    import_modules(module)
     with busy("exporting, and measuring what was written"):
         from prune_search.rllib.running import process_settings
         from tuners.study.exports import export_wished
@@ -106,9 +111,9 @@ def export(
                 to, path, observations=observations, max_bytes=max_bytes, anyway=anyway
             )
     if as_json:
-        print(json.dumps({"study": name, "point": point, **_json(found)}, indent=1))
+        print(json.dumps({"study": name, "point": point, **export_json(found)}, indent=1))
     else:
-        for line in _lines(name, point, found):
+        for line in export_lines(name, point, found, str(found.path)):
             out.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -121,7 +126,7 @@ def evaluate_file(
     as_json: bool,
 ) -> None:
     """Measures the return of an artifact in the environment that it names, and prints it."""
-    _import(modules)
+    import_modules(modules)
     from prune_search.artifacts.base import stored_bytes
     from prune_search.export.measuring import measured_again
     from prune_search.export.targets import open_artifact
@@ -158,13 +163,21 @@ def evaluate_file(
     )
 
 
-def _import(modules: list[str] | None) -> None:
+def check_wish(point: str | None, min_retention: float | None) -> None:
+    """Raises UserError where a point is both named and wished for."""
+    if point is not None and min_retention is not None:
+        raise UserError("--min-retention: it chooses a point, and POINT is given; leave one out")
+
+
+def import_modules(modules: list[str] | None) -> None:
+    """Imports what registers targets."""
     from prune_search.experiment.extensions import import_extensions
 
     import_extensions(modules or [])
 
 
-def _json(found: Export) -> dict[str, Any]:
+def export_json(found: Export) -> dict[str, Any]:
+    """The same as JSON."""
     plain: dict[str, Any] = found.model_dump(mode="json", exclude={"returned"})
     returned = found.returned
     measured = returned and {
@@ -176,10 +189,10 @@ def _json(found: Export) -> dict[str, Any]:
     return {**plain, "returned": measured, "lost": found.lost}
 
 
-def _lines(study: str, point: str, found: Export) -> list[str]:
-    """What a person wants to know of an artifact."""
+def export_lines(study: str, point: str, found: Export, where: str) -> list[str]:
+    """What a person wants to know of an artifact, and where it is."""
     lines = [
-        f"{study} {point} as {found.target}: {found.path}, {found.bytes:,} bytes,"
+        f"{study} {point} as {found.target}: {where}, {found.bytes:,} bytes,"
         f" {found.nonzero:,} of {found.parameters:,} parameters are not zero"
     ]
     if found.returned is not None:

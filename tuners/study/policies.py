@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prune_search.export.policy import Policy
     from prune_search.export.rllib import Compacted
     from prune_search.sparsity.sizes import Size
+    from tuners.study.registering import Registered
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ class StoredPolicy:
         """Writes the policy as a file that runs without RLlib, and measures that file.
 
         Args:
-            to: the target's name: torch, onnx, onnx-int8, c, c-int8, packed, rllib, or one of your
-                own.
+            to: the target's name: torch, onnx, onnx-int8, c, c-int8, web, packed, rllib, or one of
+                your own.
             path: of the file or folder, which must not be there; named by study and point if None.
             observations: for how many its actions are compared with RLlib's.
             max_bytes: what it may have at most.
@@ -172,6 +173,41 @@ class StoredPolicy:
             source_of(folder, self._experiment, self.name),
             to,
             default_path(folder.name, self.name, to) if path is None else Path(path).expanduser(),
+            observations=observations,
+            max_bytes=max_bytes,
+            anyway=anyway,
+        )
+
+    def register(
+        self,
+        name: str | None = None,
+        to: str = "onnx",
+        *,
+        observations: int = 10_000,
+        max_bytes: int | None = None,
+        anyway: bool = False,
+    ) -> Registered:
+        """Exports it, and makes that the next version of a model in MLflow's registry.
+
+        Args:
+            name: the registered model's; the study's if None.
+            to: the target's name: onnx, onnx-int8, packed.
+            observations: as `export`.
+            max_bytes: as `export`.
+            anyway: as `export`.
+
+        Raises:
+            UserError: as `export`; or the registry does not answer, or does not take the name or
+                the target.
+        """
+        from tuners.study.registering import register
+
+        return register(
+            self._folder,
+            self._experiment,
+            self.name,
+            name,
+            to,
             observations=observations,
             max_bytes=max_bytes,
             anyway=anyway,

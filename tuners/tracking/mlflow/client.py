@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _ENVIRONMENT = {
     # A new SQLite store reports every migration, a locked one prints a traceback.
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
 }
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _SILENT = re.compile(
     "Connection refused|timed out|No route to host|Network is unreachable"
     "|Name or service not known|Temporary failure in name resolution"
@@ -30,6 +32,30 @@ def artifact_location(uri: str) -> str | None:
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+
+
+def experiment_named(client: Any, uri: str, name: str, tags: Mapping[str, str]) -> Any:
+    """MLflow's experiment of this name, which is made where there is none.
+
+    Args:
+        client: of the store.
+        uri: the store's.
+        name: the experiment's.
+        tags: what it is made with, beside its kind.
+
+    Raises:
+        ValueError: it was deleted.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        made = client.create_experiment(name, artifact_location(uri), tags={**_KIND, **tags})
+        return client.get_experiment(made)
+    if found.lifecycle_stage == "deleted":
+        raise ValueError(
+            f"experiment {name!r} is deleted there; restore it, or name another one as"
+            " tracking.experiment"
+        )
+    return found
 
 
 def tracked_experiment(uri: str, name: str) -> tuple[str, dict[str, str]]:

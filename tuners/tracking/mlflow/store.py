@@ -14,7 +14,7 @@ from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import StudyRecord
 from prune_search.records.record import Record
-from tuners.tracking.mlflow.client import artifact_location, client_of
+from tuners.tracking.mlflow.client import client_of, experiment_named
 from tuners.tracking.mlflow.runs import FRONT_RETURN, ROUNDS_RETURN, Metric, Run, study_id
 from tuners.tracking.mlflow.views import view_tags
 
@@ -28,7 +28,6 @@ LEVELS, TABLE, IMPORTANCES = "best_at_sparsity.json", "front.json", "importances
 _CURVES = (FRONT_RETURN, ROUNDS_RETURN)
 """By these a run is found to draw points that are none any more."""
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 Artifacts: TypeAlias = "dict[str, str | Figure]"
 """By file name: a text, or a picture."""
@@ -245,18 +244,7 @@ class Store:
         return hashlib.sha256(source.encode()).hexdigest()[:16]
 
     def _experiment(self, client: Any, study: StudyRecord) -> str:
-        views = view_tags(study, [])
-        found = client.get_experiment_by_name(self._name)
-        if found is None:
-            location = artifact_location(self.uri)
-            tags = {**_KIND, **views}
-            self._shown = views
-            return str(client.create_experiment(self._name, location, tags=tags))
-        if found.lifecycle_stage == "deleted":
-            raise ValueError(
-                f"experiment {self._name!r} is deleted there; restore it, or name another one as"
-                " tracking.experiment"
-            )
+        found = experiment_named(client, self.uri, self._name, view_tags(study, []))
         self._shown = dict(found.tags)
         return str(found.experiment_id)
 

@@ -1,0 +1,1 @@
+"""Target web: a page that plays the policy, and its code in plain JavaScript."""
