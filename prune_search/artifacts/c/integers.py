@@ -40,14 +40,23 @@ struct requantization {
 };
 """
 # Negative numbers are shifted arithmetically: C leaves it to compilers, and all known ones do.
+# Where the shift is 32 or more, which is nearly always, the upper half of the product is enough.
 _REQUANTIZED = """
 /* A sum of row i, rescaled and rounded, cut off, and looked up where there is a table. */
-static int32_t requantized(int32_t sum, const struct requantization *by, int i)
+static inline int32_t requantized(int32_t sum, const struct requantization *by, int i)
 {
-    int64_t value = (int64_t)sum * by->multiplier[i] >> (by->shift[i] - 1);
-    value = (value + 1) >> 1;
+    int64_t product = (int64_t)sum * by->multiplier[i];
+    int shift = by->shift[i] - 1;
+    int32_t value;
+    if (shift >= 32) {
+        value = (((int32_t)(product >> 32) >> (shift - 32)) + 1) >> 1;
+    } else {
+        product = ((product >> shift) + 1) >> 1;
+        value = product > INT32_MAX ? INT32_MAX : product < -INT32_MAX ? -INT32_MAX
+                                                                       : (int32_t)product;
+    }
     value = value < by->low ? by->low : value > by->high ? by->high : value;
-    return by->table ? by->table[value - by->low] : (int32_t)value;
+    return by->table ? by->table[value - by->low] : value;
 }
 """
 
