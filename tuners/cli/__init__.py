@@ -12,6 +12,7 @@ from prune_search.import_paths import import_from_here
 from tuners.cli import (  # noqa: F401 - they are registered
     benchmarks,
     compress,
+    device_benchmark,
     exports,
     files,
     points,

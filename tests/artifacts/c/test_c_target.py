@@ -14,18 +14,20 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from prune_search.artifacts.base import open_artifact
-from prune_search.artifacts.c.sizes import CHIP, COMPILER
+from prune_search.artifacts.base import Material, open_artifact
+from prune_search.artifacts.c.sizes import COMPILER
 from prune_search.artifacts.c.source import c_source
 from prune_search.artifacts.c.storage import Rows, SparseRows, number, stored
 from prune_search.artifacts.c.target import STRICT
-from prune_search.policy.actions import Choice
+from prune_search.artifacts.card import card_for
+from prune_search.artifacts.targets import find_target
+from prune_search.policy.actions import Choice, Continuous
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.layers import Activation, Dense
 from tests.artifacts.test_targets import written
 from tests.describable import POLICIES, VECTOR, given, material, weights
+from tuners.benchmarks.devices.board import BOARDS, EMULATOR, Board, build, run
 
-HERE = Path(__file__).parent
 SANITIZED = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -57,6 +59,18 @@ def test_numbers_are_written_exactly(value: float) -> None:
     else:
         body = text.removesuffix("f")
         assert np.float32(float.fromhex(body) if "x" in body else float(body)) == value
+
+
+def test_tanh_is_nearly_that_of_the_library(tmp_path: Path) -> None:
+    layers = (Dense(np.eye(1), None), Activation("tanh"))
+    policy = PolicyDescription((1,), (), layers, Continuous(-np.ones(1), np.ones(1), "none"))
+    seen = np.concatenate([np.linspace(-12, 12, 100_001), np.logspace(-38, 38, 500)])[:, None]
+    seen = seen.astype(np.float32)
+    card = card_for(policy, version="0", target="c", name="tests")
+    find_target("c").write(Material(policy, card, seen[:16]), tmp_path / "policy")
+    found, _ = open_artifact(tmp_path / "policy").step(seen, np.zeros((len(seen), 0)), None)
+    assert np.abs(found - np.tanh(seen.astype(np.float64))).max() < 5e-7
+    assert np.abs(found).max() <= 1
 
 
 def test_only_what_is_not_zero_is_stored_where_that_is_smaller() -> None:
@@ -99,20 +113,17 @@ def test_sizes_are_stated_and_measured(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_on_an_emulated_microcontroller(name: str, tmp_path: Path) -> None:
-    for tool in (COMPILER, "qemu-system-arm"):
+    count = 16 * POLICIES[name].action.size
+    said = emulated(written(name, "c", tmp_path), tmp_path)
+    assert said == f"{count} of {count} actions are as they should be\n"
+
+
+def emulated(folder: Path, place: Path, board: Board = BOARDS[0]) -> str:
+    """What the example of an exported folder says on a board; other folders get the program."""
+    for tool in (COMPILER, EMULATOR):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
-    folder = written(name, "c", tmp_path)
-    program = tmp_path / "program.elf"
-    sources = [folder / "policy.c", folder / "main.c", HERE / "startup.c"]
-    link = ["--specs=rdimon.specs", "-T", HERE / "mps2.ld", "-nostartfiles", "-lm"]
-    subprocess.run([COMPILER, *CHIP, *STRICT, "-O2", *sources, *link, "-o", program], check=True)
-    machine = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-semihosting"]
-    done = subprocess.run(
-        [*machine, "-kernel", program], capture_output=True, text=True, check=False, timeout=60
-    )
-    count = 16 * POLICIES[name].action.size
-    assert done.stdout == f"{count} of {count} actions are as they should be\n", done.stderr
+    return run(board, build(board, [folder / "policy.c", folder / "main.c"], place))
 
 
 def test_no_heap_and_nothing_from_outside_but_mathematics(tmp_path: Path) -> None:

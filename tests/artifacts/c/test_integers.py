@@ -22,8 +22,9 @@ from prune_search.policy.integers import integer_act, integer_policy
 from prune_search.policy.layers import Activation, Dense, Layer
 from prune_search.policy.reference import act
 from tests.artifacts.c.integer_policies import POLICIES, calibration, given, material, vector
-from tests.artifacts.c.test_c_target import sanitized
+from tests.artifacts.c.test_c_target import emulated, sanitized
 from tests.artifacts.test_targets import written
+from tuners.benchmarks.devices.board import BOARDS, Board
 
 _BLOCK = 50_000
 
@@ -108,6 +109,13 @@ def test_the_example_checks_itself_under_sanitizers(name: str, tmp_path: Path) -
     done = sanitized(tmp_path / "policy", tmp_path)
     count = 16 * POLICIES[name].action.size
     assert done.stdout == f"{count} of {count} actions are as they should be\n"
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.machine)
+def test_on_an_emulated_microcontroller(board: Board, tmp_path: Path) -> None:
+    opened(POLICIES["image-discrete-filter"], tmp_path)
+    said = emulated(tmp_path / "policy", tmp_path, board)
+    assert said == "32 of 32 actions are as they should be\n"
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -1,0 +1,1 @@
+"""What a policy's C costs on emulated microcontrollers: instructions and memory."""
