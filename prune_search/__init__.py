@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prune_search.experiment.file import parse as parse
     from prune_search.experiment.schema import Experiment as Experiment
     from prune_search.export.policy import Policy as Policy
+    from prune_search.importing.policies import import_policy as import_policy
 
 _PLACES = {
     "UserError": "errors",
@@ -25,8 +26,9 @@ _PLACES = {
     "parse": "experiment.file",
     "Experiment": "experiment.schema",
     "Policy": "export.policy",
+    "import_policy": "importing.policies",
 }
 
-__all__ = ["Experiment", "Policy", "UserError", "load", "parse"]
+__all__ = ["Experiment", "Policy", "UserError", "import_policy", "load", "parse"]
 
 __getattr__ = lazily(__name__, _PLACES)

@@ -24,9 +24,9 @@ def told(path: Path) -> str | None:
 
 def _file(path: Path) -> str | None:
     other = (
-        "prune-search prunes RLlib's policies: train one by leaving baseline.checkpoint out;"
-        " or prune the network in its own script by prune_search.sparsity, which works on any"
-        " torch module and optimizer"
+        "prune-search import FILE EXPERIMENT --to CHECKPOINT makes one of it, where RLlib's"
+        " default networks can hold it; or prune the network in its own script by"
+        " prune_search.sparsity, which works on any torch module and optimizer"
     )
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

@@ -15,6 +15,7 @@ from tuners.cli import (  # noqa: F401 - they are registered
     device_benchmark,
     exports,
     files,
+    imports,
     points,
     register,
     sensitivity,

@@ -36,6 +36,7 @@ _ORDER = (
         "compress",
         "export",
         "register",
+        "import",
     ),
     *("sensitivity", "presets", "benchmark", "schema"),
 )
