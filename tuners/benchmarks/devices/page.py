@@ -22,7 +22,9 @@ weights are zero: policies that are pruned in earnest cost less.
 
 `plain loops` is the dense network as [onnx2c](https://github.com/kraiskil/onnx2c) writes it: for
 each node a function with loops over all weights in float32 (`Gemm` with alpha and beta), `tanhf` of
-the C library; our own text in that form, compiled with the same options.
+the C library; our own text in that form, compiled with the same options. Compared once, the two
+256 x 256 networks as onnx2c itself writes them took 0.1 % fewer instructions on
+the Cortex-M4, and 1.5 % more at most on the Cortex-M3.
 
 This page and the JSON beside it are written by `prune-search benchmark devices --to
 docs/devices.json`; both targets are described in [exporting](exporting.md).
