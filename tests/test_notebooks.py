@@ -23,9 +23,9 @@ def output(notebook: Any) -> str:
     )
 
 
-def result(notebook: Any) -> dict[str, float]:
+def result(notebook: Any) -> dict[str, Any]:
     """The figures that its last cell prints, as JSON."""
-    found: dict[str, float] = json.loads(output(notebook).splitlines()[-1])
+    found: dict[str, Any] = json.loads(output(notebook).splitlines()[-1])
     return found
 
 
@@ -55,7 +55,11 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_every_notebook_is_run_here() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["mnist_threshold", "python_face"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "from-a-front-point-to-a-device",
+        "mnist_threshold",
+        "python_face",
+    ]
 
 
 @pytest.mark.slow
@@ -65,6 +69,22 @@ def test_a_search_from_python(tmp_path: Path) -> None:
     assert any("image/png" in part.get("data", {}) for part in shown)
     assert any("retention" in part.get("data", {}).get("text/plain", "") for part in shown)
     assert (tmp_path / "small" / "default_policy").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js, `node`")
+def test_from_a_front_point_to_a_device(tmp_path: Path) -> None:
+    notebook = execute("from-a-front-point-to-a-device", tmp_path)
+    found = result(notebook)
+    assert "16 of 16 actions are as they should be" in output(notebook)
+    assert found.pop("actions") == [0, 1]  # it pushes to the side that the pole falls to
+    point = found.pop("point")
+    assert set(found) == {"onnx", "c", "web", "packed"}
+    for to, figures in found.items():
+        assert figures["bytes"] > 0 and figures["µs"] > 0
+        assert to == "packed" or (figures["equal actions"] >= 0.999 and not figures["lost"])
+    assert found["packed"]["bytes"] < found["onnx"]["bytes"] < found["c"]["bytes"]
+    assert point > 300
 
 
 def test_threshold_pruning_on_mnist(mnist: Any) -> None:

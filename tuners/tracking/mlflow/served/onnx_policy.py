@@ -19,8 +19,8 @@ class OnnxPolicy(mlflow.pyfunc.PythonModel):
         self._noise, self._noise_size = card["noise"], card["noise_size"]
         self._generator = np.random.default_rng()
 
-    # MLflow takes a hint on model_input for a signature.
-    def predict(self, context: Any, model_input, params: Any = None) -> Any:  # type: ignore[no-untyped-def]
+    # MLflow warns of any other hint, and of none; it is a dict where the policy has a state.
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> Any:
         given = model_input if isinstance(model_input, dict) else {"observations": model_input}
         given = {name: np.asarray(values, np.float32) for name, values in given.items()}
         if self._noise_size:

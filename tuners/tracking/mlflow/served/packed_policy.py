@@ -17,8 +17,8 @@ class PackedPolicy(mlflow.pyfunc.PythonModel):
         self._policy = read(Path(context.artifacts["policy"])).policy
         self._generator = np.random.default_rng()
 
-    # MLflow takes a hint on model_input for a signature.
-    def predict(self, context: Any, model_input, params: Any = None) -> Any:  # type: ignore[no-untyped-def]
+    # MLflow warns of any other hint, and of none; it is a dict where the policy has a state.
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> Any:
         given = model_input if isinstance(model_input, dict) else {"observations": model_input}
         observations = np.asarray(given["observations"], np.float32)
         state = given.get("state")
