@@ -57,6 +57,7 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_every_notebook_is_run_here() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
         "from-a-front-point-to-a-device",
+        "keras_threshold",
         "mnist_threshold",
         "python_face",
     ]
@@ -85,6 +86,20 @@ def test_from_a_front_point_to_a_device(tmp_path: Path) -> None:
         assert to == "packed" or (figures["equal actions"] >= 0.999 and not figures["lost"])
     assert found["packed"]["bytes"] < found["onnx"]["bytes"] < found["c"]["bytes"]
     assert point > 300
+
+
+@pytest.mark.slow
+def test_threshold_pruning_in_keras(tmp_path: Path) -> None:
+    pytest.importorskip("keras", reason="needs prune-search[keras]")
+    found = result(execute("keras_threshold", tmp_path))
+    stored = result(nbformat.read(NOTEBOOKS[0].parent / "keras_threshold.ipynb", as_version=4))
+    assert found["dense_accuracy"] > 0.88
+    assert found["final_accuracy"] >= found["dense_accuracy"] - 0.02
+    assert found["final_sparsity"] == pytest.approx(stored["final_sparsity"], abs=0.02)
+    assert found["removed_but_not_zero"] == 0
+    assert found["reopened_accuracy"] == found["final_accuracy"]
+    assert found["reopened_nonzero"] == found["final_nonzero"] < found["dense_nonzero"]
+    assert (tmp_path / "digits.keras").is_file()
 
 
 def test_threshold_pruning_on_mnist(mnist: Any) -> None:

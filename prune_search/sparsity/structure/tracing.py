@@ -81,8 +81,13 @@ def couplings(
 
     Raises:
         ValueError: a head isn't a parameter of the module, a layer has no shape yet, or has
-            weight normalisation by hooks.
+            weight normalisation by hooks; or the module is a model of Keras's.
     """
+    if any(kind.__module__.startswith("keras.") for kind in type(module).__mro__):
+        raise ValueError(
+            "units of a Keras model can't be found: its layers are none of torch's; prune single"
+            " weights or n:m patterns (prune_search.keras)"
+        )
     unknown = sorted(set(heads) - {name for name, _ in module.named_parameters()})
     if unknown:
         raise ValueError(f"heads that are not parameters of the module: {unknown}")
