@@ -81,6 +81,7 @@ def test_a_name_that_no_module_registers_is_refused(tmp_path: Path) -> None:
     assert "unknown 'energy'" in ran.stderr and "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_criterion_of_ones_own_is_known_where_layers_are_pruned_alone(tmp_path: Path) -> None:
     """The command is refused for its granularity, and not for a criterion that a module brings."""
     (tmp_path / "my_pruning.py").write_text(block("python"))

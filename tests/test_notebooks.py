@@ -102,6 +102,7 @@ def test_threshold_pruning_in_keras(tmp_path: Path) -> None:
     assert (tmp_path / "digits.keras").is_file()
 
 
+@pytest.mark.slow
 def test_threshold_pruning_on_mnist(mnist: Any) -> None:
     found = result(mnist)
     assert found["dense_accuracy"] > 0.88

@@ -116,6 +116,7 @@ def test_a_file_cannot_vouch_for_itself(hostile: Path, key: str) -> None:
         experiment_file.parse(text + f"{key}: true")
 
 
+@pytest.mark.slow
 def test_a_study_remembers_what_it_was_trusted_with(
     tiny: Any, baseline: Any, hostile: Path, mark: Path, refusal: Refusal, tmp_path: Path
 ) -> None:

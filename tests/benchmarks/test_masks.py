@@ -9,6 +9,7 @@ import pytest
 from tuners.benchmarks.masks import masks_overhead, removal_speed
 
 
+@pytest.mark.slow
 def test_masks_overhead_compares_a_pruned_with_an_unmasked_network(
     tiny: Any, local_ray: None
 ) -> None:
@@ -18,6 +19,7 @@ def test_masks_overhead_compares_a_pruned_with_an_unmasked_network(
     assert 0 < result.low <= result.median <= result.high
 
 
+@pytest.mark.slow
 def test_removal_speed_updates_networks_of_both_sizes(tiny: Any, local_ray: None) -> None:
     result = removal_speed(tiny("algorithm.model.fcnet_hiddens=[64, 64]"), pairs=1)
     assert result.sparsity > 0.8

@@ -72,11 +72,16 @@ def test_every_method_is_run_where_it_can_be() -> None:
     ("setup", "strategy"),
     [
         (Setup("PPO", "continuous", "vector"), Strategy("neuron", "dormant", "sensitivity")),
-        (Setup("IMPALA", "continuous", "image"), Strategy("weight", "fisher", "lamp")),
         (Setup("DQN", "discrete", "image"), Strategy("filter", "l1_norm", "global")),
-        (Setup("SAC", "discrete", "vector"), Strategy("neuron", "activation", "searched")),
-        (Setup("BC", "continuous", "vector"), Strategy("weight", "threshold", None)),
-        (Setup("IQL", "continuous", "vector"), Strategy("2:4", "movement", None)),
+        *(
+            pytest.param(*cell, marks=pytest.mark.slow)
+            for cell in (
+                (Setup("IMPALA", "continuous", "image"), Strategy("weight", "fisher", "lamp")),
+                (Setup("SAC", "discrete", "vector"), Strategy("neuron", "activation", "searched")),
+                (Setup("BC", "continuous", "vector"), Strategy("weight", "threshold", None)),
+                (Setup("IQL", "continuous", "vector"), Strategy("2:4", "movement", None)),
+            )
+        ),
     ],
 )
 def test_what_holds(local_ray: None, setup: Setup, strategy: Strategy) -> None:
@@ -85,6 +90,7 @@ def test_what_holds(local_ray: None, setup: Setup, strategy: Strategy) -> None:
     assert cell.sparsity is not None and 0.2 < cell.sparsity < 0.8
 
 
+@pytest.mark.slow
 def test_what_holds_while_it_trains(local_ray: None) -> None:
     setup, chosen = Setup("PPO", "discrete", "vector"), (Course("cubic", "rigl"), Course("gated"))
     grown, gated = run_courses(setup, chosen)

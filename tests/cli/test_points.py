@@ -234,6 +234,7 @@ def last_point(storage: Path, name: str) -> Point:
     return trial.points[-1]
 
 
+@pytest.mark.slow
 def test_the_page_on_using_a_policy_runs(
     storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:

@@ -106,6 +106,7 @@ def backwards() -> Any:
     del TARGETS._entries["backwards"]
 
 
+@pytest.mark.slow
 def test_what_is_worse_than_the_policy_is_refused(backwards: str, tmp_path: Path) -> None:
     given = source(small_config(small_experiment(Setup("PPO", "discrete", "vector"))), tmp_path)
     good = written(given, "onnx", tmp_path)

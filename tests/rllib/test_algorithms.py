@@ -24,7 +24,9 @@ GRANULARITIES = [
     (name, granularity)
     for name in EXPERIMENTS
     for granularity in ("weight", "neuron", "filter")
-    if granularity != "filter" or "images" in name
+    if granularity == "weight"
+    or (granularity == "filter" and "images" in name)
+    or (granularity == "neuron" and name in ("ppo-shared", "dqn", "sac"))
 ]
 
 

@@ -68,15 +68,13 @@ def check_zeros(algorithm: Any, masks: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize(
     "chosen",
     [
-        *(plan(criterion=name) for name in ("magnitude", "random", "gradient", "saliency")),
-        *(plan(allocation=name) for name in ("uniform", "global")),
+        plan(),
+        plan(criterion="gradient", allocation="uniform"),
         threshold_plan(),
-        threshold_plan(threshold=0.1, threshold_unit="absolute"),
-        plan(granularity="neuron", allocation="uniform"),
         plan(granularity="neuron", allocation="global", criterion="saliency"),
-        threshold_plan(granularity="neuron"),
-        plan(scope="actor", critic_ratio=None),
-        plan(scope="critic", critic_ratio=None),
+        threshold_plan(granularity="neuron", threshold=0.1, threshold_unit="absolute"),
+        plan(scope="actor", critic_ratio=None, criterion="random"),
+        plan(scope="critic", critic_ratio=None, allocation="global"),
     ],
     ids=lambda p: f"{p.granularity}-{p.criterion}-{p.allocation}-{p.scope}-{p.threshold_unit}",
 )

@@ -57,8 +57,9 @@ def small(*overrides: str) -> Any:
     return config.reporting(min_sample_timesteps_per_iteration=20)
 
 
-@pytest.mark.parametrize("granularity", ["weight", "neuron"])
-@pytest.mark.parametrize("overrides", [[], DQN], ids=["ppo", "dqn"])
+@pytest.mark.parametrize(
+    ("granularity", "overrides"), [("neuron", []), ("weight", DQN)], ids=["ppo", "dqn"]
+)
 def test_each_policy_is_pruned_on_its_own(
     local_ray: None, tmp_path: Path, granularity: str, overrides: list[str]
 ) -> None:

@@ -41,7 +41,7 @@ def own(name: str = "Shrinkable", *overrides: str) -> Experiment:
 
 @pytest.mark.parametrize(
     ("name", "granularity"),
-    [("Residual", "weight"), ("Shrinkable", "neuron")],
+    [("Residual", "weight"), pytest.param("Shrinkable", "neuron", marks=pytest.mark.slow)],
 )
 def test_own_networks_are_trained_pruned_saved_and_opened_by_rllib(
     local_ray: None, tmp_path: Path, name: str, granularity: str

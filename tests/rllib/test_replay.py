@@ -100,7 +100,13 @@ def test_rounds_with_a_replay_buffer_resume_exactly(
     assert kept == [False] * (len(whole) - 1) + [True]
 
 
-@pytest.mark.parametrize("kind", ["EpisodeReplayBuffer", "PrioritizedEpisodeReplayBuffer"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("EpisodeReplayBuffer", marks=pytest.mark.slow),
+        "PrioritizedEpisodeReplayBuffer",
+    ],
+)
 def test_a_buffer_that_is_loaded_replaces_what_was_there(
     tiny: Any, local_ray: None, tmp_path: Path, kind: str
 ) -> None:
@@ -122,7 +128,7 @@ def test_a_buffer_that_is_loaded_replaces_what_was_there(
     algorithm.stop()
 
 
-@pytest.mark.parametrize("rewind", ["initial", "early"])
+@pytest.mark.parametrize("rewind", [pytest.param("initial", marks=pytest.mark.slow), "early"])
 def test_a_ticket_has_the_buffer_of_its_weights(
     tiny: Any, baseline: Any, tmp_path: Path, rewind: str
 ) -> None:

@@ -98,7 +98,7 @@ def test_schedules_follow_a_clock_at_once_and_over_updates(local_ray: None, name
             assert entropy == pytest.approx(max(0.0, expected), rel=1e-4)
 
 
-@pytest.mark.parametrize("schedules", ["own", "continued"])
+@pytest.mark.parametrize("schedules", ["own", pytest.param("continued", marks=pytest.mark.slow)])
 def test_a_trial_with_schedules_resumes_exactly(
     tiny: Any, baseline: Any, tmp_path: Path, schedules: str
 ) -> None:

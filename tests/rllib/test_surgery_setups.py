@@ -58,6 +58,7 @@ def test_a_users_own_network_class(built: Any) -> None:
     assert trained(algorithm) == set(removed.dense)
 
 
+@pytest.mark.slow
 def test_one_network_of_several_agents(built: Any, tmp_path: Path) -> None:
     config = ppo(make_multi_agent("CartPole-v1")).environment(env_config={"num_agents": 2})
     config.multi_agent(

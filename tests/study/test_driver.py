@@ -414,6 +414,7 @@ def test_what_a_killed_driver_left_open_is_closed(
     assert (states(folder)[0] is TrialState.FAIL) == (record.state == "failed" or record.cut_off)
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_does_not_end_the_study(
     tiny: Any, shared_storage: Path, tmp_path: Path
 ) -> None:

@@ -635,6 +635,7 @@ def short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+@pytest.mark.slow
 def test_the_server_shows_a_store_and_takes_what_was_pending(storage: Path) -> None:
     tracked(storage, make_study(storage, trials=1, name="earlier"))
     folder, port = make_study(storage, trials=1), free_port()

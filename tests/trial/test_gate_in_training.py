@@ -130,6 +130,7 @@ def world(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_evaluation_is_in_the_present_physics(
     tiny: Any, baseline: Any, world: Path, tmp_path: Path
 ) -> None:

@@ -50,7 +50,10 @@ def run(
     return rounds.record.points
 
 
-@pytest.mark.parametrize("quantization", ["sharing", "network_sharing", "uniform"])
+@pytest.mark.parametrize(
+    "quantization",
+    ["uniform", "network_sharing", pytest.param("sharing", marks=pytest.mark.slow)],
+)
 def test_weights_take_few_values_and_train_on(
     tiny: Any, baseline: Any, tmp_path: Path, quantization: str
 ) -> None:

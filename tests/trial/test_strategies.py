@@ -16,6 +16,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.export.rllib import laid_back
+from prune_search.plan.axes import names
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Did, Point
@@ -65,38 +66,58 @@ DENSITIES = {
     )
 }
 KINDS = {
-    "neuron": plan(granularity="neuron", allocation="uniform"),
-    "dormant": plan(granularity="neuron", criterion="dormant", allocation="global"),
-    "2:4": plan(granularity="2:4", allocation=None, ratio=None, critic_ratio=None),
-    "fisher": plan(criterion="fisher", schedule="cosine"),
-    "movement": plan(criterion="movement", allocation="lamp", schedule="linear"),
+    "dormant, distilled": plan(
+        granularity="neuron", criterion="dormant", allocation="uniform", distillation=1.0,
+        temperature=2.0,
+    ),
+    "2:4": plan(
+        granularity="2:4", criterion="fisher", allocation=None, ratio=None, critic_ratio=None,
+        schedule="cosine",
+    ),
     "gated": plan(**GATED),
-    "gated neuron": plan(**GATED, granularity="neuron"),
-    "scratch": plan(origin="scratch", schedule="cubic", allocation="erk"),
+    "gated neuron": plan(**GATED, granularity="neuron", criterion="activation"),
     "snip": plan(origin="scratch", criterion="saliency", schedule="one_shot", end=None),
     "rigl": plan(
         origin="scratch", criterion="random", allocation="erk", schedule="one_shot",
         regrowth="rigl", drop_fraction=0.3, regrow_every=500, end=0.9,
     ),
     "rigl cubic": plan(
-        schedule="cubic", start=0.1, criterion="movement", regrowth="rigl", drop_fraction=0.3,
-        regrow_every=300, end=0.9,
+        schedule="cubic", start=0.1, criterion="movement", allocation="lamp", regrowth="rigl",
+        drop_fraction=0.3, regrow_every=300, end=0.9,
     ),
     "set": plan(
         schedule="linear", criterion="saliency", regrowth="set", drop_fraction=0.3,
         regrow_every=500, end=0.9,
     ),
-    "initial": plan(rewind="initial", start=0.1, end=0.9),
-    "early": plan(rewind="early", schedule="one_shot", start=0.5, end=None),
+    "initial": plan(criterion="gradient", rewind="initial", start=0.1, end=0.9),
+    "early": plan(
+        allocation="searched", densities=DENSITIES, rewind="early", schedule="one_shot",
+        start=0.5, end=None,
+    ),
+    "learning rate": plan(allocation="sensitivity", rewind="learning_rate"),
     "permuted": plan(rewind="permuted"),
     "random": plan(rewind="random", granularity="neuron", allocation="uniform"),
-    "sensitivity": plan(allocation="sensitivity"),
-    "searched": plan(allocation="searched", densities=DENSITIES),
-    "distilled": plan(distillation=1.0, temperature=2.0),
 }  # fmt: skip
 
 
-QUICK = {"neuron", "2:4", "movement", "gated", "snip", "rigl cubic", "set", "initial", "searched"}
+QUICK = {"dormant, distilled", "gated neuron", "rigl cubic", "set", "initial"}
+
+
+@pytest.mark.parametrize(
+    ("axis", "without_state"),
+    [
+        ("criterion", {"magnitude", "threshold", "l1_norm", "l2_norm", "geometric_median"}),
+        ("schedule", set()),
+        ("allocation", set()),
+        ("origin", set()),
+        ("rewind", set()),
+        ("regrowth", set()),
+    ],
+)
+def test_whatever_has_a_state_is_resumed(axis: str, without_state: set[str]) -> None:
+    """A new entry of an axis belongs into one of the plans that are resumed."""
+    resumed = {getattr(chosen, axis) for chosen in KINDS.values()}
+    assert set(names(axis)) - without_state <= resumed
 
 
 @pytest.mark.parametrize(
@@ -126,7 +147,7 @@ def test_pruned_neurons_are_gone_and_the_dense_shape_comes_back(
 ) -> None:
     """The checkpoint is smaller, figures are of the baseline's network, and nothing is lost."""
     folder = StudyFolder(tmp_path, "study")
-    points = run(tiny(SHORT), folder, baseline, KINDS["neuron"])
+    points = run(tiny(SHORT), folder, baseline, plan(granularity="neuron", allocation="uniform"))
     point = points[-1]
     assert point.parameters == baseline.parameters
     assert point.physical < 0.5 * baseline.parameters

@@ -439,6 +439,7 @@ def divergence(algorithm: Any, teacher: Any) -> float:
         return float(categorical_kl(ours, theirs).mean())
 
 
+@pytest.mark.slow
 def test_a_student_approaches_its_teacher() -> None:
     after = {}
     for weight in (0.0, 20.0):

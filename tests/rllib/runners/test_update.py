@@ -42,7 +42,16 @@ def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "name", ["ppo", "ppo-shared", "ppo-images", "ppo-lstm", "dqn", "dqn-images", "sac-discrete"]
+    "name",
+    [
+        "ppo",
+        "ppo-lstm",
+        "dqn",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("ppo-shared", "ppo-images", "dqn-images", "sac-discrete")
+        ),
+    ],
 )
 def test_losses_and_weights_are_rllibs(local_ray: None, name: str) -> None:
     """After twenty iterations, bit for bit, across a change of masks."""
