@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.errors import UserError, check_known
+from prune_search.errors import check_known
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
 from tuners.benchmarks.front_history import final_curves
 from tuners.benchmarks.search_arms import DEFAULT, PROBES, arms
+from tuners.benchmarks.studies import finished
 from tuners.display.live import clock
 from tuners.words import count
 
@@ -187,7 +188,7 @@ def benchmark(
     seconds = 0.0
     for number, (name, seed, settings) in enumerate(planned, start=1):
         study = f"benchmark-{preset}-{name}-{env_steps}-{seed}"
-        folder = _finished(settings, study)
+        folder = finished(settings, study)
         found = _outcome(folder, settings, name, seed, env_steps)
         outcomes.append(found)
         if name == DEFAULT and settings.search.probes:
@@ -242,32 +243,6 @@ def _drawn(generator: np.random.Generator, count: int) -> NDArray[np.int64]:
 def _quantile(values: NDArray[np.float64], share: float = 0.5) -> float:
     # Of an even number the upper one: between a number and infinity lies nothing.
     return float(np.quantile(values, share, method="higher"))
-
-
-def _finished(experiment: Experiment, name: str) -> StudyFolder:
-    """The study of this name, run to its end if it isn't there yet."""
-    from rich.console import Console
-
-    from tuners.catalog.finding import open_study, studies
-    from tuners.display.live import Progress
-    from tuners.study.creation import create
-    from tuners.study.driver import run
-
-    if name in studies(experiment.storage):
-        folder, known = open_study(experiment.storage, name)
-        where = {"storage", "resources", "tracking"}  # the same results wherever it runs
-        if known.model_dump(exclude=where) != experiment.model_dump(exclude=where):
-            raise UserError(
-                f"benchmark search: study {name!r} in {experiment.storage!r} was run with other"
-                " settings; give another --storage"
-            )
-        record = folder.study()
-        if record is not None and record.ended is not None:
-            return folder
-    else:
-        folder = create(experiment, name, name)
-    run(folder, experiment, Progress(experiment, name, folder.trials(), Console(), quiet=True))
-    return folder
 
 
 def _outcome(

@@ -17,6 +17,7 @@ from tuners.cli import (  # noqa: F401 - they are registered
     files,
     imports,
     points,
+    recorded_benchmarks,
     register,
     sensitivity,
     studies,

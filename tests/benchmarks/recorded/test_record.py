@@ -1,0 +1,67 @@
+"""Random plans on a small task: a study like any other, of which a file keeps every round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prune_search.plan.plan import Plan
+from prune_search.records.folder import StudyFolder
+from tests.conftest import TINY
+from tuners.benchmarks.recorded.dataset import read
+from tuners.benchmarks.recorded.record import record
+from tuners.benchmarks.recorded.tasks import TASKS, RecordedTask, experiment
+from tuners.search.samplers import sampler
+from tuners.search.space import suggest
+
+
+def drawn(name: str, count: int) -> list[Plan]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    chosen = experiment(name, count, "nowhere")
+    study, found = optuna.create_study(), []
+    for number in range(count):
+        study.sampler = sampler(chosen.search, number)
+        trial = study.ask()
+        found.append(suggest(trial, chosen.pruning))
+        study.tell(trial, 0.0)
+    return found
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_random_plans_are_of_every_kind(name: str) -> None:
+    plans = drawn(name, 200)
+    images = TASKS[name].images
+    kinds = {"weight", "neuron", "filter"} if images else {"weight", "neuron"}
+    assert {plan.granularity for plan in plans} == kinds
+    assert {plan.origin for plan in plans} == {"baseline", "scratch"}
+    assert {plan.regrowth for plan in plans} == {"none", "set", "rigl"}
+    assert {plan.rewind for plan in plans} == {"none", "early", "initial"}
+    assert {plan.env_steps for plan in plans} == set(TASKS[name].env_steps)
+    assert len({plan.criterion for plan in plans}) == 11 + images
+    ratios = [plan.ratio for plan in plans if plan.ratio is not None]
+    assert min(ratios) < 0.7 and max(ratios) > 0.99
+
+
+@pytest.mark.slow
+def test_every_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "tiny", RecordedTask(TINY, (1200, 2400)))
+    path = tmp_path / "tiny.jsonl.gz"
+    assert record("tiny", 2, str(tmp_path / "studies"), path) == 2
+    found = read(path)
+    folder = StudyFolder(tmp_path / "studies", "recorded-tiny-2")
+    study = folder.study()
+    assert study is not None and study.baseline is not None
+    assert found.task.dense == study.baseline.returned.each
+    assert found.task.environment == {"id": "CartPole-v1"}
+    for trial, known in zip(found.trials, folder.trials(), strict=True):
+        assert trial.plan == known.plan
+        assert len(trial.rounds) == len(known.points) == known.plan.rounds
+        for one, point in zip(trial.rounds, known.points, strict=True):
+            assert (one.env_steps, one.sparsity) == (point.env_steps, point.sparsity)
+            assert one.returns == point.returned.each and len(one.returns) == 6
+    before = path.read_bytes()
+    record("tiny", 2, str(tmp_path / "studies"), path)  # nothing is run again
+    assert path.read_bytes() == before

@@ -1,0 +1,1 @@
+"""Trials of random plans on several tasks, recorded round by round, for searches to be replayed."""

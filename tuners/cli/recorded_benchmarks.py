@@ -1,0 +1,42 @@
+"""Commands that record trials of random plans, for searches to be compared on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prune_search.errors import UserError, check_known
+from tuners.cli._app import benchmarks, err, out
+
+
+@benchmarks.command("record")
+def benchmark_record(
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where a file of each task goes.")],
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Random plans of each task.")] = 60,
+    storage: Annotated[
+        str, typer.Option(help="Folder of its studies; what is finished there is not run again.")
+    ] = "benchmark",
+) -> None:
+    """Run random plans on several tasks and keep every round's returns; hours for each task.
+
+    The same command goes on after an interruption. docs/recorded.md says what is in the files.
+    """
+    if not to.is_dir():
+        raise UserError(f"--to: no folder {str(to)!r}")
+    from tuners.benchmarks.recorded.record import record
+    from tuners.benchmarks.recorded.tasks import TASKS
+
+    for name in task or ():
+        check_known("--task", name, TASKS)
+    for name in task or TASKS:
+        path = to / f"{name}.jsonl.gz"
+        try:
+            found = record(name, trials, storage, path)
+        except KeyboardInterrupt:
+            err.print("stopped; run the same command again to go on")
+            sys.exit(130)
+        out.print(f"{path}: {found} trials of {name}")
