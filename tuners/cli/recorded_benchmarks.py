@@ -40,3 +40,31 @@ def benchmark_record(
             err.print("stopped; run the same command again to go on")
             sys.exit(130)
         out.print(f"{path}: {found} trials of {name}")
+
+
+@benchmarks.command("replay")
+def benchmark_replay(
+    files: Annotated[list[Path], typer.Argument(help="What `benchmark record` has written.")],
+    seeds: Annotated[int, typer.Option(min=2, help="Studies of each search, a seed each.")] = 20,
+    env_steps: Annotated[
+        int, typer.Option(min=1, help="Env steps of each study, not counting the baseline's.")
+    ] = 1_000_000,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the tables, as Markdown.")
+    ] = None,
+) -> None:
+    """Compare searches on recorded tasks: what was recorded, or is predicted from it, is returned.
+
+    Nothing is trained; a study takes about a second.
+    """
+    if to is not None and not to.parent.is_dir():
+        raise UserError(f"--to: no folder {str(to.parent)!r}")
+    from tuners.benchmarks.recorded.compare import compare, markdown
+    from tuners.benchmarks.recorded.dataset import read
+
+    recordings = [read(path) for path in files]
+    text = markdown([compare(one, seeds, env_steps, err.print) for one in recordings])
+    if to is None:
+        print(text)
+    else:
+        to.write_text(text, encoding="utf-8")

@@ -6,28 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
+from tests.benchmarks.recorded.made_up import drawn
 from tests.conftest import TINY
 from tuners.benchmarks.recorded.dataset import read
 from tuners.benchmarks.recorded.record import record
-from tuners.benchmarks.recorded.tasks import TASKS, RecordedTask, experiment
-from tuners.search.samplers import sampler
-from tuners.search.space import suggest
-
-
-def drawn(name: str, count: int) -> list[Plan]:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    chosen = experiment(name, count, "nowhere")
-    study, found = optuna.create_study(), []
-    for number in range(count):
-        study.sampler = sampler(chosen.search, number)
-        trial = study.ask()
-        found.append(suggest(trial, chosen.pruning))
-        study.tell(trial, 0.0)
-    return found
+from tuners.benchmarks.recorded.tasks import TASKS, RecordedTask
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -1,0 +1,73 @@
+"""A recording that nobody trained: retention falls at a density that the plan's choices decide."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import optuna
+
+from prune_search.plan.plan import Plan
+from prune_search.trial.targets import plan_schedule
+from tests.benchmarks.recorded.test_dataset import TASK
+from tuners.benchmarks.recorded.dataset import Recording, Round, Trial
+from tuners.benchmarks.recorded.tasks import experiment
+from tuners.search.samplers import sampler
+from tuners.search.space import suggest
+
+DENSE, RANDOM, EPISODES = 500.0, 20.0, 10
+
+
+def drawn(name: str, count: int) -> list[Plan]:
+    """Random plans of a task's space."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    chosen = experiment(name, count, "nowhere")
+    study, found = optuna.create_study(), []
+    for number in range(count):
+        study.sampler = sampler(chosen.search, number)
+        trial = study.ask()
+        found.append(suggest(trial, chosen.pruning))
+        study.tell(trial, 0.0)
+    return found
+
+
+def retention(plan: Plan, sparsity: float) -> float:
+    """What a plan keeps: saliency goes furthest, random breaks early, training longer helps."""
+    good = {"saliency": 4.0, "magnitude": 3.5, "random": 1.0}.get(plan.criterion, 2.5)
+    good += 0.5 * math.log(plan.env_steps / 30_000) - (plan.origin == "scratch")
+    return 1 / (1 + math.exp(3 * (-math.log(1 - sparsity) - good)))
+
+
+def recording(trials: int, seed: int = 0) -> Recording:
+    """Of CartPole's space."""
+    generator = np.random.default_rng(seed)
+    return Recording(
+        task=TASK.model_copy(update={"dense": [DENSE], "random": [RANDOM]}),
+        trials=[
+            Trial(number=number, seed=seed, plan=plan, rounds=rounds(plan, generator))
+            for number, plan in enumerate(drawn("cartpole", trials))
+        ],
+    )
+
+
+def rounds(plan: Plan, generator: np.random.Generator) -> list[Round]:
+    schedule, found = plan_schedule(plan), []
+    assert schedule is not None
+    for number in range(plan.rounds):
+        progress = (number + 1) / plan.rounds
+        aim = 0.6 if plan.ratio is None or plan.scope == "critic" else plan.ratio
+        sparsity = 0.98 * schedule.at(progress, aim)
+        kept = retention(plan, sparsity) + generator.normal(0, 0.02, EPISODES)
+        found.append(
+            Round(
+                progress=progress,
+                env_steps=round(progress * plan.env_steps),
+                sparsity=sparsity,
+                weight_sparsity=sparsity,
+                trained_sparsity=sparsity,
+                compact=None,
+                returns=(RANDOM + kept * (DENSE - RANDOM)).tolist(),
+                return_pruned=RANDOM,
+            )
+        )
+    return found

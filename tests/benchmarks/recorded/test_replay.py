@@ -1,0 +1,81 @@
+"""Studies on recorded trials: what was recorded comes back, what was not is predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.benchmarks.recorded.made_up import drawn, recording, retention
+from tests.benchmarks.recorded.test_dataset import TASK
+from tuners.benchmarks.recorded.compare import searches
+from tuners.benchmarks.recorded.dataset import write
+from tuners.benchmarks.recorded.replay import log_curve, replay
+from tuners.benchmarks.recorded.world import World
+from tuners.cli._app import app
+
+STEPS = 600_000
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(recording(60))
+
+
+def test_a_recorded_plan_returns_what_it_did(world: World) -> None:
+    for trial in recording(60).trials[:5]:
+        seen = world.curve(trial.plan, seed=1)
+        assert [one.env_steps for one in seen] == [each.env_steps for each in trial.rounds]
+        assert [one.sparsity for one in seen] == [each.sparsity for each in trial.rounds]
+        for one, each in zip(seen, trial.rounds, strict=True):
+            assert one.retention == pytest.approx(world.retention(each), abs=0.05)
+
+
+def test_other_plans_are_predicted_better_than_by_their_mean(world: World) -> None:
+    assert world.error.retention < 0.7 * world.error.spread
+    assert world.error.log_density < 0.2
+    plans = drawn("cartpole", 84)[60:]
+    curves = [(plan, world.curve(plan, seed=2)) for plan in plans]
+    ends = [
+        np.mean([world.curve(plan, seed)[-1].retention for seed in range(5)]) for plan in plans
+    ]
+    true = [retention(plan, curve[-1].sparsity) for plan, curve in curves]
+    assert np.corrcoef(ends, true)[0, 1] > 0.5
+    for _, curve in curves:
+        sparsities = [one.sparsity for one in curve]
+        assert sparsities == sorted(sparsities) and sparsities[0] >= 0 and sparsities[-1] < 1
+    other = [world.curve(plan, seed=3) for plan in plans]
+    assert any(one != curve for one, (_, curve) in zip(other, curves, strict=True))
+    assert [world.curve(plan, seed=2) for plan in plans] == [curve for _, curve in curves]
+
+
+def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
+    for name, chosen in searches(recording(60), 0, STEPS).items():
+        trials = replay(world, chosen, STEPS)
+        spent = sum(trial.env_steps for trial in trials)
+        assert STEPS <= spent < STEPS + 60_000, name
+        assert [trial.number for trial in trials] == list(range(len(trials)))
+        assert all(trial.ended for trial in trials) and trials == replay(world, chosen, STEPS)
+        curve = log_curve(world, trials)
+        values = [value for _, value in curve]
+        assert values == sorted(values) and 0 < values[-1] <= 1
+        plans = {trial.plan.criterion for trial in trials}
+        if name == "expert":
+            assert plans == {"magnitude"}
+        stopped = [trial for trial in trials if trial.env_steps_saved]
+        assert not stopped or name == "default"
+
+
+def test_the_command_compares_all_on_a_file(tmp_path: Path) -> None:
+    path, page = tmp_path / "cartpole.jsonl.gz", tmp_path / "page.md"
+    found = recording(20)
+    write(path, found.task, found.trials)
+    arguments = ["benchmark", "replay", str(path), "--seeds", "2", "--env-steps", "300000"]
+    done = CliRunner().invoke(app, [*arguments, "--to", str(page)])
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert f"## {TASK.name}" in text
+    for name in ("default", "random", "expert", "tpe", "nsga2"):
+        assert f"| {name} | 0." in text

@@ -1,0 +1,112 @@
+"""Searches compared on recorded tasks, many seeds each, at equal env steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prune_search.experiment.schema import Experiment
+from prune_search.records.fronts import Curve
+from tuners.benchmarks.recorded.dataset import Recording
+from tuners.benchmarks.recorded.replay import log_curve, replay
+from tuners.benchmarks.recorded.tasks import experiment
+from tuners.benchmarks.recorded.world import Error, World
+from tuners.benchmarks.search import StepsRatio, speed
+from tuners.benchmarks.search_arms import DEFAULT, arms
+
+_ALONE = ("tpe", "nsga2")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One search on one task.
+
+    Attributes:
+        search: its name, see `searches`.
+        curves: (env steps, log-hypervolume) of each seed.
+        ratio: env steps in which the default has what this search ends with / this one's; None for
+            the default.
+    """
+
+    search: str
+    curves: list[Curve]
+    ratio: StepsRatio | None
+
+    @property
+    def final(self) -> float:
+        """Mean log-hypervolume at the end."""
+        return float(np.mean([curve[-1][1] for curve in self.curves]))
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """All searches on one task."""
+
+    task: str
+    error: Error
+    """Of what was not recorded but predicted."""
+    searches: list[Compared]
+
+
+def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Experiment]:
+    """The arms of `benchmark search`, and samplers alone: no probes, nothing stopped."""
+    found = arms(experiment(recording.task.name, 1, "."), seed, env_steps)
+    random = found["random"]
+    for name in _ALONE:
+        search = random.search.model_copy(update={"sampler": name})
+        found[name] = random.model_copy(update={"search": search})
+    return found
+
+
+def compare(
+    recording: Recording, seeds: int, env_steps: int, tell: Callable[[str], None]
+) -> TaskResult:
+    """Replays every search on a task.
+
+    Args:
+        recording: of the task, whose name is a key of `TASKS`.
+        seeds: studies of each search, from seed 0 on.
+        env_steps: of each study.
+        tell: told of each search that is done, in a line.
+    """
+    world = World(recording)
+    curves: dict[str, list[Curve]] = {}
+    for seed in range(seeds):
+        for name, chosen in searches(recording, seed, env_steps).items():
+            trials = replay(world, chosen, env_steps)
+            curves.setdefault(name, []).append(log_curve(world, trials))
+        tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
+    ours = curves[DEFAULT]
+    found = [
+        Compared(name, each, None if name == DEFAULT else speed(ours, _ends(each), env_steps))
+        for name, each in curves.items()
+    ]
+    return TaskResult(recording.task.name, world.error, found)
+
+
+def markdown(results: Sequence[TaskResult]) -> str:
+    """A table of each task."""
+    lines = []
+    for result in results:
+        error = result.error
+        lines += [
+            f"## {result.task}",
+            "",
+            f"Retention of plans that were not recorded is predicted with an error of"
+            f" {error.retention:.3f} (root mean square; knowing nothing: {error.spread:.3f}).",
+            "",
+            "| search | log-hypervolume | env steps until the default has it / its own |",
+            "|---|---:|---|",
+            *(
+                f"| {one.search} | {one.final:.3f} | {'' if one.ratio is None else one.ratio} |"
+                for one in result.searches
+            ),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _ends(curves: Sequence[Curve]) -> list[float]:
+    return [curve[-1][1] for curve in curves]

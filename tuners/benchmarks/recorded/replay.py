@@ -1,0 +1,137 @@
+"""A study without training: the search's own sampler, probes and stopping, on a recorded world."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import optuna
+from optuna.trial import TrialState
+
+from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
+from prune_search.records.fronts import Curve, area, log_compression
+from prune_search.records.models import Point, TrialRecord
+from prune_search.records.objectives import OBJECTIVES, objectives
+from prune_search.records.reasons import BUDGET_USED, SEARCH_STEPS_USED
+from prune_search.records.returns import Return
+from tuners.benchmarks.recorded.world import Seen, World
+from tuners.search.database import result_of
+from tuners.search.front_stopping import FrontStopping
+from tuners.search.probes import probe
+from tuners.search.samplers import sampler
+from tuners.search.space import parameters, suggest
+
+
+def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRecord]:
+    """A study of so many env steps, one trial at a time, in less than a second.
+
+    What a driver does with Tune, Ray and folders is left out; what chooses and stops trials is the
+    same code.
+
+    Args:
+        world: of the experiment's task.
+        experiment: its `search`, seed included, and its `pruning`.
+        env_steps: after which the study ends, in the middle of a trial.
+
+    Returns:
+        Its trials, in order.
+    """
+    search, pruning = experiment.search, experiment.pruning
+    goals = list(search.objectives)
+    directions = ["minimize" if OBJECTIVES[name].minimised else "maximize" for name in goals]
+    study = optuna.create_study(directions=directions)
+    stopping = search.stopping and FrontStopping(search.stopping.confidence, search.stopping.gain)
+    known: list[TrialRecord] = []
+    left = env_steps
+    for number in count():
+        if left <= 0 or number >= search.trials:
+            return known
+        given = _given(number, experiment, known)
+        if given is not None:
+            study.enqueue_trial(parameters(given, pruning))
+        study.sampler = sampler(search, number)
+        trial = study.ask()
+        record = _trial(world, suggest(trial, pruning), number, search.seed, left, stopping)
+        left -= record.env_steps
+        known.append(record)
+        state, values = result_of(record, goals), None
+        if state is TrialState.COMPLETE:
+            found = objectives(record, search.retention)
+            values = [found[name] for name in goals]
+        study.tell(trial, values, state=state)
+    raise AssertionError  # count() has no end
+
+
+def log_curve(world: World, trials: list[TrialRecord]) -> Curve:
+    """(env steps, log-hypervolume) of the front as it grew."""
+    parameters_of, spent, best = world.task.parameters, 0, 0.0
+    pairs: list[tuple[float, float]] = []
+    curve: Curve = []
+    for trial in trials:
+        for point in trial.points:
+            kept = min(point.retention, 1.0)
+            pairs.append((log_compression(point.sparsity, parameters_of), kept))
+            value = area(pairs)
+            if value > best:
+                best = value
+                curve.append((spent + point.env_steps, value))
+        spent += trial.env_steps
+    return [*curve, (spent, best)]
+
+
+def _given(
+    number: int, experiment: Experiment, known: list[TrialRecord]
+) -> dict[str, object] | None:
+    """What the search begins with, trial by trial; None once the sampler chooses."""
+    search = experiment.search
+    if number < len(search.first):
+        return search.first[number]
+    number -= len(search.first)
+    if number < search.probes:
+        return probe(number, known, experiment.pruning, search.retention)
+    return None
+
+
+def _trial(
+    world: World, plan: Plan, number: int, seed: int, left: int, stopping: FrontStopping | None
+) -> TrialRecord:
+    """Round by round, until its end, or that of the env steps, or it is stopped."""
+    record = TrialRecord(number=number, plan=plan, state="running", started=0.0)
+    for index, seen in enumerate(world.curve(plan, seed * 1_000_003 + number)):
+        points = [*record.points, _point(world, seen, number, index)]
+        record = record.model_copy(update={"points": points})
+        if seen.env_steps >= left and index + 1 < plan.rounds:
+            return record.model_copy(update={"state": "stopped", "reason": SEARCH_STEPS_USED})
+        if index + 1 < plan.rounds and stopping is not None:
+            decision = stopping.on_trial_result(record)
+            if decision.stop:
+                return record.model_copy(update={"state": "stopped", "reason": decision.reason})
+    record = record.model_copy(update={"state": "complete", "reason": BUDGET_USED})
+    if stopping is not None:
+        stopping.on_trial_result(record)
+    return record
+
+
+def _point(world: World, seen: Seen, number: int, index: int) -> Point:
+    """As a trial would have written it; of costs only what follows from the sparsity."""
+    parameters_of = world.task.parameters
+    nonzero = max(1, round(parameters_of * (1 - seen.sparsity)))
+    value = world.returned(seen.retention)
+    return Point.model_construct(
+        trial=number,
+        round=index,
+        progress=seen.progress,
+        target=seen.sparsity,
+        sparsity=1 - nonzero / parameters_of,
+        weight_sparsity=seen.sparsity,
+        trained_sparsity=seen.sparsity,
+        parameters=parameters_of,
+        nonzero=nonzero,
+        compression=parameters_of / nonzero,
+        returned=Return(
+            aggregate="mean", iqm=value, low=value, high=value, episodes=1, each=[value]
+        ),
+        retention=seen.retention,
+        env_steps=seen.env_steps,
+        time=float(index),
+    )
