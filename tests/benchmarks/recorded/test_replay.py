@@ -38,9 +38,7 @@ def test_other_plans_are_predicted_better_than_by_their_mean(world: World) -> No
     assert world.error.log_density < 0.2
     plans = drawn("cartpole", 84)[60:]
     curves = [(plan, world.curve(plan, seed=2)) for plan in plans]
-    ends = [
-        np.mean([world.curve(plan, seed)[-1].retention for seed in range(5)]) for plan in plans
-    ]
+    ends = [np.mean([world.curve(plan, seed)[-1].retention for seed in range(5)]) for plan in plans]
     true = [retention(plan, curve[-1].sparsity) for plan, curve in curves]
     assert np.corrcoef(ends, true)[0, 1] > 0.5
     for _, curve in curves:

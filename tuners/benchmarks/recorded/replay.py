@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import optuna
 from optuna.trial import TrialState
 
@@ -40,12 +38,12 @@ def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRe
     goals = list(search.objectives)
     directions = ["minimize" if OBJECTIVES[name].minimised else "maximize" for name in goals]
     study = optuna.create_study(directions=directions)
-    stopping = search.stopping and FrontStopping(search.stopping.confidence, search.stopping.gain)
+    rule = search.stopping
+    stopping = None if rule is None else FrontStopping(rule.confidence, rule.gain)
     known: list[TrialRecord] = []
     left = env_steps
-    for number in count():
-        if left <= 0 or number >= search.trials:
-            return known
+    while left > 0 and len(known) < search.trials:
+        number = len(known)
         given = _given(number, experiment, known)
         if given is not None:
             study.enqueue_trial(parameters(given, pruning))
@@ -59,7 +57,7 @@ def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRe
             found = objectives(record, search.retention)
             values = [found[name] for name in goals]
         study.tell(trial, values, state=state)
-    raise AssertionError  # count() has no end
+    return known
 
 
 def log_curve(world: World, trials: list[TrialRecord]) -> Curve:
@@ -117,7 +115,7 @@ def _point(world: World, seen: Seen, number: int, index: int) -> Point:
     parameters_of = world.task.parameters
     nonzero = max(1, round(parameters_of * (1 - seen.sparsity)))
     value = world.returned(seen.retention)
-    return Point.model_construct(
+    return Point(
         trial=number,
         round=index,
         progress=seen.progress,
@@ -133,5 +131,11 @@ def _point(world: World, seen: Seen, number: int, index: int) -> Point:
         ),
         retention=seen.retention,
         env_steps=seen.env_steps,
+        layers={},
+        return_pruned=value,
+        return_training=None,
+        train_s=0.0,
+        eval_s=0.0,
         time=float(index),
+        checkpoint="",
     )
