@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,22 @@ with connection(Resources()):
     command = [sys.executable, str(tmp_path / "program.py")]
     done = subprocess.run(command, cwd=folder, capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.slow
+def test_nohup_lets_a_study_outlive_its_terminal(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(TINY)
+    arguments = [COMMAND, "run", "tiny.yaml", "--name", "outlives", "--set", "search.trials=1"]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.execvp("nohup", ["nohup", *arguments])
+    written = folder / "nohup.out"  # where nohup has what would go to a terminal
+    while "training the baseline" not in (written.read_text() if written.exists() else ""):
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        time.sleep(0.2)
+    os.close(terminal)  # hangs up
+    _, status = os.waitpid(child, 0)
+    assert status == 0, written.read_text()
+    study = StudyFolder(folder / "studies", "outlives").study()
+    assert study is not None and study.ended is not None
