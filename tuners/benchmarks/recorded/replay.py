@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from prune_search.experiment.schema import Experiment
@@ -36,7 +37,10 @@ def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRe
     """
     search, pruning = experiment.search, experiment.pruning
     goals = list(search.objectives)
-    directions = ["minimize" if OBJECTIVES[name].minimised else "maximize" for name in goals]
+    directions = [
+        StudyDirection.MINIMIZE if OBJECTIVES[name].minimised else StudyDirection.MAXIMIZE
+        for name in goals
+    ]
     study = optuna.create_study(directions=directions)
     rule = search.stopping
     stopping = None if rule is None else FrontStopping(rule.confidence, rule.gain)
