@@ -89,7 +89,7 @@ def import_policy(
         config.env_runners(env_to_module_connector=filtering(statistics.clip))
     scaled = any(step["name"] == SCALED["name"] for step in steps_of(config.env))
     algorithm = config.build_algo()
-    part = to.with_name(f".{to.name}.part")
+    part = to.resolve().with_name(f".{to.name}.part")  # RLlib takes no relative path
     shutil.rmtree(part, ignore_errors=True)
     try:
         pixels = _SCALED if scaled else (1.0, 0.0)
@@ -97,14 +97,14 @@ def import_policy(
         sync_weights(algorithm)
         if statistics is not None:
             teach(algorithm, statistics.mean, statistics.deviation, statistics.count)
-        algorithm.save_to_path(part.resolve())
+        algorithm.save_to_path(part)
         difference, notes = compare(part, source, statistics, experiment.baseline.seed)
         part.rename(to)
     finally:
         algorithm.stop()
         shutil.rmtree(part, ignore_errors=True)
     told = [*source.notes, *notes, *_told(source, statistics, acts, experiment)]
-    return Imported(to, source.name, counts[0], COUNT, difference, tuple(told))
+    return Imported(to.resolve(), source.name, counts[0], COUNT, difference, tuple(told))
 
 
 def _spaces(experiment: Experiment) -> tuple[spaces.Space, spaces.Space]:

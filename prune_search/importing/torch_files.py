@@ -84,11 +84,17 @@ def read(path: Path, wanted: Wanted) -> Source:
             stride = strides.pop(0) if tensor.dim() == 4 else 1
             bias = tensors.get(_named(parent, "bias"))
             parts.append(_Part(parent, layer_of(tensor, bias, stride)))
-    note = (
+    notes = [
         f"no tensor tells activations: hidden layers have those of algorithm.model,"
         f" {ACTIVATIONS[wanted.activation]}"
-    )
-    return _source(f"{path.name}, a state_dict", parts, tensors, wanted, notes=[note])
+    ]
+    pixels = 1.0
+    if wanted.images:
+        pixels = 1 / 255 if path.suffix == ".cleanrl_model" else 1.0
+        read_as = "divided by 255, as CleanRL does" if pixels < 1 else "as they are"
+        notes.append(f"no tensor tells how pixels are scaled: the policy reads them {read_as}")
+    name = f"{path.name}, a state_dict"
+    return _source(name, parts, tensors, wanted, notes=notes, pixels=pixels)
 
 
 def of_module(module: nn.Module, wanted: Wanted) -> Source:

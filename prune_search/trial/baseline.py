@@ -134,7 +134,7 @@ class BaselineTrainer:
 
     def _load(self, path: Path) -> None:
         try:
-            self._algorithm.restore_from_path(path)
+            self._algorithm.restore_from_path(path.resolve())  # RLlib takes no relative one
         except Exception as error:
             raise UserError(
                 f"baseline.checkpoint: {str(path)!r} does not fit the environment and algorithm"

@@ -163,7 +163,8 @@ def _check_checkpoint(path: Path, experiment: Experiment, modules: dict[str, RLM
 
 def _check_network(path: Path, module_id: str, module: RLModule) -> None:
     try:
-        saved = RLModule.from_checkpoint(path / MODULES_PATH / module_id)
+        # RLlib resolves addresses of storage, which relative paths are not.
+        saved = RLModule.from_checkpoint((path / MODULES_PATH / module_id).resolve())
     except Exception as error:
         raise UserError(
             f"baseline.checkpoint: the network in {str(path)!r} cannot be read: {one_line(error)}"

@@ -23,6 +23,7 @@ from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.preflight import check
 from prune_search.trial.rounds import TrialRounds
+from tests.commands import Command, refused
 from tests.plans import plan
 
 CARTPOLE = "environment: {id: CartPole-v1}"
@@ -170,13 +171,30 @@ class TestModelsOfStableBaselines:
         )
 
     @pytest.mark.slow
-    def test_it_is_pruned_and_trained_on_as_a_baseline(self, tmp_path: Path) -> None:
+    def test_observations_that_are_encoded(self, tmp_path: Path) -> None:
+        sb3 = stable_baselines()
+        model = sb3.PPO("MlpPolicy", "FrozenLake-v1", device="cpu")
+        with torch.no_grad():
+            model.policy.action_net.weight.mul_(1000)
+        model.save(tmp_path / "ppo.zip")
+        experiment = parse("environment: {id: FrozenLake-v1}")
+        found = import_policy(tmp_path / "ppo.zip", experiment, tmp_path / "ours")
+        theirs, _ = model.predict(np.arange(16), deterministic=True)
+        ours, _ = act(describe(found.checkpoint).policy, np.arange(16)[:, None])
+        assert ours.tolist() == theirs.tolist() and len(set(ours.tolist())) > 1
+
+    @pytest.mark.slow
+    def test_it_is_pruned_and_trained_on_as_a_baseline(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By relative paths, as the command is given them."""
+        monkeypatch.chdir(tmp_path)
         sb3 = stable_baselines()
         model = sb3.PPO("MlpPolicy", "CartPole-v1", device="cpu")
         steered(model)
         model.save(tmp_path / "ppo.zip")
-        import_policy(tmp_path / "ppo.zip", parse(TRAINED), tmp_path / "ours")
-        named = [f"baseline.checkpoint={tmp_path / 'ours'}", f"storage={tmp_path}"]
+        import_policy(Path("ppo.zip"), parse(TRAINED), Path("ours"))
+        named = ["baseline.checkpoint=ours", f"storage={tmp_path}"]
         experiment = parse(TRAINED, named).trusting()
         check(experiment)
         trainer = BaselineTrainer(tmp_path, experiment)
@@ -242,6 +260,43 @@ class TestPlainTorch:
             assert torch.allclose(given[Columns.ACTION_DIST_INPUTS], agent(seen), atol=1e-5)
             values = network(found).compute_values({Columns.OBS: seen})
             assert torch.allclose(values, agent.critic(seen)[:, 0], atol=1e-5)
+
+    @pytest.mark.slow
+    def test_a_state_dict_of_convolutions(self, tmp_path: Path) -> None:
+        """CleanRL's for Atari: one network for both, a layer behind it for each, pixels by 255."""
+        network_ = nn.Sequential(
+            *(nn.Conv2d(3, 8, 8, stride=4), nn.ReLU(), nn.Conv2d(8, 6, 4, stride=2), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(6 * 3 * 4, 20), nn.ReLU()),
+        )
+        agent = nn.Module()
+        agent.network, agent.actor, agent.critic = network_, nn.Linear(20, 3), nn.Linear(20, 1)
+        torch.save(agent.state_dict(), tmp_path / "agent.cleanrl_model")
+        filters = "[[8, 8, 4, valid], [6, 4, 2, valid]]"
+        model = f"conv_filters: {filters}, head_fcnet_hiddens: [20], fcnet_activation: relu"
+        experiment = parse(f"{{{PICTURES}, algorithm: {{model: {{{model}}}}}}}")
+        found = import_policy(tmp_path / "agent.cleanrl_model", experiment, tmp_path / "ours")
+        assert any("divided by 255" in note for note in found.notes)
+        raw = np.random.default_rng(0).integers(0, 256, (64, 40, 44, 3), np.uint8)
+        seen = torch.tensor(raw.transpose(0, 3, 1, 2)).float() / 255
+        theirs = agent.actor(network_(seen)).argmax(1).numpy()
+        ours, _ = act(describe(found.checkpoint).policy, raw)
+        assert (ours == theirs).mean() > 0.98
+        plain = of_algorithm(PICTURES, "PPO")
+        with pytest.raises(UserError, match=r"no tensor tells its stride.*conv_filters"):
+            import_policy(tmp_path / "agent.cleanrl_model", plain, tmp_path / "other")
+
+    def test_by_the_command(self, command: Command, tmp_path: Path) -> None:
+        torch.save(Agent().state_dict(), tmp_path / "agent.pt")
+        (tmp_path / "mine.yaml").write_text(CARTPOLE)
+        given = ("import", "agent.pt", "mine.yaml", "--to", "ours")
+        said = command(*given, cwd=tmp_path)
+        assert said.status == 0, said
+        assert "for 1,000 observations differ by at most" in said.out
+        assert "note: no tensor tells activations" in said.out
+        assert (tmp_path / "ours" / MODULE_PATH).is_dir()
+        assert "'ours' exists" in refused(command(*given, cwd=tmp_path))
+        missing = ("import", "other.zip", "mine.yaml", "--to", "theirs")
+        assert "no file 'other.zip'" in refused(command(*missing, cwd=tmp_path))
 
     def test_what_computes_something_else_is_not_written(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"gives actions that differ by .* nothing was written"):
