@@ -60,8 +60,24 @@ def load(source: str, overrides: Sequence[str] = (), trust: bool = False) -> Exp
         raise UserError(f"experiment: no file {source!r}{_near_file(Path(source))}")
     else:
         raise unknown("experiment", source, [*shipped, "the path of a YAML file"])
-    experiment = parse(text, overrides, where=source)
+    experiment = _from_any_folder(parse(text, overrides, where=source))
     return experiment.trusting() if trust else experiment
+
+
+def _from_any_folder(experiment: Experiment) -> Experiment:
+    """With whole paths of the checkpoints that are there: trials run in folders of their own."""
+    baseline, pruning = experiment.baseline, experiment.pruning
+    return experiment.model_copy(
+        update={
+            "baseline": baseline.model_copy(update={"checkpoint": _whole(baseline.checkpoint)}),
+            "pruning": pruning.model_copy(update={"teacher": _whole(pruning.teacher)}),
+        }
+    )
+
+
+def _whole(path: str | None) -> str | None:
+    there = path and os.path.exists(Path(path).expanduser())  # noqa: PTH110 - Path's raises where one is closed
+    return str(Path(path).expanduser().absolute()) if path and there else path
 
 
 def _near_file(path: Path) -> str:

@@ -243,3 +243,16 @@ def test_a_choice_limits_the_choices_after_it() -> None:
 def test_a_key_that_cannot_be_written_is_named() -> None:
     with pytest.raises(UserError, match=r"experiment: must have texts as its keys, got '.ud800'"):
         experiment_file.parse('{environment: {id: x}, "\\ud800": 1}')
+
+
+def test_checkpoints_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials run in others than the command."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    found = experiment_file.load(
+        "cartpole", ["baseline.checkpoint=mine", "pruning.rewind=none", "pruning.teacher=other"]
+    )
+    assert found.baseline.checkpoint == str(tmp_path / "mine")
+    assert found.pruning.teacher == "other"  # is not there, and is told of as it was given
