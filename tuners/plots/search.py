@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from tuners.words import count
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_WIDEST = 120  # letters of a note beside each other
 _LINE, _BAR = "#c2410c", "#475569"
 _ARMS = (_LINE, "#f59e0b", "#0f766e", "#2563eb", _BAR, "#a21caf", "#111827")
 
@@ -75,7 +77,8 @@ def benchmark_figure(
     """
     import numpy as np
 
-    figure = _figure(4.5 + 0.15 * len(notes))
+    lines = [line for note in notes for line in textwrap.wrap(note, _WIDEST)]
+    figure = _figure(4.5 + 0.15 * len(lines))
     axes = figure.add_subplot()
     at = np.linspace(0, env_steps, 400)
     for (name, each), color in zip(curves.items(), _ARMS, strict=False):
@@ -90,8 +93,8 @@ def benchmark_figure(
     ends = [[one[-1][1] if one else 0.0 for one in each] for each in curves.values()]
     axes.set_ylim(bottom=0.8 * min((min(each, default=0.0) for each in ends), default=0.0))
     axes.set_xlabel("env steps of all trials")
-    if notes:
-        figure.supxlabel("\n".join(notes), fontsize=8)
+    if lines:
+        figure.supxlabel("\n".join(lines), fontsize=8)
     axes.set_ylabel("hypervolume of the front")
     axes.set_title(title, loc="left", fontsize=12)
     axes.grid(color="#e5e7eb", lw=0.7)
