@@ -56,7 +56,7 @@ def test_each_target_returns_what_the_policy_does(setup: Setup, tmp_path: Path) 
     assert rounded.returned is not None
     assert measured_again(open_artifact(rounded.path), None, None).each == rounded.returned.each
     if setup.actions == "discrete":
-        assert rounded.agreement.equal > 0.9 and rounded.agreement.difference > 0
+        assert rounded.agreement.equal > 0.9  # of so few observations maybe all
     else:
         assert 1e-5 < rounded.agreement.difference < 1
     if setup.network == "vector":  # images' filters have as many numbers as images

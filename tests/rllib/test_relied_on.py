@@ -17,10 +17,11 @@ PACKAGE = Path(__file__).parents[2] / "prune_search"
 OTHERS = {
     "_current_frames",
     "_exit",
+    "_flatten_layers",
     "_foreach_mul_",
     "_foreach_norm",
     "_replace",
-}  # of Python and torch
+}  # of Python, torch and Keras
 OPTIMIZERS = {"_optimizer_step_post_hooks"}  # torch's, of which we take ours away
 
 
