@@ -50,7 +50,7 @@ return.
 Vectors are read by fully connected networks, images by convolutions; `filter` is RLlib's mean-std
 filter in front. DQN has discrete actions alone, CQL and IQL continuous ones.
 
-This page is written by `prune-search benchmark exports --out docs/exports.md`; what is measured is
+This page is written by `prune-search benchmark exports --to docs/exports.md`; what is measured is
 said in [exporting](exporting.md).
 """
 

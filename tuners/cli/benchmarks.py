@@ -118,8 +118,8 @@ def benchmark_deep_compression(
 
 @benchmarks.command("exports")
 def benchmark_exports(
-    path: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the table, as Markdown.")
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")
     ] = None,
     algorithm: Annotated[
         list[str] | None, typer.Option(help="Only this algorithm; may be repeated.")
@@ -132,8 +132,8 @@ def benchmark_exports(
 
     A quarter of an hour on a quiet core. Ends with status 1 if anything did not agree with RLlib.
     """
-    if path is not None and not path.parent.is_dir():
-        raise UserError(f"--out: no folder {str(path.parent)!r}")
+    if to is not None and not to.parent.is_dir():
+        raise UserError(f"--to: no folder {str(to.parent)!r}")
     from prune_search.rllib.algorithms import ALGORITHMS
     from tuners.benchmarks.exports import cases, markdown, run
 
@@ -145,10 +145,10 @@ def benchmark_exports(
         cells.append(cell)
         err.print(f"{cell.case.algorithm} {cell.case.policy}, {cell.target}: {cell.text}")
     text = markdown(cells, observations)
-    if path is None:
+    if to is None:
         print(text)
     else:
-        path.write_text(text, encoding="utf-8")
+        to.write_text(text, encoding="utf-8")
     if any(cell.wrong for cell in cells):
         raise typer.Exit(1)
 
