@@ -42,7 +42,7 @@ def test_every_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert found.task.environment == {"id": "CartPole-v1"}
     for trial, known in zip(found.trials, folder.trials(), strict=True):
         assert trial.plan == known.plan
-        assert len(trial.rounds) == len(known.points) == known.plan.rounds
+        assert len(trial.rounds) == len(known.points) and trial.rounds[-1].progress >= 1
         for one, point in zip(trial.rounds, known.points, strict=True):
             assert (one.env_steps, one.sparsity) == (point.env_steps, point.sparsity)
             assert one.returns == point.returned.each and len(one.returns) == 6

@@ -83,7 +83,10 @@ _SPACE: dict[str, Any] = {
     "rounds": [4, 8],
     "lr_scale": {"low": 0.25, "high": 1.0, "log": True},
     "distillation": [0.0, 1.0],
-    "floor": 0.0,  # nothing is given up: how a policy falls is worth knowing, and how it comes back
+    # Nothing is given up, not even what is worse than random for long: how a policy falls is worth
+    # knowing, and how it comes back.
+    "floor": 0.0,
+    "patience": 1_000,
 }  # fmt: skip
 
 
