@@ -171,6 +171,10 @@ class StudyFolder:
         found = (self._here(path, TrialRecord) for path in self.path.glob(f"{_TRIALS}/*/{_TRIAL}"))
         return sorted((record for record in found if record), key=lambda record: record.number)
 
+    def points(self) -> dict[str, Point]:
+        """The points of all trials by name, `t03/2`, in order."""
+        return {point.name: point for trial in self.trials() for point in trial.points}
+
     def write_study(self, record: StudyRecord, waits: Callable[[str], None] | None = None) -> None:
         """Replaces the study's record; what follows is true of all records.
 

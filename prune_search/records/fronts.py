@@ -7,7 +7,7 @@ maximised: sparsity, and return or retention.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import moocore
@@ -72,16 +72,22 @@ def area(axes: Iterable[tuple[float, float]]) -> float:
     return float(moocore.hypervolume(above, ref=[0.0, 0.0], maximise=True))
 
 
-def hypervolume_curve(trials: Iterable[TrialRecord]) -> Curve:
+def hypervolume_curve(
+    trials: Iterable[TrialRecord], worth: Callable[[Sequence[Point]], float] = hypervolume
+) -> Curve:
     """How the front of all trials grew: (env steps of all trials, hypervolume), by rising steps.
 
     One item for each point that improved the front, and one at the end.
+
+    Args:
+        trials: of a study.
+        worth: of a front; `log_hypervolume` for its curve.
     """
     found = list(trials)
     curve: Curve = []
     value = 0.0
     for steps, best in front_history(found):
-        grown = hypervolume(best)
+        grown = worth(best)
         if grown > value:
             value = grown
             curve.append((steps, value))

@@ -83,7 +83,7 @@ def checkpoint(folder: StudyFolder, name: str) -> Path:
         if study is None or study.baseline is None:
             raise UserError(f"point: study {folder.name!r} has no baseline yet")
         return folder.bring(Path(study.baseline.checkpoint))
-    points = {point.name: point for trial in folder.trials() for point in trial.points}
+    points = folder.points()
     if name not in points:
         raise unknown("point", name, ["baseline", *(["control"] if control else []), *points])
     path = folder.algorithm(points[name]).resolve()

@@ -91,25 +91,20 @@ def export(
     import_modules(module)
     with busy("exporting, and measuring what was written"):
         from prune_search.rllib.running import process_settings
-        from tuners.study.exports import export_wished
-        from tuners.study.policies import StoredPolicy
+        from tuners.study.exports import export_chosen
 
         process_settings(settings.resources.threads)
-        if point is None:
-            point, found = export_wished(
-                folder,
-                settings,
-                to,
-                path,
-                min_retention=min_retention,
-                max_bytes=max_bytes,
-                observations=observations,
-                anyway=anyway,
-            )
-        else:
-            found = StoredPolicy(folder, settings, point).export(
-                to, path, observations=observations, max_bytes=max_bytes, anyway=anyway
-            )
+        point, found = export_chosen(
+            folder,
+            settings,
+            point,
+            to,
+            path and path.expanduser(),
+            min_retention=min_retention,
+            max_bytes=max_bytes,
+            observations=observations,
+            anyway=anyway,
+        )
     if as_json:
         print(json.dumps({"study": name, "point": point, **export_json(found)}, indent=1))
     else:

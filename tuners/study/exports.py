@@ -52,8 +52,44 @@ def _returned(folder: StudyFolder, point: str) -> Return | None:
         return study.baseline.returned if study and study.baseline else None
     if point == "control":
         return study.control.returned if study and study.control else None
-    points = {each.name: each for trial in folder.trials() for each in trial.points}
-    return points[point].returned
+    return folder.points()[point].returned
+
+
+def export_chosen(
+    folder: StudyFolder,
+    experiment: Experiment,
+    point: str | None,
+    to: str,
+    path: Path | None,
+    *,
+    min_retention: float | None = None,
+    max_bytes: int | None = None,
+    observations: int = OBSERVATIONS,
+    anyway: bool = False,
+) -> tuple[str, Export]:
+    """Exports a point by its name or, if None, by wish: its name, and what was written.
+
+    Args and errors as `export_wished`'s, and `source_of`'s for the point.
+    """
+    if point is None:
+        return export_wished(
+            folder,
+            experiment,
+            to,
+            path,
+            min_retention=min_retention,
+            max_bytes=max_bytes,
+            observations=observations,
+            anyway=anyway,
+        )
+    return point, export(
+        source_of(folder, experiment, point),
+        to,
+        path or default_path(folder.name, point, to),
+        observations=observations,
+        max_bytes=max_bytes,
+        anyway=anyway,
+    )
 
 
 def export_wished(

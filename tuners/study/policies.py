@@ -165,18 +165,19 @@ class StoredPolicy:
             UserError: the target is unknown or has no place for the policy, the file is worse than
                 the policy, or can't be written.
         """
-        from prune_search.export.exporting import export
-        from tuners.study.exports import default_path, source_of
+        from tuners.study.exports import export_chosen
 
-        folder = self._folder
-        return export(
-            source_of(folder, self._experiment, self.name),
+        _, found = export_chosen(
+            self._folder,
+            self._experiment,
+            self.name,
             to,
-            default_path(folder.name, self.name, to) if path is None else Path(path).expanduser(),
+            None if path is None else Path(path).expanduser(),
             observations=observations,
             max_bytes=max_bytes,
             anyway=anyway,
         )
+        return found
 
     def register(
         self,

@@ -10,15 +10,14 @@ import numpy as np
 from prune_search.artifacts.base import open_artifact
 from prune_search.artifacts.card import Card
 from prune_search.experiment.schema import Experiment
-from prune_search.export.exporting import OBSERVATIONS, Export, export
+from prune_search.export.exporting import OBSERVATIONS, Export
 from prune_search.export.surroundings import flat, make_task
 from prune_search.export.targets import find_target
 from prune_search.policy.arrays import Array
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import Point
 from prune_search.records.record import Record
 from prune_search.records.returns import Return
-from tuners.study.exports import export_wished, source_of
+from tuners.study.exports import export_chosen
 from tuners.tracking.mlflow.registry import ModelRegistry, Source, check_served
 from tuners.tracking.mlflow.runs import SUMMARY, study_id
 from tuners.tracking.mlflow.tracking import default_uri
@@ -80,26 +79,17 @@ def register(
     registry.check(model)
     with tempfile.TemporaryDirectory() as made:
         path = Path(made, f"policy{suffix}")
-        if point is None:
-            point, found = export_wished(
-                folder,
-                experiment,
-                to,
-                path,
-                min_retention=min_retention,
-                max_bytes=max_bytes,
-                observations=observations,
-                anyway=anyway,
-            )
-        else:
-            found = export(
-                source_of(folder, experiment, point),
-                to,
-                path,
-                observations=observations,
-                max_bytes=max_bytes,
-                anyway=anyway,
-            )
+        point, found = export_chosen(
+            folder,
+            experiment,
+            point,
+            to,
+            path,
+            min_retention=min_retention,
+            max_bytes=max_bytes,
+            observations=observations,
+            anyway=anyway,
+        )
         source = _source(folder, registry, point, found)
         version = registry.add(model, path, _example(open_artifact(path).card), source)
     return Registered(
@@ -110,7 +100,7 @@ def register(
 def _source(folder: StudyFolder, registry: ModelRegistry, point: str, found: Export) -> Source:
     study = folder.study()
     assert study is not None  # it has the point
-    record = _record(folder, point)
+    record = folder.points().get(point)  # None for the baseline and the control
     tags = {
         "study": folder.name,
         "study_id": study_id(study),
@@ -137,12 +127,6 @@ def _figures(name: str, returned: Return) -> dict[str, str]:
     """A return, and the ends of its 95 % interval."""
     ends = {name: returned.value, f"{name}_low": returned.low, f"{name}_high": returned.high}
     return {key: f"{value:.6g}" for key, value in ends.items()}
-
-
-def _record(folder: StudyFolder, name: str) -> Point | None:
-    """A point's; None for the baseline and the control."""
-    points = (point for trial in folder.trials() for point in trial.points)
-    return next((point for point in points if point.name == name), None)
 
 
 def _example(card: Card) -> Array:

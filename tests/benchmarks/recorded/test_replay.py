@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from prune_search.records.fronts import hypervolume_curve, log_hypervolume
 from tests.benchmarks.recorded.made_up import drawn, recording, retention
 from tests.benchmarks.recorded.test_dataset import TASK
 from tuners.benchmarks.recorded.compare import searches
 from tuners.benchmarks.recorded.dataset import write
-from tuners.benchmarks.recorded.replay import log_curve, replay
+from tuners.benchmarks.recorded.replay import replay
 from tuners.benchmarks.recorded.world import World
 from tuners.cli._app import app
 
@@ -56,7 +57,7 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
         assert STEPS <= spent < STEPS + 60_000, name
         assert [trial.number for trial in trials] == list(range(len(trials)))
         assert all(trial.ended for trial in trials) and trials == replay(world, chosen, STEPS)
-        curve = log_curve(world, trials)
+        curve = hypervolume_curve(trials, log_hypervolume)
         values = [value for _, value in curve]
         assert values == sorted(values) and 0 < values[-1] <= 1
         plans = {trial.plan.criterion for trial in trials}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from prune_search.experiment.schema import Experiment
-from prune_search.records.fronts import Curve
+from prune_search.records.fronts import Curve, hypervolume_curve, log_hypervolume
 from tuners.benchmarks.recorded.dataset import Recording
-from tuners.benchmarks.recorded.replay import log_curve, replay
+from tuners.benchmarks.recorded.replay import replay
 from tuners.benchmarks.recorded.tasks import experiment
 from tuners.benchmarks.recorded.world import Error, World
 from tuners.benchmarks.search import StepsRatio, speed
@@ -76,7 +76,7 @@ def compare(
     for seed in range(seeds):
         for name, chosen in searches(recording, seed, env_steps).items():
             trials = replay(world, chosen, env_steps)
-            curves.setdefault(name, []).append(log_curve(world, trials))
+            curves.setdefault(name, []).append(hypervolume_curve(trials, log_hypervolume))
         tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
     ours = curves[DEFAULT]
     found = [

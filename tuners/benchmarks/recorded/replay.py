@@ -8,7 +8,6 @@ from optuna.trial import TrialState
 
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
-from prune_search.records.fronts import Curve, area, log_compression
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.objectives import OBJECTIVES, objectives
 from prune_search.records.reasons import BUDGET_USED, SEARCH_STEPS_USED
@@ -45,16 +44,18 @@ def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRe
     rule = search.stopping
     stopping = None if rule is None else FrontStopping(rule.confidence, rule.gain)
     known: list[TrialRecord] = []
-    left = env_steps
-    while left > 0 and len(known) < search.trials:
+    spent = 0
+    while spent < env_steps and len(known) < search.trials:
         number = len(known)
         given = _given(number, experiment, known)
         if given is not None:
             study.enqueue_trial(parameters(given, pruning))
         study.sampler = sampler(search, number)
         trial = study.ask()
-        record = _trial(world, suggest(trial, pruning), number, search.seed, left, stopping)
-        left -= record.env_steps
+        record = _trial(
+            world, suggest(trial, pruning), number, search.seed, stopping, spent, env_steps
+        )
+        spent += record.env_steps
         known.append(record)
         state, values = result_of(record, goals), None
         if state is TrialState.COMPLETE:
@@ -62,23 +63,6 @@ def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRe
             values = [found[name] for name in goals]
         study.tell(trial, values, state=state)
     return known
-
-
-def log_curve(world: World, trials: list[TrialRecord]) -> Curve:
-    """(env steps, log-hypervolume) of the front as it grew."""
-    parameters_of, spent, best = world.task.parameters, 0, 0.0
-    pairs: list[tuple[float, float]] = []
-    curve: Curve = []
-    for trial in trials:
-        for point in trial.points:
-            kept = min(point.retention, 1.0)
-            pairs.append((log_compression(point.sparsity, parameters_of), kept))
-            value = area(pairs)
-            if value > best:
-                best = value
-                curve.append((spent + point.env_steps, value))
-        spent += trial.env_steps
-    return [*curve, (spent, best)]
 
 
 def _given(
@@ -95,14 +79,21 @@ def _given(
 
 
 def _trial(
-    world: World, plan: Plan, number: int, seed: int, left: int, stopping: FrontStopping | None
+    world: World,
+    plan: Plan,
+    number: int,
+    seed: int,
+    stopping: FrontStopping | None,
+    spent: int,
+    most: int,
 ) -> TrialRecord:
-    """Round by round, until its end, or that of the env steps, or it is stopped."""
+    """Round by round, until its end, or it is stopped, or the study has spent the most it may."""
     record = TrialRecord(number=number, plan=plan, state="running", started=0.0)
     for index, seen in enumerate(world.curve(plan, seed * 1_000_003 + number)):
-        points = [*record.points, _point(world, seen, number, index)]
+        steps = spent + seen.env_steps
+        points = [*record.points, _point(world, seen, number, index, steps)]
         record = record.model_copy(update={"points": points})
-        if seen.env_steps >= left and index + 1 < plan.rounds:
+        if steps >= most and index + 1 < plan.rounds:
             return record.model_copy(update={"state": "stopped", "reason": SEARCH_STEPS_USED})
         if index + 1 < plan.rounds and stopping is not None:
             decision = stopping.on_trial_result(record)
@@ -114,8 +105,11 @@ def _trial(
     return record
 
 
-def _point(world: World, seen: Seen, number: int, index: int) -> Point:
-    """As a trial would have written it; of costs only what follows from the sparsity."""
+def _point(world: World, seen: Seen, number: int, index: int, steps: int) -> Point:
+    """As a trial would have written it; of costs only what follows from the sparsity.
+
+    Time passes by the study's env steps.
+    """
     parameters_of = world.task.parameters
     nonzero = max(1, round(parameters_of * (1 - seen.sparsity)))
     value = world.returned(seen.retention)
@@ -140,6 +134,6 @@ def _point(world: World, seen: Seen, number: int, index: int) -> Point:
         return_training=None,
         train_s=0.0,
         eval_s=0.0,
-        time=float(index),
+        time=float(steps),
         checkpoint="",
     )
