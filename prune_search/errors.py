@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 from prune_search.credentials import redacted
 
@@ -48,6 +49,14 @@ def cut(text: str, limit: int) -> str:
 def printable(text: str) -> str:
     """The text with escapes in place of what would move a terminal's cursor."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def from_here(path: Path) -> str:
+    """A path as messages name it: from the working folder where it lies in there, else as it is."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere; or the working folder is gone
+        return str(path)
 
 
 def shown(value: object) -> str:

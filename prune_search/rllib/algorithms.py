@@ -25,7 +25,7 @@ from ray.rllib.core import (
 )
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
-from prune_search.errors import UserError, check_known, one_line, shown, unknown
+from prune_search.errors import UserError, check_known, from_here, one_line, shown, unknown
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.rllib.env_runners import set_env_runners
@@ -172,15 +172,17 @@ def checkpoint_config(experiment: Experiment) -> AlgorithmConfig:
     except OSError as error:
         foreign = one_line(error)
     if not found:
-        raise UserError(f"baseline.checkpoint: no folder {str(path)!r}")
+        raise UserError(f"baseline.checkpoint: no folder {from_here(path)!r}")
     if foreign:
-        raise UserError(f"baseline.checkpoint: {str(path)!r} is not an RLlib checkpoint: {foreign}")
+        raise UserError(
+            f"baseline.checkpoint: {from_here(path)!r} is not an RLlib checkpoint: {foreign}"
+        )
     require_trust(experiment, "baseline.checkpoint")
     try:
         return stored_config(path.expanduser())
     except Exception as error:
         raise UserError(
-            f"baseline.checkpoint: {str(path)!r} is not a readable checkpoint of an RLlib"
+            f"baseline.checkpoint: {from_here(path)!r} is not a readable checkpoint of an RLlib"
             f" algorithm: {one_line(error)}"
         ) from None
 

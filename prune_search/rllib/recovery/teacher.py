@@ -21,7 +21,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from prune_search.errors import one_line
+from prune_search.errors import from_here, one_line
 from prune_search.rllib.algorithms import MODULE_PATH
 
 
@@ -48,17 +48,19 @@ def load_teacher(
     whole = (path / MODULE_PATH.parts[0]).is_dir()
     source = path / MODULE_PATH.parent / module_id if whole else path
     if not source.is_dir():
-        raise ValueError(f"teacher: no folder {str(source)!r}")
+        raise ValueError(f"teacher: no folder {from_here(source)!r}")
     try:
         # RLlib resolves addresses of storage, which relative paths are not.
         module = RLModule.from_checkpoint(source.resolve())
     except Exception as error:
         raise ValueError(
-            f"teacher: {str(path)!r} is not a readable checkpoint of an RLlib algorithm or"
+            f"teacher: {from_here(path)!r} is not a readable checkpoint of an RLlib algorithm or"
             f" RLModule: {one_line(error)}"
         ) from None
     if not isinstance(module, torch.nn.Module):
-        raise ValueError(f"teacher: {str(path)!r} holds a {type(module).__name__}, not a network")
+        raise ValueError(
+            f"teacher: {from_here(path)!r} holds a {type(module).__name__}, not a network"
+        )
     _check_spaces(module, action_space, observation_space)
     return module
 
