@@ -52,6 +52,8 @@ class Source:
     """Checkpoint of the dense policy, which latencies are compared with; itself if None."""
     sampled: bool = False
     """Whether actions are sampled."""
+    notes: tuple[str, ...] = ()
+    """What is to be known about it, a line each; beside what its description says."""
 
 
 class Export(Record):
@@ -147,7 +149,7 @@ def _described(source: Source, target: Target) -> tuple[PolicyDescription | None
 def _card(source: Source, to: str, policy: PolicyDescription | None, around: Surroundings) -> Card:
     ours = version("prune-search")
     if policy is not None:
-        return card_for(
+        card = card_for(
             policy,
             version=ours,
             target=to,
@@ -155,6 +157,7 @@ def _card(source: Source, to: str, policy: PolicyDescription | None, around: Sur
             task=around.task,
             measurement=source.measurement,
         )
+        return card.model_copy(update={"notes": [*card.notes, *source.notes]})
     held, space = Policy(source.algorithm), around.action_space
     acting = held.module.get_state(inference_only=True)
     return Card(
@@ -171,6 +174,7 @@ def _card(source: Source, to: str, policy: PolicyDescription | None, around: Sur
         action_shape=tuple(space.shape or ()),
         parameters=held.parameters,
         nonzero=sum(int(np.count_nonzero(value)) for value in acting.values()),
+        notes=list(source.notes),
     )
 
 

@@ -184,6 +184,24 @@ class TrialAlgorithm:
             returned = self._iterate()
         return returned
 
+    def train_on(self, steps: int, seed: int) -> None:
+        """Trains for at least so many env steps with everything held as it is: masks, and weights
+        where they are quantized. Schedules of a trial's own run once more, over these steps.
+
+        Args:
+            steps: env steps, from now on.
+            seed: of the training.
+
+        Raises:
+            TrialError: as `train`.
+        """
+        end = self.steps + steps
+        if self._experiment.pruning.rllib_schedules == "own":
+            self.schedules.rewind(0, self.schedules.steps + steps)
+        reseed(self.algorithm, seed)
+        while self.steps < end:
+            self._iterate()
+
     def _iterate(self) -> float | None:
         """One of RLlib's training iterations."""
         if self.algorithm.offline_data is not None:

@@ -33,6 +33,7 @@ class Quantizer:
 
     def __init__(self, algorithm: Algorithm, plan: Plan, networks: Iterable[Network]) -> None:
         self._algorithm, self._plan = algorithm, plan
+        self._method, self._bits = plan.quantization, plan.bits
         self._layers = [
             [name for name in (kernel, _bias(kernel)) if name in network.parameters]
             for network in networks
@@ -48,6 +49,29 @@ class Quantizer:
             return 0
         assert plan.quantized_from is not None
         return self._hold() if progress >= plan.quantized_from else 0
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of what it holds, or would."""
+        return [name for layer in self._layers for name in layer]
+
+    def take_up(self, method: str, bits: int) -> int:
+        """Holds from now on, whatever the plan says; what is held so already goes on as it is.
+
+        Args:
+            method: a key of `compression.METHODS`.
+            bits: 2 to 8.
+
+        Returns:
+            How many weights are held from now on, 0 where they were.
+
+        Raises:
+            ValueError: weights that can't be quantized.
+        """
+        if self.holds and (method, bits) == (self._method, self._bits):
+            return 0
+        self._method, self._bits = method, bits
+        return self._hold()
 
     def end_round(self, *, resized: bool) -> None:
         """The weights are what a file holds.
@@ -71,12 +95,12 @@ class Quantizer:
         """
         if not self.holds:
             return None, None
-        assert self._plan.bits is not None
+        assert self._bits is not None
         try:
             policy = describe(checkpoint).policy
         except UserError as error:
             return None, str(error)
-        found = quantized_policy(policy, self._plan.quantization, self._plan.bits)
+        found = quantized_policy(policy, self._method, self._bits)
         return len(pack(found, {})), None
 
     def state_dict(self) -> list[dict[str, Any]] | None:
@@ -90,9 +114,8 @@ class Quantizer:
             holding.load_holding_state(self._algorithm, state)
 
     def _hold(self) -> int:
-        assert self._plan.bits is not None
-        method, bits = self._plan.quantization, self._plan.bits
-        weights = holding.hold(self._algorithm, self._layers, method, bits)
+        assert self._bits is not None
+        weights = holding.hold(self._algorithm, self._layers, self._method, self._bits)
         sync_weights(self._algorithm)
         self.holds = True
         return weights

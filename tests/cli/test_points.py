@@ -19,6 +19,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 import tuners
 from prune_search.experiment.file import dump
 from prune_search.export.rllib import compacted, policies
+from prune_search.packed.file import read
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import FinalRecord, Point, StudyRecord
 from prune_search.records.policy_files import WEIGHTS
@@ -190,6 +191,19 @@ def test_a_point_is_compressed_stage_by_stage(
     assert two["bytes"] == Path("two.packed").stat().st_size < two["dense_bytes"] / 4
     assert two["bits"] == 2 and two["dense_bytes"] > two["pruned_bytes"] > 0
     assert min(two["coded_bytes"].values()) <= two["bytes"]
+    assert two["fine_tuning"] is None
+
+    tuned = ("--bits", "2", "--env-steps", "600", "--out", "tuned.packed")
+    said = command(capsys, monkeypatch, "compress", "weight", point.name, *tuned, *at)
+    size = Path("tuned.packed").stat().st_size
+    found = re.search(r"fine-tuned for (\S+) env steps: (\d+) of (\d+) weights changed", said)
+    assert found and 0 < int(found[2]) <= int(found[3])
+    assert f"; {size:,} bytes, " in said and "on the final seeds it returns " in said
+    noted = read(Path("tuned.packed")).about["notes"]
+    assert noted == [
+        f"network_sharing of 2 bits fine-tuned for {found[1]} env steps with masks held:"
+        f" {found[2]} of {found[3]} weights changed"
+    ]
 
 
 def test_a_point_becomes_a_version_of_a_registered_model(
