@@ -22,7 +22,7 @@ from prune_search.modules import SHAPES, config_dict, shrunk_class
 from prune_search.records.checkpoint import MASKS
 from prune_search.rllib.algorithms import MODULES_PATH
 from prune_search.rllib.evaluation.cost import compact_policy
-from prune_search.rllib.networks import by_module
+from prune_search.rllib.networks.roles import by_module
 from prune_search.sparsity.structure.resizing import Layout
 
 

@@ -9,7 +9,7 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
-from prune_search.rllib.networks import full_name
+from prune_search.rllib.networks.roles import full_name
 from prune_search.rllib.parameters import optimizers, target_parameters, trained_parameters
 from prune_search.rllib.running import each_learner
 

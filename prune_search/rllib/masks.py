@@ -22,7 +22,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.rllib.evidence import ACTIVATION, Collector, Statistics, average
-from prune_search.rllib.networks import split_name
+from prune_search.rllib.networks.roles import split_name
 from prune_search.rllib.parameters import (
     Held,
     adaptive,

@@ -14,7 +14,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
 from prune_search.errors import UserError, one_line, shown
 from prune_search.experiment.dotted import imported
-from prune_search.rllib.networks import example_batch, outputs
+from prune_search.rllib.networks.roles import example_batch, outputs
 
 FIELD = "algorithm.module"
 _NEEDED = (ValueFunctionAPI, QNetAPI, TargetNetworkAPI)

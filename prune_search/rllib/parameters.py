@@ -15,8 +15,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from prune_search.rllib import networks
-from prune_search.rllib.networks import Network, full_name
+from prune_search.rllib.networks import roles
+from prune_search.rllib.networks.roles import Network, full_name
 from prune_search.rllib.running import trained_modules, unwrapped
 
 # What learners adapt and RLlib's checkpoints leave out, by ModuleID.
@@ -39,10 +39,10 @@ def optimizers(learner: Any) -> list[Optimizer]:
 
 
 def networks_of(learner: Any, *, units: bool) -> dict[str, Network]:
-    """The networks of all policies that are trained, by name; see `networks.networks`."""
+    """The networks of all policies that are trained, by name; see `roles.networks`."""
     found: dict[str, Network] = {}
     for module_id, module in _modules(learner):
-        own = networks.networks(module, units=units)
+        own = roles.networks(module, units=units)
         if module_id is not None:
             own = {full_name(module_id, name): each.of(module_id) for name, each in own.items()}
         found |= own
@@ -53,7 +53,7 @@ def trained_parameters(learner: Any) -> dict[str, Tensor]:
     """Everything that is trained, by name: target networks follow, and aren't."""
     found: dict[str, Tensor] = {}
     for module_id, module in _modules(learner):
-        copies = networks.targets(module)
+        copies = roles.targets(module)
         found |= {
             _name(module_id, name): parameter
             for name, parameter in module.named_parameters()
@@ -81,7 +81,7 @@ def target_parameters(learner: Any) -> list[tuple[str, Tensor]]:
         (_name(module_id, main), parameters[target])
         for module_id, module in _modules(learner)
         for parameters in [dict(module.named_parameters())]
-        for target, main in networks.targets(module).items()
+        for target, main in roles.targets(module).items()
     ]
 
 

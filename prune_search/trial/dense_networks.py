@@ -12,7 +12,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.rllib.algorithms import (
     algorithm_config,
 )
-from prune_search.rllib.networks import full_name
+from prune_search.rllib.networks.roles import full_name
 from prune_search.rllib.own_networks import check_own_network
 from prune_search.trial.spaces import check_spaces, spaces_of
 

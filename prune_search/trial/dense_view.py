@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prune_search.rllib.networks import by_module
+from prune_search.rllib.networks.roles import by_module
 from prune_search.sparsity.structure.coupling import Coupling
 from prune_search.sparsity.structure.resizing import Layout, layout
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from prune_search.errors import UserError
 from prune_search.experiment.fields import Range, as_choices, plain
 from prune_search.experiment.pruning import Pruning
-from prune_search.rllib.networks import ACTOR, CRITIC, Network
+from prune_search.rllib.networks.roles import ACTOR, CRITIC, Network
 from prune_search.sparsity.criteria import CRITERIA
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import emptied

@@ -21,7 +21,7 @@ from prune_search.rllib.algorithms import (
 )
 from prune_search.rllib.environments import name_of, steps_of
 from prune_search.rllib.evaluation.cost import policy_cost
-from prune_search.rllib.networks import Network, networks
+from prune_search.rllib.networks.roles import Network, networks
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.recovery.teacher import load_teacher
 from prune_search.rllib.runners.choice import check_lean

@@ -18,7 +18,7 @@ from prune_search.errors import TrialError
 from prune_search.plan.plan import Plan
 from prune_search.rllib import masks as learner
 from prune_search.rllib.evidence import ACTIVATION
-from prune_search.rllib.networks import ACTOR, Network
+from prune_search.rllib.networks.roles import ACTOR, Network
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.gate import GATED
@@ -214,7 +214,7 @@ class Pruner:
         return True
 
     def _resize(self, steps: dict[str, Any]) -> None:
-        from prune_search.rllib.surgery import shrink
+        from prune_search.rllib.networks.surgery import shrink
 
         shrink(self._algorithm, steps)
         learner.attach(self._algorithm, self._needs)

@@ -28,7 +28,7 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.evidence import Statistics
-from prune_search.rllib.networks import ACTOR, Network
+from prune_search.rllib.networks.roles import ACTOR, Network
 from prune_search.rllib.running import TRAINING_SEEDS, reseed
 from prune_search.rllib.schedules import follow
 from prune_search.sparsity.criteria import criterion as find_criterion

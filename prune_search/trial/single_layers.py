@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prune_search.rllib.networks import Network
+from prune_search.rllib.networks.roles import Network
 from prune_search.sparsity.criteria import CRITERIA, Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection.granularities import GRANULARITIES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prune_search.plan.plan import Plan
-from prune_search.rllib.networks import ACTOR, CRITIC
+from prune_search.rllib.networks.roles import ACTOR, CRITIC
 from prune_search.sparsity.allocation import ALLOCATIONS, Allocation
 from prune_search.sparsity.gate import GATED
 from prune_search.sparsity.schedules import SCHEDULES, Schedule, schedule

@@ -14,7 +14,7 @@ from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator
-from prune_search.rllib.networks import ACTOR, CRITIC
+from prune_search.rllib.networks.roles import ACTOR, CRITIC
 from prune_search.rllib.parameters import optimizers, trained_parameters
 from prune_search.rllib.running import each_learner, env_steps, sync_weights
 from prune_search.rllib.schedules import follow

@@ -19,7 +19,7 @@ from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.environments import make_environment
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds
-from prune_search.rllib.networks import split_name
+from prune_search.rllib.networks.roles import split_name
 from prune_search.rllib.policies import policy_mapping
 from prune_search.rllib.running import env_steps, sync_weights
 from prune_search.sparsity.sizes import size

@@ -13,7 +13,7 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.rllib.evidence import STATISTICS
-from prune_search.rllib.networks import CRITIC
+from prune_search.rllib.networks.roles import CRITIC
 from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.running import env_steps, reseed, sync_weights
 from prune_search.rllib.schedules import follow

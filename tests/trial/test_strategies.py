@@ -23,7 +23,7 @@ from prune_search.records.models import Did, Point
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH, algorithm_config
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.rllib.shapes import shrinkable
+from prune_search.rllib.networks.shapes import shrinkable
 from prune_search.trial.pruner import Pruner
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan

@@ -16,8 +16,8 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.returns import Return
 from prune_search.rllib.algorithms import MODULES_PATH, algorithm_config
 from prune_search.rllib.evaluation.evaluator import CONNECTORS, Evaluator
+from prune_search.rllib.networks.shapes import shrinkable
 from prune_search.rllib.running import process_settings
-from prune_search.rllib.shapes import shrinkable
 from prune_search.sparsity.sizes import Size, size
 from prune_search.storage.mirror import Mirror
 

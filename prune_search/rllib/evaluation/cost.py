@@ -17,8 +17,8 @@ from torch.utils.benchmark import Timer
 from prune_search.errors import one_line
 from prune_search.modules import shrunk_class
 from prune_search.records.policy_files import bytes_to_write
-from prune_search.rllib.networks import example_batch
-from prune_search.rllib.units import units_of
+from prune_search.rllib.networks.roles import example_batch
+from prune_search.rllib.networks.units import units_of
 from prune_search.sparsity.forward_cost import cost
 from prune_search.sparsity.structure.compaction import Compaction, compact
 

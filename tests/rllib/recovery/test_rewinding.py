@@ -14,7 +14,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from torch import Tensor
 
 from prune_search.rllib import masks as learner
-from prune_search.rllib.networks import targets
+from prune_search.rllib.networks.roles import targets
 from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.recovery.rewinding import rewind
 from prune_search.rllib.running import each_learner, unwrapped

@@ -16,7 +16,7 @@ from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.invariants import alive
-from prune_search.rllib.networks import CRITIC
+from prune_search.rllib.networks.roles import CRITIC
 from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.allocation import ALLOCATIONS

@@ -17,7 +17,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Did, Point
 from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH
-from prune_search.rllib.networks import CRITIC
+from prune_search.rllib.networks.roles import CRITIC
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import env_steps

@@ -9,11 +9,11 @@ import torch
 from gymnasium import spaces
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from prune_search.rllib import units
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.cost import acting, compact_policy
-from prune_search.rllib.networks import example_batch, outputs
-from prune_search.rllib.units import units_of
+from prune_search.rllib.networks import units
+from prune_search.rllib.networks.roles import example_batch, outputs
+from prune_search.rllib.networks.units import units_of
 
 OBSERVATIONS, ACTIONS = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2)
 

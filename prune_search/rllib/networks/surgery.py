@@ -34,9 +34,9 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor
 
 from prune_search.modules import ShrunkModule
+from prune_search.rllib.networks.shapes import Shapes, reshape, respecify, respecify_all, shaped
 from prune_search.rllib.pausing import paused
 from prune_search.rllib.running import each_learner, unwrapped
-from prune_search.rllib.shapes import Shapes, reshape, respecify, respecify_all, shaped
 from prune_search.sparsity.masks import Handle
 from prune_search.sparsity.structure.resizing import Layout, carry_, shrink_
 

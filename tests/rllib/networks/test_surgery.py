@@ -18,8 +18,8 @@ from ray.rllib.core.columns import Columns
 
 from prune_search.modules import ShrunkPPOTorchRLModule
 from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.networks.surgery import shaped, shrink
 from prune_search.rllib.running import env_steps
-from prune_search.rllib.surgery import shaped, shrink
 from prune_search.sparsity.masks import MaskSet
 from prune_search.sparsity.structure.resizing import Layout
 from tests.shrinking import (

@@ -20,7 +20,7 @@ from ray.rllib.core.rl_module.apis import QNetAPI, TargetNetworkAPI, ValueFuncti
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor, nn
 
-from prune_search.rllib.units import units_of
+from prune_search.rllib.networks.units import units_of
 from prune_search.sparsity.structure.coupling import Coupling
 from prune_search.sparsity.structure.layout import Layout
 

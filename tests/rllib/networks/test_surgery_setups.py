@@ -20,9 +20,9 @@ from torch import Tensor
 
 from prune_search.modules import ShrunkModule
 from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.networks.surgery import shaped, shrink
 from prune_search.rllib.pausing import paused
 from prune_search.rllib.running import each_learner, unwrapped
-from prune_search.rllib.surgery import shaped, shrink
 from tests.shrinking import (
     MID,
     actor_and_critic,
