@@ -13,9 +13,9 @@ from torch import Tensor
 
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
-from prune_search.rllib.invariants import alive
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.invariants import alive
 from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.criteria import Evidence, criterion

@@ -13,7 +13,7 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.records.checkpoint import ADAPTIVE, ALGORITHM, REPLAY
-from prune_search.rllib import masks as learner
+from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.replay import (
     load_replay,
     postpone_learning,

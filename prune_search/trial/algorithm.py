@@ -20,15 +20,15 @@ from prune_search.records.checkpoint import ALGORITHM, MASKS, REPLAY
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return
 from prune_search.rllib import checkpoint_files as saving
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.cost import PolicyCost, policy_cost
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.schedules import TrialSchedules
 from prune_search.rllib.networks.shapes import shrinkable
 from prune_search.rllib.replay import load_replay, postpone_learning, postponed, save_replay
 from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import env_steps, reseed, settle, sync_weights
-from prune_search.rllib.schedules import TrialSchedules
 from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve

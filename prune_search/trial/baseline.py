@@ -23,6 +23,7 @@ from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.environments import steps_of
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator
+from prune_search.rllib.learners.schedules import follow
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.runners.choice import build, sampled_by
 from prune_search.rllib.running import (
@@ -33,7 +34,6 @@ from prune_search.rllib.running import (
     settle,
     sync_weights,
 )
-from prune_search.rllib.schedules import follow
 from prune_search.sparsity.sizes import size
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.algorithm import measure

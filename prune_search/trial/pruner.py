@@ -16,8 +16,8 @@ from torch import Tensor
 
 from prune_search.errors import TrialError
 from prune_search.plan.plan import Plan
-from prune_search.rllib import masks as learner
-from prune_search.rllib.evidence import ACTIVATION
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.evidence import ACTIVATION
 from prune_search.rllib.networks.roles import ACTOR, Network
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.criteria import Evidence, criterion

@@ -14,7 +14,7 @@ from prune_search.packed.file import pack
 from prune_search.packed.quantizing import quantized_policy
 from prune_search.plan.axes import NONE
 from prune_search.plan.plan import Plan
-from prune_search.rllib import holding
+from prune_search.rllib.learners import holding
 from prune_search.rllib.networks.roles import ACTOR, Network
 from prune_search.rllib.running import sync_weights
 

@@ -24,13 +24,13 @@ from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecor
 from prune_search.records.models import BaselineRecord
 from prune_search.records.returns import Return
 from prune_search.rllib import checkpoint_files as saving
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
-from prune_search.rllib.evidence import Statistics
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.evidence import Statistics
+from prune_search.rllib.learners.schedules import follow
 from prune_search.rllib.networks.roles import ACTOR, Network
 from prune_search.rllib.running import TRAINING_SEEDS, reseed
-from prune_search.rllib.schedules import follow
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruner import check_finite, chosen_layers

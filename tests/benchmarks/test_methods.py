@@ -10,8 +10,8 @@ import torch
 
 from prune_search.experiment.pruning import Pruning
 from prune_search.records.models import Did
-from prune_search.rllib import masks as learner
-from prune_search.rllib.invariants import alive
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.invariants import alive
 from prune_search.sparsity import check_strategy
 from tuners.benchmarks.methods.cells import run_strategy
 from tuners.benchmarks.methods.courses import run_courses

@@ -12,9 +12,9 @@ import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 
-from prune_search.rllib import masks as learner
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
+from prune_search.rllib.learners import masks as learner
 from prune_search.trial.algorithm import measure
 from tests.algorithms import built, experiment, small
 from tests.rllib.test_multi_agent import pursuit

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from prune_search.experiment.file import parse
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator
-from prune_search.rllib.evidence import STATISTICS
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.evidence import STATISTICS
+from prune_search.rllib.learners.parameters import optimizers
+from prune_search.rllib.learners.schedules import follow
 from prune_search.rllib.networks.roles import CRITIC
-from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.running import env_steps, reseed, sync_weights
-from prune_search.rllib.schedules import follow
 from tests.algorithms import built, check_zeros, prune
 from tests.recorded import record
 

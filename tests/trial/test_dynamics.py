@@ -18,12 +18,12 @@ from prune_search.errors import TrialError, UserError
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Did
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
-from prune_search.rllib.parameters import optimizers
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.parameters import optimizers
+from prune_search.rllib.learners.schedules import TrialSchedules
 from prune_search.rllib.recovery import rewinding
 from prune_search.rllib.running import each_learner, env_steps, unwrapped
-from prune_search.rllib.schedules import TrialSchedules
 from prune_search.sparsity.gate import Gate
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.dynamics import Dynamics, missing

@@ -11,9 +11,9 @@ import torch
 
 from prune_search.records.layer_curves import SensitivityRecord
 from prune_search.records.returns import Return
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
+from prune_search.rllib.learners import masks as learner
 from prune_search.sparsity import sensitivity_ratios
 from prune_search.trial.sensitivity_scan import (
     RATIOS,

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
+from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.runners.choice import Runner, build
 from prune_search.rllib.running import env_steps, process_settings, reseed
 from tuners.benchmarks.sampling import Task

@@ -10,7 +10,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
-from prune_search.rllib import masks as learner
+from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.replay import save_replay
 from prune_search.rllib.running import env_steps
 

@@ -9,8 +9,8 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
-from prune_search.rllib import masks as masking
-from prune_search.rllib.parameters import optimizers, target_parameters, trained_parameters
+from prune_search.rllib.learners import masks as masking
+from prune_search.rllib.learners.parameters import optimizers, target_parameters, trained_parameters
 from prune_search.rllib.running import each_learner, sync_weights
 from prune_search.sparsity.rewinding import check_fits
 

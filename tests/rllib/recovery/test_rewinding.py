@@ -13,9 +13,9 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from torch import Tensor
 
-from prune_search.rllib import masks as learner
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.parameters import optimizers
 from prune_search.rllib.networks.roles import targets
-from prune_search.rllib.parameters import optimizers
 from prune_search.rllib.recovery.rewinding import rewind
 from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.sparsity.rewinding import REWINDS, rewound

@@ -13,8 +13,8 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from prune_search.errors import UserError
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.runners.choice import sampled_by
 from prune_search.rllib.runners.lean import LeanEnvRunner
 from prune_search.rllib.running import reseed

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
-from prune_search.rllib import masks as learner
+from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import reseed
 from tests.algorithms import built, check_zeros, prune, small
 

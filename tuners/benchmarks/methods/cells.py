@@ -12,10 +12,10 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.cost import policy_cost
-from prune_search.rllib.invariants import alive
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.invariants import alive
 from prune_search.rllib.networks.roles import CRITIC
 from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import sync_weights

@@ -21,9 +21,8 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
-from prune_search.rllib.evidence import ACTIVATION, Collector, Statistics, average
-from prune_search.rllib.networks.roles import split_name
-from prune_search.rllib.parameters import (
+from prune_search.rllib.learners.evidence import ACTIVATION, Collector, Statistics, average
+from prune_search.rllib.learners.parameters import (
     Held,
     adaptive,
     layers,
@@ -33,6 +32,7 @@ from prune_search.rllib.parameters import (
     target_parameters,
     trained_parameters,
 )
+from prune_search.rllib.networks.roles import split_name
 from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.sparsity.masks import MaskSet
 

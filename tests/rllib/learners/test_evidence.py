@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from prune_search.rllib import masks as learner
-from prune_search.rllib.evidence import STATISTICS, Collector, average
-from prune_search.rllib.parameters import optimizers
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.evidence import STATISTICS, Collector, average
+from prune_search.rllib.learners.parameters import optimizers
 from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.sparsity.structure.tracing import couplings
 from tests.algorithms import built, check_zeros, prune, small

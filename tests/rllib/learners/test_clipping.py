@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune_search.rllib import masks as learner
-from prune_search.rllib.parameters import optimizers, trained_parameters
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.parameters import optimizers, trained_parameters
 from tests.algorithms import built, prune
 from tuners.benchmarks.methods.setups import ACTIONS, Setup, small_config, small_experiment
 

@@ -18,7 +18,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
-from prune_search.rllib.parameters import optimizers
+from prune_search.rllib.learners.parameters import optimizers
 from prune_search.rllib.running import each_learner, env_steps
 
 

@@ -9,8 +9,8 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
+from prune_search.rllib.learners.parameters import optimizers, target_parameters, trained_parameters
 from prune_search.rllib.networks.roles import full_name
-from prune_search.rllib.parameters import optimizers, target_parameters, trained_parameters
 from prune_search.rllib.running import each_learner
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")

@@ -11,8 +11,8 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.compression.holding import Holding
-from prune_search.rllib.masks import one
-from prune_search.rllib.parameters import optimizers, trained_parameters
+from prune_search.rllib.learners.masks import one
+from prune_search.rllib.learners.parameters import optimizers, trained_parameters
 from prune_search.rllib.running import each_learner
 
 _ATTRIBUTE = "_prune_search_holding"

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from prune_search.errors import UserError
 from prune_search.rllib import checkpoint_files as saving
-from prune_search.rllib import masks as learner
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.parameters import optimizers, trained_parameters
+from prune_search.rllib.learners.schedules import follow
 from prune_search.rllib.networks.roles import ACTOR, CRITIC
-from prune_search.rllib.parameters import optimizers, trained_parameters
 from prune_search.rllib.running import each_learner, env_steps, sync_weights
-from prune_search.rllib.schedules import follow
 from tests.algorithms import EXPERIMENTS, built, check_zeros, experiment, prune, small
 
 GRANULARITIES = [

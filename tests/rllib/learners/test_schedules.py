@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_search.records.folder import StudyFolder
-from prune_search.rllib import masks as learner
-from prune_search.rllib.parameters import optimizers
+from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.parameters import optimizers
+from prune_search.rllib.learners.schedules import Clock, TrialSchedules, follow
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.running import env_steps
-from prune_search.rllib.schedules import Clock, TrialSchedules, follow
 from prune_search.trial.rounds import TrialRounds
 from tests.algorithms import built, small
 from tests.plans import SHORT, plan
