@@ -26,7 +26,7 @@ from prune_search.trial.rounds import TrialRounds
 from tests.cluster.servers import free_port
 from tests.commands import Command, refused
 from tests.conftest import TINY
-from tests.rllib.test_replay import CHOSEN, DQN, SHORT, stand_in
+from tests.rllib.checkpoints.test_replay import CHOSEN, DQN, SHORT, stand_in
 from tests.studies import make_experiment, make_study, mlflow_tracker
 from tests.tracking.test_projector import wait_for
 from tuners.catalog.finding import checkpoint, open_study

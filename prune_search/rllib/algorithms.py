@@ -28,9 +28,9 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from prune_search.errors import UserError, check_known, from_here, one_line, shown, unknown
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
+from prune_search.rllib.checkpoints.foreign import told
 from prune_search.rllib.env_runners import set_env_runners
 from prune_search.rllib.environments import environment_for, steps_of
-from prune_search.rllib.foreign_checkpoints import told
 from prune_search.rllib.offline import set_offline_data
 from prune_search.rllib.own_networks import set_own_network
 from prune_search.rllib.policies import set_policies

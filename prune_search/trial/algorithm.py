@@ -19,14 +19,19 @@ from prune_search.plan.plan import Plan
 from prune_search.records.checkpoint import ALGORITHM, MASKS, REPLAY
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return
-from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.checkpoints import files as saving
+from prune_search.rllib.checkpoints.replay import (
+    load_replay,
+    postpone_learning,
+    postponed,
+    save_replay,
+)
 from prune_search.rllib.evaluation.cost import PolicyCost, policy_cost
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.schedules import TrialSchedules
 from prune_search.rllib.networks.shapes import shrinkable
-from prune_search.rllib.replay import load_replay, postpone_learning, postponed, save_replay
 from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import env_steps, reseed, settle, sync_weights
 from prune_search.sparsity.allocation import ALLOCATIONS

@@ -18,8 +18,8 @@ from prune_search.records.fronts import well_posed
 from prune_search.records.models import BaselineRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.returns import Return
-from prune_search.rllib import checkpoint_files as saving
 from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.checkpoints import files as saving
 from prune_search.rllib.environments import steps_of
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator

@@ -12,10 +12,10 @@ from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.plan.plan import Plan
 from prune_search.records.models import BaselineRecord
+from prune_search.rllib.checkpoints.replay import empty_replay, load_replay, postpone_learning
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.schedules import TrialSchedules
 from prune_search.rllib.recovery import distillation, moments, rewinding
-from prune_search.rllib.replay import empty_replay, load_replay, postpone_learning
 from prune_search.rllib.running import env_steps
 from prune_search.sparsity.rewinding import REWINDS, rewound
 from prune_search.trial.dense_networks import dense_modules, named_weights

@@ -10,8 +10,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
+from prune_search.rllib.checkpoints.replay import save_replay
 from prune_search.rllib.learners import masks as learner
-from prune_search.rllib.replay import save_replay
 from prune_search.rllib.running import env_steps
 
 WEIGHTS = {"initial": "initial.pt", "early": "early.pt"}

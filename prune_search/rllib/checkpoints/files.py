@@ -13,13 +13,13 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.records.checkpoint import ADAPTIVE, ALGORITHM, REPLAY
-from prune_search.rllib.learners import masks as learner
-from prune_search.rllib.replay import (
+from prune_search.rllib.checkpoints.replay import (
     load_replay,
     postpone_learning,
     replay_buffer,
     save_replay,
 )
+from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import env_steps
 
 # What learners adapt: its name, the setting of its first value, and the one that turns it off.
