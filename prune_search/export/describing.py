@@ -40,8 +40,8 @@ from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.layers import Dense, Expectation, Flatten, FrameStack, Layer, Normalisation
 from prune_search.policy.reference import outputs
-from prune_search.rllib.obstacles import INPUT, OUTPUT, connectors, is_filter
-from prune_search.rllib.policy_parts import (
+from prune_search.rllib.connectors.obstacles import INPUT, OUTPUT, connectors, is_filter
+from prune_search.rllib.connectors.policy_parts import (
     observation_filter,
     of_one_agent,
     removes_keys,

@@ -14,7 +14,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from prune_search.errors import UserError
 from prune_search.export.rllib import pipelines, policies
-from prune_search.rllib.obstacles import INPUT, connectors, freeze, is_filter
+from prune_search.rllib.connectors.obstacles import INPUT, connectors, freeze, is_filter
 
 
 class Policy:

@@ -14,8 +14,8 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor, nn
 
-from prune_search.rllib.obstacles import connectors, is_filter
-from prune_search.rllib.policy_parts import observation_filter
+from prune_search.rllib.connectors.obstacles import connectors, is_filter
+from prune_search.rllib.connectors.policy_parts import observation_filter
 
 
 def filtered(config: AlgorithmConfig) -> AlgorithmConfig:

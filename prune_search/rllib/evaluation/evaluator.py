@@ -30,7 +30,7 @@ from torch import Tensor
 from prune_search.experiment.schema import Evaluation
 from prune_search.records.intervals import summarised
 from prune_search.records.returns import Return
-from prune_search.rllib import obstacles
+from prune_search.rllib.connectors import obstacles
 from prune_search.rllib.evaluation import lean
 from prune_search.rllib.networks.roles import full_name
 from prune_search.rllib.randomness import random_state_kept, seed_process

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from prune_search.errors import TrialError
-from prune_search.rllib.acting import Actor, acting
-from prune_search.rllib.obstacles import connectors, is_filter
-from prune_search.rllib.policy_parts import observation_filter
+from prune_search.rllib.connectors.acting import Actor, acting
+from prune_search.rllib.connectors.obstacles import connectors, is_filter
+from prune_search.rllib.connectors.policy_parts import observation_filter
 
 CHUNK = 32
 """Steps of each environment that RLlib's env runner is asked for at a time."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.utils.numpy import SMALL_NUMBER
 
-from prune_search.rllib.policy_parts import observation_filter
+from prune_search.rllib.connectors.policy_parts import observation_filter
 
 
 def filtered(connector: MeanStdFilter, rows: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
-from prune_search.rllib.acting import Outputs
+from prune_search.rllib.connectors.acting import Outputs
 
 Stepped = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], list[dict[str, Any]]]
 """What environments return of a step: observations, rewards, terminated, truncated, infos."""

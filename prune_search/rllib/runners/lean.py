@@ -15,8 +15,8 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, WEIGHTS_SEQ_NO
 
-from prune_search.rllib.acting import Actor, Outputs, acting
-from prune_search.rllib.obstacles import connectors, is_filter, of_sampling
+from prune_search.rllib.connectors.acting import Actor, Outputs, acting
+from prune_search.rllib.connectors.obstacles import connectors, is_filter, of_sampling
 from prune_search.rllib.runners.filters import filtered
 from prune_search.rllib.runners.fragment import Fragment
 

@@ -21,8 +21,8 @@ from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import CONNECTORS, Evaluator, evaluation_seeds
 from tests.algorithms import experiment as of_algorithm
+from tests.rllib.connectors.test_filters import Drift
 from tests.rllib.evaluation.played import Played
-from tests.rllib.test_filters import Drift
 from tests.rllib.test_multi_agent import pursuit
 from tuners.benchmarks.methods.setups import SETUPS, Setup, small_config, small_experiment
 

@@ -12,7 +12,7 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.utils.filter import RunningStat
 from ray.rllib.utils.numpy import SMALL_NUMBER
 
-from prune_search.rllib.obstacles import connectors
+from prune_search.rllib.connectors.obstacles import connectors
 
 
 def filtering(clip: float) -> Callable[..., MeanStdFilter]:

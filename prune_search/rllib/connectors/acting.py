@@ -25,7 +25,7 @@ from ray.rllib.utils.numpy import convert_to_numpy
 from ray.rllib.utils.spaces.space_utils import clip_action, unsquash_action
 from torch import nn
 
-from prune_search.rllib.obstacles import connectors
+from prune_search.rllib.connectors.obstacles import connectors
 
 Outputs = dict[str, Any]
 """Columns of RLlib's, arrays [environments, ...], as its connectors leave them."""
