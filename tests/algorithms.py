@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.invariants import alive
 from prune_search.rllib.runners.choice import build

@@ -87,7 +87,7 @@ def baseline(tiny: Any, local_ray: None, shared_storage: Path) -> Any:
 @pytest.fixture
 def algorithm(tiny: Any, baseline: Any) -> Iterator[Any]:
     """RLlib's algorithm with the dense policy in it, in this process."""
-    from prune_search.rllib.algorithms import algorithm_config
+    from prune_search.rllib.configuration.algorithms import algorithm_config
     from prune_search.rllib.running import sync_weights
 
     built = algorithm_config(tiny(), seed=1).build_algo()

@@ -31,9 +31,9 @@ from prune_search.policy.layers import (
     OneHot,
     Scaling,
 )
-from prune_search.rllib.algorithms import stored_config
-from prune_search.rllib.environments import environment_class, steps_of
-from prune_search.rllib.observations import (
+from prune_search.rllib.configuration.algorithms import stored_config
+from prune_search.rllib.configuration.environments import environment_class, steps_of
+from prune_search.rllib.configuration.observations import (
     CHANNELS_LAST,
     FLATTEN,
     FLOATS,

@@ -21,10 +21,14 @@ from prune_search.importing.filling import fill
 from prune_search.importing.fitting import KINDS, fitted
 from prune_search.importing.normalizer import Normalizer, read_normalizer
 from prune_search.importing.source import ACTIVATIONS, Source, refused
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
+from prune_search.rllib.configuration.environments import (
+    environment_for,
+    make_environment,
+    steps_of,
+)
+from prune_search.rllib.configuration.observations import SCALED
 from prune_search.rllib.connectors.normalising import filtering, teach
-from prune_search.rllib.environments import environment_for, make_environment, steps_of
-from prune_search.rllib.observations import SCALED
 from prune_search.rllib.running import each_learner, sync_weights, unwrapped
 
 _SCALED = (1 / 128, -1.0)  # what `SCALED` makes of a byte: x / 128 - 1

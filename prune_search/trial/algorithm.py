@@ -19,7 +19,6 @@ from prune_search.plan.plan import Plan
 from prune_search.records.checkpoint import ALGORITHM, MASKS, REPLAY
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return
-from prune_search.rllib.algorithms import algorithm_config
 from prune_search.rllib.checkpoints import files as saving
 from prune_search.rllib.checkpoints.replay import (
     load_replay,
@@ -27,6 +26,7 @@ from prune_search.rllib.checkpoints.replay import (
     postponed,
     save_replay,
 )
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.cost import PolicyCost, policy_cost
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.learners import masks as learner

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import (
+from prune_search.rllib.configuration.algorithms import (
     algorithm_config,
 )
+from prune_search.rllib.configuration.own_networks import check_own_network
 from prune_search.rllib.networks.roles import full_name
-from prune_search.rllib.own_networks import check_own_network
 from prune_search.trial.spaces import check_spaces, spaces_of
 
 

@@ -24,7 +24,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from prune_search.errors import shortened
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.environments import environment_id
+from prune_search.rllib.configuration.environments import environment_id
 
 _VERSIONS, _FILES = "version of ", "code of "
 _OF_NO_BASELINE = {"final_episodes", "final_seed", "holds_at"}  # fields of evaluation

@@ -14,12 +14,12 @@ from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.modules import shrunk_class
 from prune_search.records.models import BaselineRecord
-from prune_search.rllib.algorithms import (
+from prune_search.rllib.configuration.algorithms import (
     MODULES_PATH,
     algorithm_config,
     checkpoint_config,
 )
-from prune_search.rllib.environments import name_of, steps_of
+from prune_search.rllib.configuration.environments import name_of, steps_of
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.networks.roles import Network, networks
 from prune_search.rllib.recovery import moments

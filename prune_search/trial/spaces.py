@@ -15,9 +15,9 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import own_connectors
-from prune_search.rllib.environments import make_environment
-from prune_search.rllib.policies import policy_mapping
+from prune_search.rllib.configuration.algorithms import own_connectors
+from prune_search.rllib.configuration.environments import make_environment
+from prune_search.rllib.configuration.policies import policy_mapping
 
 
 def spaces_of(

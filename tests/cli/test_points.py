@@ -23,7 +23,7 @@ from prune_search.packed.file import read
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import FinalRecord, Point, StudyRecord
 from prune_search.records.policy_files import WEIGHTS
-from prune_search.rllib.algorithms import MODULE_PATH, MODULES_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH, MODULES_PATH
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 from tests.studies import (

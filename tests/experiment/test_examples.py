@@ -13,8 +13,8 @@ from prune_search.errors import UserError
 from prune_search.experiment.extras import EXAMPLE_EXTRAS, EXTRAS
 from prune_search.experiment.file import load
 from prune_search.experiment.schema import Environment
-from prune_search.rllib.algorithms import algorithm_config
-from prune_search.rllib.environments import environment_for, make_environment
+from prune_search.rllib.configuration.algorithms import algorithm_config
+from prune_search.rllib.configuration.environments import environment_for, make_environment
 from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.trial.preflight import check
 from tests.algorithms import built, prune

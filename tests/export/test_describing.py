@@ -26,11 +26,11 @@ from prune_search.policy.layers import (
     Scaling,
 )
 from prune_search.policy.reference import act, draw_noise
-from prune_search.rllib.algorithms import MODULE_PATH, algorithm_config
+from prune_search.rllib.configuration.algorithms import MODULE_PATH, algorithm_config
 from tests import algorithms
 from tests.exporting import played
-from tests.rllib import test_observations
-from tests.rllib.test_multi_agent import small as small_pursuit
+from tests.rllib.configuration import test_observations
+from tests.rllib.configuration.test_multi_agent import small as small_pursuit
 from tuners.benchmarks.methods.setups import SETUPS, Setup, small_config, small_experiment
 from tuners.benchmarks.untrained import filtered, saved
 

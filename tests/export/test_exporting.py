@@ -14,9 +14,9 @@ from prune_search.artifacts.torch_program import TorchTarget
 from prune_search.errors import UserError
 from prune_search.export.exporting import Export, Source, export
 from prune_search.export.measuring import measured_again
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from tests import algorithms
-from tests.rllib import test_observations
+from tests.rllib.configuration import test_observations
 from tuners.benchmarks.methods.setups import Setup, small_config, small_experiment
 from tuners.benchmarks.untrained import filtered, saved
 

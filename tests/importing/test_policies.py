@@ -19,7 +19,7 @@ from prune_search.export.describing import describe
 from prune_search.importing.policies import Imported, import_policy
 from prune_search.policy.reference import act
 from prune_search.records.folder import StudyFolder
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.preflight import check
 from prune_search.trial.rounds import TrialRounds

@@ -34,7 +34,7 @@ from prune_search.records.reasons import (
     below_floor,
     stopped_by,
 )
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.trial.dense_control import control_folder
 from prune_search.trial.rounds import TrialRounds
 from tests.studies import BASELINE, make_experiment, make_study, make_trial

@@ -20,7 +20,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from prune_search.errors import NoBetterThanRandom
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.pausing import use_up_batches
 from prune_search.rllib.running import TRAINING_SEEDS, env_steps, first_env_seed, reseed

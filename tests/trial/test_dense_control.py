@@ -11,7 +11,7 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.records.models import BaselineRecord
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.trial.baseline import baseline_key
 from prune_search.trial.dense_control import (
     control_folder,

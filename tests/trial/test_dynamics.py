@@ -18,7 +18,7 @@ from prune_search.errors import TrialError, UserError
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Did
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.parameters import optimizers
 from prune_search.rllib.learners.schedules import TrialSchedules

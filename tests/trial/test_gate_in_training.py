@@ -13,7 +13,7 @@ from torch import Tensor
 from prune_search.experiment.file import parse
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Point
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.pruner import Pruner

@@ -17,7 +17,7 @@ from prune_search.errors import TrialError
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Point
 from prune_search.records.reasons import BUDGET_USED, below_floor
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.learners import masks as learner
 from prune_search.trial.rounds import TrialRounds

@@ -11,7 +11,7 @@ import torch
 
 from prune_search.records.layer_curves import SensitivityRecord
 from prune_search.records.returns import Return
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.learners import masks as learner
 from prune_search.sparsity import sensitivity_ratios

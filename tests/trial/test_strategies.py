@@ -20,7 +20,7 @@ from prune_search.plan.axes import names
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Did, Point
-from prune_search.rllib.algorithms import MODULE_PATH, algorithm_config
+from prune_search.rllib.configuration.algorithms import MODULE_PATH, algorithm_config
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.networks.shapes import shrinkable

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import env_steps, process_settings

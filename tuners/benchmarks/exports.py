@@ -20,7 +20,7 @@ from prune_search.export.measuring import CONTINUOUS, DISCRETE, agreement, measu
 from prune_search.export.recording import Recorded, recorded
 from prune_search.export.targets import TARGETS
 from prune_search.records.returns import Return
-from prune_search.rllib.algorithms import ALGORITHMS
+from prune_search.rllib.configuration.algorithms import ALGORITHMS
 from prune_search.rllib.running import process_settings
 from tuners.benchmarks.methods.setups import (
     SETUPS,

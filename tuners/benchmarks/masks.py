@@ -11,7 +11,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import env_steps, process_settings
 from prune_search.sparsity.selection.granularities import GRANULARITIES

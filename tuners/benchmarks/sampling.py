@@ -10,7 +10,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.runners.choice import Runner, build, sampled_by
 from prune_search.rllib.running import process_settings
 from tuners.benchmarks.paired import Ratios, paired

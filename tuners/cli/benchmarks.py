@@ -58,7 +58,7 @@ def benchmark_methods(
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from prune_search.experiment.schema import Resources
-    from prune_search.rllib.algorithms import ALGORITHMS
+    from prune_search.rllib.configuration.algorithms import ALGORITHMS
     from tuners.benchmarks.methods.methods import jobs
     from tuners.benchmarks.methods.run import run
     from tuners.benchmarks.methods.table import markdown
@@ -134,7 +134,7 @@ def benchmark_exports(
     """
     if to is not None and not to.parent.is_dir():
         raise UserError(f"--to: no folder {str(to.parent)!r}")
-    from prune_search.rllib.algorithms import ALGORITHMS
+    from prune_search.rllib.configuration.algorithms import ALGORITHMS
     from tuners.benchmarks.exports import cases, markdown, run
 
     names = algorithm or list(ALGORITHMS)

@@ -20,7 +20,7 @@ _ENOUGH = 1e-6  # fractions of a GPU need not add up exactly
 
 def trial_resources(experiment: Experiment) -> Any:
     """What RLlib asks for to run one trial: a placement group's bundles."""
-    from prune_search.rllib.algorithms import algorithm_config
+    from prune_search.rllib.configuration.algorithms import algorithm_config
 
     config = algorithm_config(experiment, seed=0)
     assert config.algo_class is not None

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from prune_search.errors import from_here, one_line
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 
 
 def load_teacher(

@@ -17,8 +17,8 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.records.folder import StudyFolder
-from prune_search.rllib.algorithms import algorithm_config
-from prune_search.rllib.environments import environment_for
+from prune_search.rllib.configuration.algorithms import algorithm_config
+from prune_search.rllib.configuration.environments import environment_for
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.preflight import check

@@ -17,8 +17,8 @@ from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds,
 from prune_search.rllib.learners import masks as learner
 from prune_search.trial.algorithm import measure
 from tests.algorithms import built, experiment, small
-from tests.rllib.test_multi_agent import pursuit
-from tests.rllib.test_multi_agent import small as small_pursuit
+from tests.rllib.configuration.test_multi_agent import pursuit
+from tests.rllib.configuration.test_multi_agent import small as small_pursuit
 
 
 class Drift(ConnectorV2):

@@ -18,7 +18,7 @@ from prune_search.errors import UserError
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import StudyRecord
 from prune_search.records.policy_files import stored_bytes
-from prune_search.rllib.algorithms import ALGORITHMS, algorithm_config
+from prune_search.rllib.configuration.algorithms import ALGORITHMS, algorithm_config
 from prune_search.rllib.evaluation.cost import acting, compact_policy, policy_cost
 from prune_search.rllib.networks.roles import example_batch
 from prune_search.trial.preflight import check

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator, evaluation_seeds
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import TRAINING_SEEDS

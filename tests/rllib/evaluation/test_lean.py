@@ -18,12 +18,12 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from prune_search.errors import TrialError
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Evaluation, Experiment
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import CONNECTORS, Evaluator, evaluation_seeds
 from tests.algorithms import experiment as of_algorithm
+from tests.rllib.configuration.test_multi_agent import pursuit
 from tests.rllib.connectors.test_filters import Drift
 from tests.rllib.evaluation.played import Played
-from tests.rllib.test_multi_agent import pursuit
 from tuners.benchmarks.methods.setups import SETUPS, Setup, small_config, small_experiment
 
 PLAYED = f"{Played.__module__}.{Played.__name__}"

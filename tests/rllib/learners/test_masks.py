@@ -9,7 +9,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from prune_search.plan.plan import Plan
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import each_learner, sync_weights, unwrapped
 from prune_search.trial.pruner import Pruner

@@ -17,7 +17,7 @@ from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPP
 from ray.rllib.core.columns import Columns
 
 from prune_search.modules import ShrunkPPOTorchRLModule
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.networks.surgery import shaped, shrink
 from prune_search.rllib.running import env_steps
 from prune_search.sparsity.masks import MaskSet

@@ -19,7 +19,7 @@ from ray.rllib.env.multi_agent_env import make_multi_agent
 from torch import Tensor
 
 from prune_search.modules import ShrunkModule
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.networks.surgery import shaped, shrink
 from prune_search.rllib.pausing import paused
 from prune_search.rllib.running import each_learner, unwrapped

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.cost import acting, compact_policy
 from prune_search.rllib.networks import units
 from prune_search.rllib.networks.roles import example_batch, outputs

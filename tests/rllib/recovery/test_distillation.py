@@ -31,7 +31,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.recovery import distillation
 from prune_search.rllib.recovery.distillation import attach, detach, load_teacher, softened_kl
 from prune_search.rllib.running import each_learner, unwrapped

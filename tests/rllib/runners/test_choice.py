@@ -13,14 +13,14 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from prune_search.errors import UserError
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.runners.choice import sampled_by
 from prune_search.rllib.runners.lean import LeanEnvRunner
 from prune_search.rllib.running import reseed
 from prune_search.trial.preflight import check
 from tests.algorithms import built, experiment, prune, small
-from tests.rllib.test_multi_agent import pursuit
+from tests.rllib.configuration.test_multi_agent import pursuit
 
 
 def trained(name: str, runner: str, *overrides: str) -> tuple[dict[str, Any], str, int]:

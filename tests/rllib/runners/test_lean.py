@@ -15,7 +15,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from prune_search.experiment.file import parse
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.runners.lean import LeanEnvRunner
 from tests.algorithms import experiment as of_algorithm
 from tests.environments import ACTIONS, KINDS

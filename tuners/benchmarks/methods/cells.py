@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.invariants import alive

@@ -15,7 +15,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Did, Point
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.networks.roles import CRITIC
 from prune_search.rllib.recovery import moments

@@ -29,7 +29,7 @@ from ray.rllib.offline.offline_prelearner import OfflinePreLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import ALGORITHMS, algorithm_config
+from prune_search.rllib.configuration.algorithms import ALGORITHMS, algorithm_config
 from prune_search.rllib.networks.shapes import shrinkable
 
 NetworkKind = Literal["vector", "image"]

@@ -29,11 +29,11 @@ from prune_search.errors import UserError, check_known, from_here, one_line, sho
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.rllib.checkpoints.foreign import told
-from prune_search.rllib.env_runners import set_env_runners
-from prune_search.rllib.environments import environment_for, steps_of
-from prune_search.rllib.offline import set_offline_data
-from prune_search.rllib.own_networks import set_own_network
-from prune_search.rllib.policies import set_policies
+from prune_search.rllib.configuration.env_runners import set_env_runners
+from prune_search.rllib.configuration.environments import environment_for, steps_of
+from prune_search.rllib.configuration.offline import set_offline_data
+from prune_search.rllib.configuration.own_networks import set_own_network
+from prune_search.rllib.configuration.policies import set_policies
 from prune_search.rllib.runners.choice import set_runner
 
 # RLlib's algorithms whose networks can be pruned here: name to its config class.

@@ -9,7 +9,7 @@ from ray.rllib.algorithms.marwil import MARWILConfig
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
-from prune_search.rllib.environments import steps_of
+from prune_search.rllib.configuration.environments import steps_of
 
 # BC and IQL are kinds of MARWIL.
 _OFFLINE = (MARWILConfig, CQLConfig)

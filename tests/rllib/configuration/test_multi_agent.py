@@ -14,13 +14,13 @@ from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import algorithm_config
-from prune_search.rllib.environments import make_environment
+from prune_search.rllib.configuration.algorithms import algorithm_config
+from prune_search.rllib.configuration.environments import make_environment
+from prune_search.rllib.configuration.policies import policy_mapping
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.networks.roles import split_name
-from prune_search.rllib.policies import policy_mapping
 from prune_search.rllib.running import env_steps, sync_weights
 from prune_search.sparsity.sizes import size
 from prune_search.trial.preflight import check

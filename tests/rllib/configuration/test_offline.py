@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prune_search.experiment.file import parse
-from prune_search.rllib.algorithms import algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.evidence import STATISTICS

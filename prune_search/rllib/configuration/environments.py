@@ -20,7 +20,12 @@ from prune_search.errors import UserError, unknown
 from prune_search.experiment.dotted import imported, importing
 from prune_search.experiment.extras import reason
 from prune_search.experiment.schema import Environment
-from prune_search.rllib.observations import CHANNELS_LAST, SHIFT_ACTIONS, Step, conversion
+from prune_search.rllib.configuration.observations import (
+    CHANNELS_LAST,
+    SHIFT_ACTIONS,
+    Step,
+    conversion,
+)
 
 
 def environment_id(environment: Environment) -> str:

@@ -16,8 +16,12 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
-from prune_search.rllib.algorithms import algorithm_config
-from prune_search.rllib.environments import environment_for, make_environment, steps_of
+from prune_search.rllib.configuration.algorithms import algorithm_config
+from prune_search.rllib.configuration.environments import (
+    environment_for,
+    make_environment,
+    steps_of,
+)
 from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.trial.preflight import check
 from tests.algorithms import REPLAY

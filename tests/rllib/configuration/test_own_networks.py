@@ -14,7 +14,7 @@ from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
 from prune_search.export.rllib import compacted, policies
 from prune_search.records.folder import StudyFolder
-from prune_search.rllib.algorithms import MODULE_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.trial.baseline import BaselineTrainer
 from prune_search.trial.preflight import check

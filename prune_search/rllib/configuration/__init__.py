@@ -1,0 +1,1 @@
+"""RLlib's configuration of what the experiment file describes."""
