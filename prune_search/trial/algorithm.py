@@ -19,7 +19,7 @@ from prune_search.plan.plan import Plan
 from prune_search.records.checkpoint import ALGORITHM, MASKS, REPLAY
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return
-from prune_search.rllib.checkpoints import files as saving
+from prune_search.rllib.checkpoints import saving
 from prune_search.rllib.checkpoints.replay import (
     load_replay,
     postpone_learning,

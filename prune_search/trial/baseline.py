@@ -18,7 +18,7 @@ from prune_search.records.fronts import well_posed
 from prune_search.records.models import BaselineRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.returns import Return
-from prune_search.rllib.checkpoints import files as saving
+from prune_search.rllib.checkpoints import saving
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.configuration.environments import steps_of
 from prune_search.rllib.evaluation.cost import policy_cost

@@ -23,7 +23,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from prune_search.records.models import BaselineRecord
 from prune_search.records.returns import Return
-from prune_search.rllib.checkpoints import files as saving
+from prune_search.rllib.checkpoints import saving
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.learners import masks as learner

@@ -11,7 +11,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 from prune_search.records.checkpoint import REPLAY
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord
-from prune_search.rllib.checkpoints import files as saving
+from prune_search.rllib.checkpoints import saving
 from prune_search.rllib.checkpoints.replay import load_replay, save_replay
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner

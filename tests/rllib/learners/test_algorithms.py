@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prune_search.errors import UserError
-from prune_search.rllib.checkpoints import files as saving
+from prune_search.rllib.checkpoints import saving
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.rllib.learners import masks as learner

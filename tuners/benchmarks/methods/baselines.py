@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.experiment.schema import Experiment
 from prune_search.records.checkpoint import ALGORITHM
 from prune_search.records.models import BaselineRecord
-from prune_search.rllib.checkpoints import files as saving
+from prune_search.rllib.checkpoints import saving
 from prune_search.rllib.evaluation.evaluator import Evaluator
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import env_steps
