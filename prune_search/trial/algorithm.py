@@ -38,10 +38,10 @@ from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import Size
-from prune_search.trial.dynamics import Dynamics
-from prune_search.trial.pruner import Pruner
-from prune_search.trial.quantizer import Quantizer
-from prune_search.trial.recovery import Recovery
+from prune_search.trial.pruning.dynamics import Dynamics
+from prune_search.trial.pruning.pruner import Pruner
+from prune_search.trial.pruning.quantizer import Quantizer
+from prune_search.trial.pruning.recovery import Recovery
 from prune_search.trial.sensitivity_scan import sensitivity_of
 
 

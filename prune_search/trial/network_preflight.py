@@ -13,7 +13,7 @@ from prune_search.rllib.networks.roles import ACTOR, CRITIC, Network
 from prune_search.sparsity.criteria import CRITERIA
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import emptied
-from prune_search.trial.pruner import chosen_layers
+from prune_search.trial.pruning.pruner import chosen_layers
 
 
 def layers_in_scope(networks: Mapping[str, Network], pruning: Pruning) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from prune_search.rllib.configuration.algorithms import MODULE_PATH, algorithm_c
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.networks.shapes import shrinkable
-from prune_search.trial.pruner import Pruner
+from prune_search.trial.pruning.pruner import Pruner
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan
 

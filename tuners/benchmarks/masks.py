@@ -15,7 +15,7 @@ from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import env_steps, process_settings
 from prune_search.sparsity.selection.granularities import GRANULARITIES
-from prune_search.trial.pruner import Pruner
+from prune_search.trial.pruning.pruner import Pruner
 from tuners.benchmarks.paired import WARM_UP, paired
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 
 from prune_search.plan.plan import Plan
-from prune_search.trial.targets import plan_schedule
+from prune_search.trial.pruning.targets import plan_schedule
 from tests.benchmarks.recorded.test_dataset import TASK
 from tuners.benchmarks.recorded.dataset import Recording, Round, Trial
 from tuners.benchmarks.recorded.tasks import experiment

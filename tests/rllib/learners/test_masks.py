@@ -12,7 +12,7 @@ from prune_search.plan.plan import Plan
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import each_learner, sync_weights, unwrapped
-from prune_search.trial.pruner import Pruner
+from prune_search.trial.pruning.pruner import Pruner
 
 
 def plan(**changes: Any) -> Plan:

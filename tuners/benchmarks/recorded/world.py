@@ -18,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 
 from prune_search.plan.plan import Plan
-from prune_search.trial.targets import plan_schedule
+from prune_search.trial.pruning.targets import plan_schedule
 from tuners.benchmarks.recorded.dataset import Recording, Round
 
 _CHOICES = (

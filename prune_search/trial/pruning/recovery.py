@@ -19,8 +19,8 @@ from prune_search.rllib.recovery import distillation, moments, rewinding
 from prune_search.rllib.running import env_steps
 from prune_search.sparsity.rewinding import REWINDS, rewound
 from prune_search.trial.dense_networks import dense_modules, named_weights
-from prune_search.trial.pruner import Pruner
-from prune_search.trial.targets import retrainings
+from prune_search.trial.pruning.pruner import Pruner
+from prune_search.trial.pruning.targets import retrainings
 
 
 class Recovery:

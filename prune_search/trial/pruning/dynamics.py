@@ -9,9 +9,9 @@ from prune_search.errors import TrialError
 from prune_search.plan.plan import Plan
 from prune_search.records.models import Did, Point
 from prune_search.sparsity.gate import GATED, Gate
-from prune_search.trial.pruner import Pruner
-from prune_search.trial.quantizer import Quantizer
-from prune_search.trial.recovery import Recovery
+from prune_search.trial.pruning.pruner import Pruner
+from prune_search.trial.pruning.quantizer import Quantizer
+from prune_search.trial.pruning.recovery import Recovery
 
 
 class Dynamics:

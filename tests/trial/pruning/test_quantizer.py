@@ -17,7 +17,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Did, Point
 from prune_search.records.objectives import objectives
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
-from prune_search.trial.dynamics import missing
+from prune_search.trial.pruning.dynamics import missing
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan
 

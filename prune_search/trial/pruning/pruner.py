@@ -28,8 +28,8 @@ from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import select, select_threshold
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import Size, size
-from prune_search.trial.dense_view import Removal
-from prune_search.trial.targets import allocation_of, levels, plan_schedule
+from prune_search.trial.pruning.dense_view import Removal
+from prune_search.trial.pruning.targets import allocation_of, levels, plan_schedule
 
 Tensors = dict[str, Tensor]
 

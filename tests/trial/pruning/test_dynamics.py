@@ -26,13 +26,13 @@ from prune_search.rllib.recovery import rewinding
 from prune_search.rllib.running import each_learner, env_steps, unwrapped
 from prune_search.sparsity.gate import Gate
 from prune_search.trial.baseline import BaselineTrainer
-from prune_search.trial.dynamics import Dynamics, missing
 from prune_search.trial.preflight import check_baseline
-from prune_search.trial.pruner import Pruner
-from prune_search.trial.quantizer import Quantizer
-from prune_search.trial.recovery import Recovery
+from prune_search.trial.pruning.dynamics import Dynamics, missing
+from prune_search.trial.pruning.pruner import Pruner
+from prune_search.trial.pruning.quantizer import Quantizer
+from prune_search.trial.pruning.recovery import Recovery
+from prune_search.trial.pruning.targets import retrainings
 from prune_search.trial.rounds import TrialRounds
-from prune_search.trial.targets import retrainings
 from tests.plans import plan
 
 STEPS, EACH, ROUNDS = 3000, 100, 3
