@@ -76,7 +76,7 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def baseline(tiny: Any, local_ray: None, shared_storage: Path) -> Any:
     """The small experiment's dense policy."""
-    from prune_search.trial.baseline import BaselineTrainer
+    from prune_search.trial.baselines.baseline import BaselineTrainer
 
     trainer = BaselineTrainer(shared_storage, tiny(storage=shared_storage))
     while not trainer.step().done:

@@ -21,7 +21,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.records.checkpoint import REPLAY
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, StudyRecord
-from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.baselines.baseline import BaselineTrainer
 from prune_search.trial.rounds import TrialRounds
 from tests.cluster.servers import free_port
 from tests.commands import Command, refused

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from prune_search.trial.baseline import BaselineProgress
+from prune_search.trial.baselines.baseline import BaselineProgress
 from tests.recording import Screen, record, seconds
 from tests.report.test_time_left import SLACK_S
 from tests.studies import BASELINE, make_experiment, make_study, make_trial

@@ -20,7 +20,7 @@ from prune_search.importing.policies import Imported, import_policy
 from prune_search.policy.reference import act
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
-from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.baselines.baseline import BaselineTrainer
 from prune_search.trial.preflight import check
 from prune_search.trial.rounds import TrialRounds
 from tests.commands import Command, refused

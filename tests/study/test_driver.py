@@ -35,7 +35,7 @@ from prune_search.records.reasons import (
     stopped_by,
 )
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
-from prune_search.trial.dense_control import control_folder
+from prune_search.trial.baselines.dense_control import control_folder
 from prune_search.trial.rounds import TrialRounds
 from tests.studies import BASELINE, make_experiment, make_study, make_trial
 from tuners import cli

@@ -20,8 +20,8 @@ from prune_search.records.layer_curves import SensitivityRecord
 from prune_search.records.models import BaselineRecord
 from prune_search.records.objectives import objectives
 from prune_search.sparsity.allocation import ALLOCATIONS
+from prune_search.trial.baselines.determinants import determinants, differences
 from prune_search.trial.constraints import violations
-from prune_search.trial.determinants import determinants, differences
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from prune_search.trial.single_layers import check_measurable
 from tuners.catalog.finding import open_study

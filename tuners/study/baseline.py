@@ -8,8 +8,8 @@ from prune_search.errors import UserError
 from prune_search.ray_failures import lost
 from prune_search.records.baselines import BaselineFolder
 from prune_search.records.models import BaselineRecord
-from prune_search.trial.baseline import BaselineTrainer, baseline_folder
-from prune_search.trial.determinants import determinants, differences
+from prune_search.trial.baselines.baseline import BaselineTrainer, baseline_folder
+from prune_search.trial.baselines.determinants import determinants, differences
 from prune_search.trial.preflight import check_baseline
 from prune_search.user_code import of_code
 from tuners.study.driven import DrivenStudy

@@ -17,7 +17,7 @@ from prune_search.records.models import BaselineRecord
 from prune_search.records.places import storage_path
 from prune_search.rllib.running import process_settings
 from prune_search.storage.usual import STUDIES
-from prune_search.trial.baseline import BaselineTrainer, baseline_folder
+from prune_search.trial.baselines.baseline import BaselineTrainer, baseline_folder
 from prune_search.trial.preflight import check
 from prune_search.trial.sensitivity_scan import sensitivity_of
 from tuners.catalog.finding import open_study, studies

@@ -20,7 +20,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.configuration.environments import environment_for
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.baselines.baseline import BaselineTrainer
 from prune_search.trial.preflight import check
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan

@@ -16,7 +16,7 @@ from prune_search.export.rllib import compacted, policies
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.baselines.baseline import BaselineTrainer
 from prune_search.trial.preflight import check
 from prune_search.trial.rounds import TrialRounds
 from tests.own_networks import Residual, Shrinkable

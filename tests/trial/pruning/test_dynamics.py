@@ -25,7 +25,7 @@ from prune_search.rllib.learners.schedules import TrialSchedules
 from prune_search.rllib.recovery import rewinding
 from prune_search.rllib.running import each_learner, env_steps, unwrapped
 from prune_search.sparsity.gate import Gate
-from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.baselines.baseline import BaselineTrainer
 from prune_search.trial.preflight import check_baseline
 from prune_search.trial.pruning.dynamics import Dynamics, missing
 from prune_search.trial.pruning.pruner import Pruner

@@ -15,7 +15,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Point
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner
-from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.baselines.baseline import BaselineTrainer
 from prune_search.trial.pruning.pruner import Pruner
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan

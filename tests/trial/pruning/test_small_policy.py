@@ -12,7 +12,7 @@ import pytest
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
-from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.baselines.baseline import BaselineTrainer
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 

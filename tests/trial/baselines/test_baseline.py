@@ -24,8 +24,8 @@ from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.pausing import use_up_batches
 from prune_search.rllib.running import TRAINING_SEEDS, env_steps, first_env_seed, reseed
-from prune_search.trial import baseline as module
-from prune_search.trial.baseline import BaselineTrainer
+from prune_search.trial.baselines import baseline as module
+from prune_search.trial.baselines.baseline import BaselineTrainer
 from tests.algorithms import built, experiment, small
 
 SHORT = ("baseline.env_steps=1200", "evaluation.episodes=4", "evaluation.envs=4")

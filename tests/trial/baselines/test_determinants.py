@@ -14,8 +14,8 @@ import pytest
 
 from prune_search.experiment.file import parse
 from prune_search.experiment.schema import Experiment
-from prune_search.trial.baseline import baseline_key
-from prune_search.trial.determinants import determinants, differences
+from prune_search.trial.baselines.baseline import baseline_key
+from prune_search.trial.baselines.determinants import determinants, differences
 
 REGISTERS = """
 import gymnasium as gym

@@ -37,7 +37,7 @@ from prune_search.rllib.running import (
 from prune_search.sparsity.sizes import size
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.algorithm import measure
-from prune_search.trial.determinants import determinants, key
+from prune_search.trial.baselines.determinants import determinants, key
 
 _SAVE_EVERY_S = 30.0
 _LEGS = 20  # of a baseline's training, or fewer:

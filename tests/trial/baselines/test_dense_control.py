@@ -12,8 +12,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
-from prune_search.trial.baseline import baseline_key
-from prune_search.trial.dense_control import (
+from prune_search.trial.baselines.baseline import baseline_key
+from prune_search.trial.baselines.dense_control import (
     control_folder,
     control_plan,
     train_control,
