@@ -42,7 +42,7 @@ from prune_search.trial.pruning.dynamics import Dynamics
 from prune_search.trial.pruning.pruner import Pruner
 from prune_search.trial.pruning.quantizer import Quantizer
 from prune_search.trial.pruning.recovery import Recovery
-from prune_search.trial.sensitivity_scan import sensitivity_of
+from prune_search.trial.sensitivity.scan import sensitivity_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.layer_curves import SensitivityPoint, SensitivityRecord
 from prune_search.records.models import StudyRecord
 from prune_search.records.returns import Return
-from prune_search.trial.sensitivity_scan import sensitivity_of
+from prune_search.trial.sensitivity.scan import sensitivity_of
 from tests.conftest import TINY
 from tuners.cli import main
 from tuners.plots.sensitivity import sensitivity_figure, sensitivity_html

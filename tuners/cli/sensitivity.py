@@ -71,7 +71,7 @@ def sensitivity(
     found = source_of(source, storage, trust)
     check_known("--criterion", criterion, names("criterion"))
     check_known("--granularity", granularity, names("granularity"))
-    from prune_search.trial.single_layers import check_measurable
+    from prune_search.trial.sensitivity.single_layers import check_measurable
 
     try:
         check_measurable(granularity, criterion)

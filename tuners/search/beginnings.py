@@ -22,8 +22,8 @@ from prune_search.records.objectives import objectives
 from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.trial.baselines.determinants import determinants, differences
 from prune_search.trial.constraints import violations
-from prune_search.trial.sensitivity_scan import sensitivity_of
-from prune_search.trial.single_layers import check_measurable
+from prune_search.trial.sensitivity.scan import sensitivity_of
+from prune_search.trial.sensitivity.single_layers import check_measurable
 from tuners.catalog.finding import open_study
 from tuners.search.database import result_of
 from tuners.search.parameters import parsed

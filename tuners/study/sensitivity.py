@@ -19,7 +19,7 @@ from prune_search.rllib.running import process_settings
 from prune_search.storage.usual import STUDIES
 from prune_search.trial.baselines.baseline import BaselineTrainer, baseline_folder
 from prune_search.trial.preflight import check
-from prune_search.trial.sensitivity_scan import sensitivity_of
+from prune_search.trial.sensitivity.scan import sensitivity_of
 from tuners.catalog.finding import open_study, studies
 from tuners.study.capacity import check_room, cluster, trial_resources
 from tuners.study.cluster import connection

@@ -25,7 +25,7 @@ from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import size
 from prune_search.trial.pruning.pruner import Pruner
-from prune_search.trial.sensitivity_scan import sensitivity_of
+from prune_search.trial.sensitivity.scan import sensitivity_of
 from tuners.benchmarks.methods.baselines import dense
 from tuners.benchmarks.methods.methods import RATIO, Cell, Strategy
 from tuners.benchmarks.methods.setups import Setup, small_config, small_experiment

@@ -15,13 +15,13 @@ from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, runner_state
 from prune_search.rllib.learners import masks as learner
 from prune_search.sparsity import sensitivity_ratios
-from prune_search.trial.sensitivity_scan import (
+from prune_search.trial.sensitivity.scan import (
     RATIOS,
     DensePolicy,
     measure_curves,
     sensitivity_of,
 )
-from prune_search.trial.single_layers import check_measurable, cuts
+from prune_search.trial.sensitivity.single_layers import check_measurable, cuts
 
 ACTOR = ("encoder.actor_encoder.net.mlp.0", "encoder.actor_encoder.net.mlp.2", "pi.net.mlp.0")
 CRITIC = ("encoder.critic_encoder.net.mlp.0", "encoder.critic_encoder.net.mlp.2", "vf.net.mlp.0")

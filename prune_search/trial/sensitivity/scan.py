@@ -34,7 +34,7 @@ from prune_search.rllib.running import TRAINING_SEEDS, reseed
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruning.pruner import check_finite, chosen_layers
-from prune_search.trial.single_layers import Cut, check_measurable, cuts
+from prune_search.trial.sensitivity.single_layers import Cut, check_measurable, cuts
 
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Shares of a layer's weights that are asked for."""

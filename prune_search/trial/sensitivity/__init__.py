@@ -1,0 +1,1 @@
+"""How much pruning each layer bears by itself, measured without training."""
