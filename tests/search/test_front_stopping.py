@@ -18,7 +18,7 @@ from prune_search.records.models import Point, TrialRecord
 from tests.plans import plan
 from tests.studies import BASELINE, make_point
 from tuners.search.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
-from tuners.study.stoppers import EarlyStopping
+from tuners.study.stages.stoppers import EarlyStopping
 
 
 def trial(

@@ -44,13 +44,13 @@ from tuners.display.live import Progress
 from tuners.report.study_report import report
 from tuners.search.database import states
 from tuners.search.searcher import StudySearch
-from tuners.study.callback import StudyCallback
 from tuners.study.creation import create
-from tuners.study.driven import DrivenStudy
 from tuners.study.driver import run
-from tuners.study.final_evaluation import meters
-from tuners.study.stoppers import Budget
-from tuners.study.trials import close
+from tuners.study.stages.callback import StudyCallback
+from tuners.study.stages.driven import DrivenStudy
+from tuners.study.stages.final_evaluation import meters
+from tuners.study.stages.stoppers import Budget
+from tuners.study.stages.trials import close
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -1,7 +1,7 @@
 """What the driver costs a trial, and whether that grows with the trials before it.
 
 Studies of trials whose rounds take no time run on a cluster of several nodes on this machine, by
-`tuners.study.trials`' own search: with Tune, Optuna's database, the trials' records, the display,
+`tuners.study.stages.trials`' own search: with Tune, Optuna's database, the trials' records, the display,
 early stopping and MLflow's database. What remains is what a trial costs beside its training.
 """
 
@@ -29,8 +29,8 @@ from tuners.spans import FOLLOW, PROJECT, SUGGEST, TELL, Span, listening
 from tuners.study.capacity import concurrency
 from tuners.study.cluster import connection
 from tuners.study.creation import create
-from tuners.study.driven import DrivenStudy
-from tuners.study.trials import search
+from tuners.study.stages.driven import DrivenStudy
+from tuners.study.stages.trials import search
 
 STRETCH = 100
 """Trials of each item of the curve, more or less."""

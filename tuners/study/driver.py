@@ -17,13 +17,13 @@ from prune_search.storage.mirror import MirrorError
 from tuners.catalog.lock import driving
 from tuners.display.live import Progress
 from tuners.signals import sigterm_interrupts
-from tuners.study.baseline import check_unchanged, find_baseline
 from tuners.study.capacity import check_room, cluster, concurrency, may_grow, room, waiting_for
 from tuners.study.cluster import connection
-from tuners.study.dense_control import Control
-from tuners.study.driven import DrivenStudy
-from tuners.study.final_evaluation import evaluate_front
-from tuners.study.trials import search
+from tuners.study.stages.baseline import check_unchanged, find_baseline
+from tuners.study.stages.dense_control import Control
+from tuners.study.stages.driven import DrivenStudy
+from tuners.study.stages.final_evaluation import evaluate_front
+from tuners.study.stages.trials import search
 from tuners.tracking.projector import TrackerReport
 
 _PATIENCE_S, _INTERRUPTED_S = 60.0, 10.0  # that MLflow gets at the end; what kills waits no longer

@@ -16,7 +16,7 @@ from prune_search.storage.full_disk import waits
 from prune_search.trial.trainable import FAILED, MEASURED
 from prune_search.trial.watchdog import why_ended
 from tuners.spans import FOLLOW, span
-from tuners.study.driven import DrivenStudy
+from tuners.study.stages.driven import DrivenStudy
 from tuners.words import outcome
 
 _LOOK_S = 1.0  # between two looks for trials that wait for room

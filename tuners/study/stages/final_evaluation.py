@@ -13,7 +13,7 @@ from prune_search.records.models import FinalRecord, Point
 from prune_search.records.returns import Return
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from tuners.commands import command
-from tuners.study.driven import DrivenStudy
+from tuners.study.stages.driven import DrivenStudy
 
 _START_S = 5.0
 """What a process takes, about, until it has imported RLlib."""

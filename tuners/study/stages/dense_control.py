@@ -9,7 +9,7 @@ from typing import Any
 from prune_search.ray_failures import lost
 from prune_search.records.models import ControlRecord
 from prune_search.trial.baselines.dense_control import control_folder, control_plan, train_control
-from tuners.study.driven import DrivenStudy
+from tuners.study.stages.driven import DrivenStudy
 
 
 class Control:

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from prune_search.records.folder import StudyFolder
 from tuners.display.live import Progress
-from tuners.study.dense_control import Control
-from tuners.study.driven import DrivenStudy
+from tuners.study.stages.dense_control import Control
+from tuners.study.stages.driven import DrivenStudy
 
 
 def free() -> float:

@@ -17,9 +17,9 @@ from tuners.search.beginnings import screened
 from tuners.search.database import states
 from tuners.search.schedulers import scheduler
 from tuners.search.searcher import StudySearch
-from tuners.study.callback import StudyCallback
-from tuners.study.driven import DrivenStudy
-from tuners.study.stoppers import Budget, EarlyStopping
+from tuners.study.stages.callback import StudyCallback
+from tuners.study.stages.driven import DrivenStudy
+from tuners.study.stages.stoppers import Budget, EarlyStopping
 
 
 def search(study: DrivenStudy, trial: type[PruningTrial] = PruningTrial) -> None:

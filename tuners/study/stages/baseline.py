@@ -12,7 +12,7 @@ from prune_search.trial.baselines.baseline import BaselineTrainer, baseline_fold
 from prune_search.trial.baselines.determinants import determinants, differences
 from prune_search.trial.preflight import check_baseline
 from prune_search.user_code import of_code
-from tuners.study.driven import DrivenStudy
+from tuners.study.stages.driven import DrivenStudy
 
 
 def check_unchanged(study: DrivenStudy) -> None:

@@ -12,7 +12,7 @@ from prune_search.records.models import FinalRecord
 from prune_search.storage.mirror import Mirror, MirrorError
 from tests.studies import BASELINE, make_experiment
 from tuners.display.live import Progress
-from tuners.study.driven import DrivenStudy
+from tuners.study.stages.driven import DrivenStudy
 
 
 def test_a_mirror_that_is_away_keeps_no_study_from_ending(tmp_path: Path) -> None:
