@@ -17,8 +17,8 @@ from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.checkpoint import ALGORITHM, REPLAY
 from prune_search.records.models import BaselineRecord
-from prune_search.rllib import masks as learner
-from prune_search.rllib.replay import postpone_learning
+from prune_search.rllib.checkpoints.replay import postpone_learning
+from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import TRAINING_SEEDS, env_steps, settle
 from prune_search.trial.algorithm import TrialAlgorithm
 

@@ -20,8 +20,8 @@ from prune_search.export.targets import open_artifact
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return, retention_of
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
-from tuners.study.compressing import Compressed, compressed
 from tuners.study.handle import Study, open_named, run_new
+from tuners.study.policies.compressing import Compressed, compressed
 
 RETENTION, EPISODES = 0.95, 100
 _FRESH = 2

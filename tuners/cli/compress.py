@@ -25,7 +25,7 @@ from tuners.cli._app import (
 )
 
 if TYPE_CHECKING:
-    from tuners.study.compressing import Compressed, Tuning
+    from tuners.study.policies.compressing import Compressed, Tuning
 
 
 @app.command(
@@ -71,7 +71,7 @@ def compress(
     doing = "training, " if env_steps else ""
     with busy(f"{doing}packing, and measuring what was written"):
         from prune_search.rllib.running import process_settings
-        from tuners.study.compressing import compressed
+        from tuners.study.policies.compressing import compressed
 
         process_settings(settings.resources.threads)
         found = compressed(

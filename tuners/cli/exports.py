@@ -91,7 +91,7 @@ def export(
     import_modules(module)
     with busy("exporting, and measuring what was written"):
         from prune_search.rllib.running import process_settings
-        from tuners.study.exports import export_chosen
+        from tuners.study.policies.exports import export_chosen
 
         process_settings(settings.resources.threads)
         point, found = export_chosen(

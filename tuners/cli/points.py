@@ -151,7 +151,7 @@ def restore(
         before = f"{whole:,} bytes of the dense baseline -> " if whole else ""
         _say(f"{WEIGHTS}: {before}{stored:,} bytes, including zeros and any critic")
         return
-    from tuners.study.policies import save
+    from tuners.study.policies.stored import save
 
     modules = policy.laid_back()
     with _named():
@@ -175,7 +175,7 @@ def compact(
 
     policy = _study(storage, name).stored(point)
     target = _target(to, f"{name}-{point}-compact")
-    from tuners.study.policies import save
+    from tuners.study.policies.stored import save
 
     found = policy.compacted()
     with _named():
@@ -200,7 +200,7 @@ def _study(storage: str, name: str, trust: bool = False) -> Study:
 
 
 def _target(to: Path | None, default: str) -> Path:
-    from tuners.study.policies import new_folder
+    from tuners.study.policies.stored import new_folder
 
     with _named():
         return new_folder(to or default.replace("/", "-"))

@@ -24,7 +24,7 @@ from tuners.cli.exports import (
 )
 
 if TYPE_CHECKING:
-    from tuners.study.registering import Registered
+    from tuners.study.policies.registering import Registered
 
 
 @app.command(
@@ -59,7 +59,7 @@ def register(
     import_modules(module)
     with busy("exporting, measuring and registering"):
         from prune_search.rllib.running import process_settings
-        from tuners.study.registering import register as register_point
+        from tuners.study.policies.registering import register as register_point
 
         process_settings(settings.resources.threads)
         found = register_point(

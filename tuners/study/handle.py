@@ -15,7 +15,7 @@ from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from prune_search.records.returns import Return
 from tuners.catalog.finding import open_study
 from tuners.report.study_report import StudyReport, report
-from tuners.study.policies import StoredPolicy
+from tuners.study.policies.stored import StoredPolicy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from prune_search.experiment.trust import require_trust
 from prune_search.records.baselines import BaselineFolder
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.running import process_settings
-from prune_search.trial.dense_control import control_plan
+from prune_search.trial.baselines.dense_control import control_plan
 from prune_search.trial.fine_tuning import FineTuned, fine_tune
 from tuners.catalog.finding import checkpoint
 from tuners.study.capacity import check_room, cluster, trial_resources

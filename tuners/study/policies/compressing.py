@@ -18,8 +18,8 @@ from prune_search.packed.stages import Stages, stages
 from prune_search.records.folder import StudyFolder
 from prune_search.records.returns import Return
 from prune_search.trial.fine_tuning import FineTuned
-from tuners.study.exports import default_path, source_of
-from tuners.study.fine_tuning import fine_tuned
+from tuners.study.policies.exports import default_path, source_of
+from tuners.study.policies.fine_tuning import fine_tuned
 
 _FEW = 100
 """Actions that are compared of a file that is measured and not kept."""

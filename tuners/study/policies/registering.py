@@ -17,7 +17,7 @@ from prune_search.policy.arrays import Array
 from prune_search.records.folder import StudyFolder
 from prune_search.records.record import Record
 from prune_search.records.returns import Return
-from tuners.study.exports import export_chosen
+from tuners.study.policies.exports import export_chosen
 from tuners.tracking.mlflow.registry import ModelRegistry, Source, check_served
 from tuners.tracking.mlflow.runs import SUMMARY, study_id
 from tuners.tracking.mlflow.tracking import default_uri

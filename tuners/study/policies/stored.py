@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prune_search.export.policy import Policy
     from prune_search.export.rllib import Compacted
     from prune_search.sparsity.sizes import Size
-    from tuners.study.registering import Registered
+    from tuners.study.policies.registering import Registered
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class StoredPolicy:
             UserError: the target is unknown or has no place for the policy, the file is worse than
                 the policy, or can't be written.
         """
-        from tuners.study.exports import export_chosen
+        from tuners.study.policies.exports import export_chosen
 
         _, found = export_chosen(
             self._folder,
@@ -201,7 +201,7 @@ class StoredPolicy:
             UserError: as `export`; or the registry does not answer, or does not take the name or
                 the target.
         """
-        from tuners.study.registering import register
+        from tuners.study.policies.registering import register
 
         return register(
             self._folder,
