@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tuners.benchmarks.scale import Scale, Seconds
-    from tuners.benchmarks.search import Result
+    from tuners.benchmarks.search.comparison import Result
 
 Preset = Annotated[str, typer.Option(help="Preset or experiment file.")]
 
@@ -213,8 +213,8 @@ def benchmark_search(
     picture = to.with_suffix(".png")
     if to == picture or not to.parent.is_dir():  # known before hours of searching
         raise UserError(f"--to: must be a JSON file in a folder that exists, got {str(to)!r}")
-    from tuners.benchmarks.search import benchmark
-    from tuners.benchmarks.search_arms import DEFAULT
+    from tuners.benchmarks.search.arms import DEFAULT
+    from tuners.benchmarks.search.comparison import benchmark
     from tuners.plots.search import benchmark_figure
 
     changes = [*(overrides or []), f"storage={json.dumps(storage)}"]
@@ -247,7 +247,7 @@ def _searches(found: Result) -> Table:
     import numpy as np
     from rich.table import Table
 
-    from tuners.benchmarks.search_arms import DEFAULT
+    from tuners.benchmarks.search.arms import DEFAULT
 
     table = Table("search", box=None, pad_edge=False)
     columns = ("hypervolume", "quartiles", "on its own seeds", "log-hypervolume", "env steps")

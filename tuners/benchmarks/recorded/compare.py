@@ -13,8 +13,8 @@ from tuners.benchmarks.recorded.dataset import Recording
 from tuners.benchmarks.recorded.replay import replay
 from tuners.benchmarks.recorded.tasks import experiment
 from tuners.benchmarks.recorded.world import Error, World
-from tuners.benchmarks.search import StepsRatio, speed
-from tuners.benchmarks.search_arms import DEFAULT, arms
+from tuners.benchmarks.search.arms import DEFAULT, arms
+from tuners.benchmarks.search.comparison import StepsRatio, speed
 
 _ALONE = ("tpe", "nsga2")
 

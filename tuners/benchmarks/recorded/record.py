@@ -10,7 +10,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Point, TrialRecord
 from tuners.benchmarks.recorded.dataset import Round, Task, Trial, write
 from tuners.benchmarks.recorded.tasks import experiment
-from tuners.benchmarks.studies import finished
+from tuners.benchmarks.search.studies import finished
 
 _SOFTWARE = ("ray", "torch", "gymnasium", "numpy")
 

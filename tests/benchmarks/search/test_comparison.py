@@ -20,9 +20,9 @@ from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.trial.preflight import check
 from tests.studies import make_trial
 from tuners import cli
-from tuners.benchmarks.front_history import final_curves
-from tuners.benchmarks.search import speed
-from tuners.benchmarks.search_arms import GRID, arms
+from tuners.benchmarks.search.arms import GRID, arms
+from tuners.benchmarks.search.comparison import speed
+from tuners.benchmarks.search.front_history import final_curves
 
 ARMS = ["default", "probes", "grid"]
 

@@ -19,9 +19,9 @@ from prune_search.errors import check_known
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
-from tuners.benchmarks.front_history import final_curves
-from tuners.benchmarks.search_arms import DEFAULT, PROBES, arms
-from tuners.benchmarks.studies import finished
+from tuners.benchmarks.search.arms import DEFAULT, PROBES, arms
+from tuners.benchmarks.search.front_history import final_curves
+from tuners.benchmarks.search.studies import finished
 from tuners.display.live import clock
 from tuners.words import count
 

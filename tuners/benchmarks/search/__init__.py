@@ -1,0 +1,1 @@
+"""The search beside its rivals, at equal env steps."""
