@@ -25,7 +25,7 @@ def benchmark_masks(
     trust: Trust = False,
 ) -> None:
     """Time of an RLlib iteration with masks enforced, against one without, in one process."""
-    from tuners.benchmarks.masks import masks_overhead
+    from tuners.benchmarks.training.masks import masks_overhead
 
     check_known("--granularity", granularity, names_of("granularity"))
     settings = experiment_file.load(preset, trust=trust)
@@ -41,7 +41,7 @@ def benchmark_removal(
     trust: Trust = False,
 ) -> None:
     """Time of a learner update with 90 % of the parameters removed, against the dense one's."""
-    from tuners.benchmarks.masks import removal_speed
+    from tuners.benchmarks.training.masks import removal_speed
 
     layers = f"algorithm.model.fcnet_hiddens=[{hidden}, {hidden}]"
     settings = experiment_file.load(preset, [layers], trust)
@@ -60,7 +60,7 @@ def benchmark_evaluation(
     trust: Trust = False,
 ) -> None:
     """Time of an evaluation by the lean loop, against RLlib's env runner, in one process."""
-    from tuners.benchmarks.evaluation import evaluation_gain
+    from tuners.benchmarks.training.evaluation import evaluation_gain
 
     settings = experiment_file.load(preset, overrides or [], trust)
     result = evaluation_gain(settings, pairs, env_steps)
@@ -77,7 +77,7 @@ def benchmark_large(
     ] = 4096,
 ) -> None:
     """Cuts over large networks, against a plain k-th value; units of wide ones, against narrow."""
-    from tuners.benchmarks.large_networks import cuts, unit_finding
+    from tuners.benchmarks.training.large_networks import cuts, unit_finding
 
     for name, result in cuts(weights, pairs).items():
         print(f"cut of {weights:,} weights, {name} / torch's k-th value: {result}, {pairs} pairs")
@@ -96,7 +96,7 @@ def benchmark_sampling(
 
     Both train the same task in turn, in one process.
     """
-    from tuners.benchmarks.sampling import TASKS, gain
+    from tuners.benchmarks.training.sampling import TASKS, gain
 
     for name in task or ():
         check_known("--task", name, TASKS)
@@ -128,8 +128,8 @@ def benchmark_learning(
 
     Ends with status 1 if one lies outside the other's 95 % interval.
     """
-    from tuners.benchmarks.learning import compare
-    from tuners.benchmarks.sampling import TASKS
+    from tuners.benchmarks.training.learning import compare
+    from tuners.benchmarks.training.sampling import TASKS
 
     chosen = task or ["cartpole-ppo", "acrobot-ppo", "lunarlander-ppo"]
     for name in chosen:

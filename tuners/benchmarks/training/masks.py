@@ -16,7 +16,7 @@ from prune_search.rllib.runners.choice import build
 from prune_search.rllib.running import env_steps, process_settings
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruning.pruner import Pruner
-from tuners.benchmarks.paired import WARM_UP, paired
+from tuners.benchmarks.training.paired import WARM_UP, paired
 
 
 @dataclass(frozen=True)

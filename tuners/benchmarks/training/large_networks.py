@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.sparsity import couplings, select
-from tuners.benchmarks.paired import Ratios, paired
+from tuners.benchmarks.training.paired import Ratios, paired
 
 _RATIO = 0.9
 _WIDE = 8  # times the units of the narrow network

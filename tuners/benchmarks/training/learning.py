@@ -15,7 +15,7 @@ from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds,
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.runners.choice import Runner, build
 from prune_search.rllib.running import env_steps, process_settings, reseed
-from tuners.benchmarks.sampling import Task
+from tuners.benchmarks.training.sampling import Task
 
 SHARES = (0.25, 0.5, 1.0)
 """Of the budget, at which policies are measured."""

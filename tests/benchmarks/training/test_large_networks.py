@@ -1,5 +1,5 @@
-from tuners.benchmarks.large_networks import cuts, unit_finding
-from tuners.benchmarks.paired import WARM_UP, paired
+from tuners.benchmarks.training.large_networks import cuts, unit_finding
+from tuners.benchmarks.training.paired import WARM_UP, paired
 
 
 def test_both_of_a_pair_are_run_as_often_and_take_turns() -> None:

@@ -13,7 +13,7 @@ from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import env_steps, process_settings
-from tuners.benchmarks.paired import Ratios, times
+from tuners.benchmarks.training.paired import Ratios, times
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import pytest
 
 from prune_search.errors import UserError
 from tests.algorithms import EXPERIMENTS
-from tuners.benchmarks.learning import SHARES, compare
-from tuners.benchmarks.sampling import TASKS, Task, gain
+from tuners.benchmarks.training.learning import SHARES, compare
+from tuners.benchmarks.training.sampling import TASKS, Task, gain
 
 
 def small(name: str) -> Task:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tuners.benchmarks.masks import masks_overhead, removal_speed
+from tuners.benchmarks.training.masks import masks_overhead, removal_speed
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 
 from prune_search.errors import UserError
 from tests.algorithms import experiment
-from tuners.benchmarks.evaluation import evaluation_gain
+from tuners.benchmarks.training.evaluation import evaluation_gain
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.runners.choice import Runner, build, sampled_by
 from prune_search.rllib.running import process_settings
-from tuners.benchmarks.paired import Ratios, paired
+from tuners.benchmarks.training.paired import Ratios, paired
 
 _STEPS = 1024  # sampled at a time where an algorithm has no fragments of its own
 
