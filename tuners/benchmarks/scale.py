@@ -1,8 +1,9 @@
 """What the driver costs a trial, and whether that grows with the trials before it.
 
 Studies of trials whose rounds take no time run on a cluster of several nodes on this machine, by
-`tuners.study.stages.trials`' own search: with Tune, Optuna's database, the trials' records, the display,
-early stopping and MLflow's database. What remains is what a trial costs beside its training.
+`tuners.study.stages.trials`' own search: with Tune, Optuna's database, the trials' records, the
+display, early stopping and MLflow's database. What remains is what a trial costs beside its
+training.
 """
 
 from __future__ import annotations
