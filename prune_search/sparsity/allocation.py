@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from prune_search.registry import Registry
+from prune_search.sparsity.named import Shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Shapes = Mapping[str, tuple[int, ...]]
-"""The shape of each prunable weight tensor, (out, in, *kernel)."""
-
 Allocate = Callable[[Shapes, float], dict[str, float] | None]
-"""The ratio of each layer at a total ratio in [0, 1); None where the scores decide."""
+"""Shapes of the prunable weight tensors, (out, in, *kernel), and a total ratio in [0, 1) to the
+ratio of each layer; None where the scores decide."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from prune_search.registry import Registry
+from prune_search.sparsity.named import Tensors
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Masks: TypeAlias = "Mapping[str, Tensor]"
-Remask: TypeAlias = "Callable[[Masks, torch.Generator], dict[str, Tensor]]"
+Remask: TypeAlias = "Callable[[Tensors, torch.Generator], dict[str, Tensor]]"
 """Masks by parameter name and random numbers to the masks of the rewound network."""
 Moment: TypeAlias = Literal["initial", "early", "random"]
 
@@ -61,12 +61,12 @@ def register_rewind(name: str, *, weights: Moment) -> Callable[[Remask], Remask]
     return REWINDS.registering(name, lambda masks: Rewind(name, weights, masks))
 
 
-def _same(masks: Masks) -> dict[str, Tensor]:
+def _same(masks: Tensors) -> dict[str, Tensor]:
     return {name: mask.clone() for name, mask in masks.items()}
 
 
 @register_rewind("permuted", weights="initial")
-def _permuted(masks: Masks, generator: torch.Generator) -> dict[str, Tensor]:
+def _permuted(masks: Tensors, generator: torch.Generator) -> dict[str, Tensor]:
     """Each layer keeps as many weights as before, elsewhere."""
     import torch
 
@@ -91,7 +91,7 @@ def rewound(
     name: str,
     weights_now: Mapping[str, Tensor],
     weights_then: Mapping[str, Tensor],
-    masks: Masks,
+    masks: Tensors,
     generator: torch.Generator,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights and masks from which a pruned network is trained again.

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from prune_search.sparsity.allocation import (
     ALLOCATIONS,
     Allocation,
-    Shapes,
     check_ratio,
     proportional,
     register_fitted,
 )
+from prune_search.sparsity.named import Shapes
 
 Curve = Sequence[tuple[float, float]]
 """Measured (ratio of the layer's weights removed, retention), in any order."""

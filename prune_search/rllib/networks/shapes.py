@@ -11,9 +11,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from prune_search.modules import SHAPES, config_dict, shrunk_class
-
-Shapes = Mapping[str, tuple[int, ...]]
-"""Shapes by parameter name."""
+from prune_search.sparsity.named import Shapes
 
 
 def shrinkable(config: AlgorithmConfig) -> AlgorithmConfig:

@@ -34,10 +34,11 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor
 
 from prune_search.modules import ShrunkModule
-from prune_search.rllib.networks.shapes import Shapes, reshape, respecify, respecify_all, shaped
+from prune_search.rllib.networks.shapes import reshape, respecify, respecify_all, shaped
 from prune_search.rllib.pausing import paused
 from prune_search.rllib.running import each_learner, unwrapped
 from prune_search.sparsity.masks import Handle
+from prune_search.sparsity.named import Shapes
 from prune_search.sparsity.structure.resizing import Layout, carry_, shrink_
 
 __all__ = ["shaped", "shrink"]

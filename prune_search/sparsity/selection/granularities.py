@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from prune_search.registry import Registry
 from prune_search.sparsity.allocation import Allocation
+from prune_search.sparsity.named import Tensors
 from prune_search.sparsity.selection.patterns import NOfM
 from prune_search.sparsity.selection.problem import Problem
 from prune_search.sparsity.structure.coupling import Coupling
@@ -22,7 +23,6 @@ from prune_search.sparsity.structure.coupling import Coupling
 if TYPE_CHECKING:
     from torch import Tensor
 
-Tensors: TypeAlias = "Mapping[str, Tensor]"
 Layers: TypeAlias = "Sequence[str]"
 Couplings: TypeAlias = "Sequence[Coupling]"
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from prune_search.sparsity.allocation import ALLOCATIONS, Allocation, check_ratio, find_allocation
+from prune_search.sparsity.named import Tensors
 from prune_search.sparsity.selection.granularities import (
     GRANULARITIES,
     Couplings,
     Granularity,
     Layers,
-    Tensors,
 )
 from prune_search.sparsity.selection.strategy import clash
 from prune_search.sparsity.selection.units import producers

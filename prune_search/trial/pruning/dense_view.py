@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from prune_search.rllib.networks.roles import by_module
+from prune_search.sparsity.named import Tensors
 from prune_search.sparsity.structure.coupling import Coupling
 from prune_search.sparsity.structure.resizing import Layout, layout
-
-Tensors = Mapping[str, Tensor]
 
 
 class Removal:

@@ -6,7 +6,7 @@ out of them physically by then, so that a ratio always means the same. `Removal`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from prune_search.rllib.networks.roles import ACTOR, Network
 from prune_search.rllib.running import sync_weights
 from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.gate import GATED
+from prune_search.sparsity.named import Tensors
 from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
 from prune_search.sparsity.schedules import Schedule
 from prune_search.sparsity.selection.granularities import GRANULARITIES
@@ -30,8 +31,6 @@ from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import Size, size
 from prune_search.trial.pruning.dense_view import Removal
 from prune_search.trial.pruning.targets import allocation_of, levels, plan_schedule
-
-Tensors = dict[str, Tensor]
 
 
 class Regrown(NamedTuple):
@@ -97,7 +96,8 @@ class Pruner:
         }
         self._fraction = 0.0  # how much of the schedule's way the masks have gone
         self._ratio: float | None = None  # what the gate has set
-        self._went: Tensors = {}  # the ratio at which each weight went; infinite where kept
+        # The ratio at which each weight went; infinite where it is kept.
+        self._went: dict[str, Tensor] = {}
         self._regrown = 0  # multiples of regrow_every that have passed
 
     def target(self, progress: float) -> float:
@@ -259,12 +259,12 @@ class Pruner:
         physical = sum(weights[name].numel() for name in acting)
         return size({name: dense[name] for name in dense if name in acting}), trained, physical
 
-    def _weights(self) -> Tensors:
+    def _weights(self) -> dict[str, Tensor]:
         weights = learner.weights(self._algorithm)
         check_finite("weights", weights)
         return self.removal.put(weights)
 
-    def _masks(self) -> Tensors:
+    def _masks(self) -> dict[str, Tensor]:
         """The masks in force, over the dense networks."""
         return self.removal.put_masks(learner.masks(self._algorithm))
 
@@ -280,9 +280,9 @@ class Pruner:
         name: str,
         target: float,
         weights: Tensors,
-        evidence: dict[str, Tensors],
+        evidence: Mapping[str, Tensors],
         masks: Tensors,
-    ) -> Tensors:
+    ) -> dict[str, Tensor]:
         plan, network, layers = self._plan, self.networks[name], self._layers[name]
         kind = GRANULARITIES[plan.granularity]
         if kind.structured and not kind.units(weights, layers, network.units):

@@ -11,11 +11,10 @@ from torch import Tensor
 from prune_search.rllib.networks.roles import Network
 from prune_search.sparsity.criteria import CRITERIA, Evidence
 from prune_search.sparsity.criteria import criterion as find_criterion
+from prune_search.sparsity.named import Tensors
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import select
 from prune_search.sparsity.selection.strategy import check_strategy
-
-Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
