@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prune_search.trial.dense_control import control_plan
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import TrialError
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.trial.baselines.baseline import BaselineTrainer
+from prune_search.trial.baselines.dense_control import control_plan
 from prune_search.trial.fine_tuning import fine_tune
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan

@@ -211,7 +211,7 @@ def _version(package: str) -> str:
 @cache
 def _own() -> str:
     """This package's code for training and measuring: versions don't tell while it is changed."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     rooms = (file for room in ("rllib", "trial") for file in (package / room).rglob("*.py"))
     return _digest([*rooms, package / "records" / "intervals.py"], package)
 
