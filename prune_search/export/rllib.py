@@ -19,8 +19,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 
 from prune_search.errors import UserError, one_line
 from prune_search.modules import SHAPES, config_dict, shrunk_class
-from prune_search.records.checkpoint import MASKS
-from prune_search.rllib.configuration.algorithms import MODULES_PATH
+from prune_search.records.checkpoint import MASKS, MODULES_PATH
 from prune_search.rllib.evaluation.cost import compact_policy
 from prune_search.rllib.networks.roles import by_module
 from prune_search.sparsity.structure.resizing import Layout

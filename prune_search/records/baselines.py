@@ -1,8 +1,9 @@
 """The dense policies of a storage: baselines, one folder each for all studies, and their controls.
 
 <storage>/baselines/<key>/baseline.json          BaselineRecord, written last
-<storage>/baselines/<key>/algorithm/             its checkpoint
+<storage>/baselines/<key>/algorithm/             its checkpoint; beside it moments of its training
 <storage>/baselines/<key>/partial/               while it is trained: how far that is
+<storage>/baselines/<key>/sensitivity/           SensitivityRecord of scans of no study
 <storage>/baselines/<key>/control-.../           a study of one trial, which prunes nothing
 <storage>/baselines/<key>/control-.../control.json   ControlRecord, written last
 """
@@ -13,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from prune_search.records.folder import StudyFolder
+from prune_search.records.layer_curves import curves_file
 from prune_search.records.models import BaselineRecord, ControlRecord
 from prune_search.records.places import BASELINES, moved
 from prune_search.storage.mirror import Mirror
@@ -45,6 +47,10 @@ class BaselineFolder:
     def partial(self) -> Path:
         """What its training needs to go on, until it has ended."""
         return self.path / "partial"
+
+    def sensitivity_file(self, granularity: str, criterion: str) -> Path:
+        """The SensitivityRecord of a scan that belongs to no study."""
+        return curves_file(self.path, granularity, criterion)
 
     def record(self) -> BaselineRecord | None:
         """The baseline, brought from the mirror if need be; None until it is trained."""

@@ -6,6 +6,7 @@ a reader or a process that is killed at any moment finds either the old one or t
     <storage>/<study>/experiment.yaml
     <storage>/<study>/study.json              StudyRecord: the baseline, when it began and ended
     <storage>/<study>/optuna.db               Optuna's database: what was suggested
+    <storage>/<study>/sensitivity/            SensitivityRecord: the baseline's, by strategy
     <storage>/<study>/trials/t03/trial.json   TrialRecord: plan, state, points
     <storage>/<study>/trials/t03/round-02/    the checkpoint of that point
     <storage>/<study>/final.json              FinalRecord: the front on seeds it never saw
@@ -21,11 +22,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prune_search.errors import UserError, shown
 from prune_search.records.checkpoint import ALGORITHM
+from prune_search.records.layer_curves import curves_file
 from prune_search.records.models import (
     FinalRecord,
     Point,
@@ -35,12 +38,13 @@ from prune_search.records.models import (
 )
 from prune_search.records.places import RESERVED, SIGNS, is_name, moved, storage_path
 from prune_search.records.record import Record
-from prune_search.storage.full_disk import with_room
+from prune_search.storage.full_disk import FAILS, FULL, with_room
 from prune_search.storage.mirror import Mirror
 
 R = TypeVar("R", bound=Record)
 
 _TRIALS, _TRIAL = "trials", "trial.json"
+_WAITING = {FULL: "waits-for-room", FAILS: "waits-for-disk"}
 
 
 class StudyFolder:
@@ -100,6 +104,11 @@ class StudyFolder:
         return self.path / "driver.lock"
 
     @property
+    def history_file(self) -> Path:
+        """FinalRecord of all points that were ever on the front, if a benchmark measured it."""
+        return self.path / "history.json"
+
+    @property
     def tune_path(self) -> Path:
         """What Tune keeps; nothing reads it."""
         return self.path / "tune"
@@ -112,6 +121,10 @@ class StudyFolder:
         """What a tracker keeps to find what it has shown; it may be deleted."""
         return self.path / f"{tracker}.json"
 
+    def sensitivity_file(self, granularity: str, criterion: str) -> Path:
+        """The SensitivityRecord of the study's baseline."""
+        return curves_file(self.path, granularity, criterion)
+
     def trial_path(self, number: int) -> Path:
         return self.path / _TRIALS / trial_name(number)
 
@@ -121,6 +134,10 @@ class StudyFolder:
     def failure_file(self, number: int) -> Path:
         """How the trial failed the last time, and in which round."""
         return self.trial_path(number) / "failure.txt"
+
+    def ended_file(self, number: int) -> Path:
+        """Why the trial's process has ended itself, until somebody is told."""
+        return self.trial_path(number) / "ended.txt"
 
     def checkpoint(self, number: int, round: int) -> Path:
         """The folder of what a trial's round ended with."""
@@ -194,6 +211,24 @@ class StudyFolder:
     def write_trial(self, record: TrialRecord, waits: Callable[[str], None] | None = None) -> None:
         """Replaces a trial's record; see `write_study`."""
         self._write(record, self.trial_file(record.number), waits)
+
+    def mark_waiting(self, number: int, trouble: str) -> None:
+        """Leaves word that a trial waits for the disk: an empty file takes no room.
+
+        Args:
+            number: the trial's.
+            trouble: `FULL` or `FAILS`.
+        """
+        with suppress(OSError):
+            (self.trial_path(number) / _WAITING[trouble]).touch()
+
+    def began_to_wait(self, number: int) -> str:
+        """What a trial has begun to wait for since this was last asked; empty if it hasn't."""
+        for trouble, name in _WAITING.items():
+            with suppress(OSError):
+                (self.trial_path(number) / name).unlink()
+                return trouble
+        return ""
 
     def write_checkpoint(
         self,

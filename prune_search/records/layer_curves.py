@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prune_search.records.record import Record
 from prune_search.records.returns import Return
 from prune_search.sparsity.sensitivity import Curve
 
 _WHATEVER: Curve = ((1.0, 1.0),)  # all of it can go, and nothing is lost
+
+
+def curves_file(folder: Path, granularity: str, criterion: str) -> Path:
+    """Where a study, or a baseline that no study has scanned, keeps what was measured."""
+    return folder / "sensitivity" / f"{granularity.replace(':', '-of-')}-{criterion}.json"
 
 
 class SensitivityPoint(Record):

@@ -10,17 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prune_search.records.checkpoint import MODULES_PATH
+
 if TYPE_CHECKING:
     from ray.rllib.core.rl_module.rl_module import RLModule
 
 WEIGHTS = "module_state.pkl"
 """The file's name, in the folder of a network."""
-_NETWORKS = Path("learner_group", "learner", "rl_module")  # in an algorithm's checkpoint
 
 
 def stored_bytes(algorithm: Path) -> int:
     """Bytes of the policy's files in the checkpoint of an algorithm; 0 where it isn't here."""
-    return file_bytes(algorithm / _NETWORKS)
+    return file_bytes(algorithm / MODULES_PATH)
 
 
 def file_bytes(networks: Path) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,7 +13,6 @@ WAIT_S = 900.0
 """Seconds after which a disk that still takes nothing is an error."""
 FULL, FAILS = "the disk is full", "writing to the disk fails"
 _POLL_S = 2.0
-_MARKS = {FULL: "waits-for-room", FAILS: "waits-for-disk"}
 
 
 def trouble(error: BaseException) -> str:
@@ -57,18 +54,3 @@ def with_room(write: Callable[[], T], tell: Callable[[str], None] = lambda _: No
             tell(found)
             told = True
         time.sleep(_POLL_S)
-
-
-def mark(folder: Path, found: str) -> None:
-    """Leaves word in a trial's folder of why it waits: an empty file takes no room."""
-    with suppress(OSError):
-        (folder / _MARKS[found]).touch()
-
-
-def waits(folder: Path) -> str:
-    """Why a trial has begun to wait since this was last asked; empty if it hasn't."""
-    for found, name in _MARKS.items():
-        with suppress(OSError):
-            (folder / name).unlink()
-            return found
-    return ""

@@ -17,6 +17,7 @@ from prune_search.errors import TrialError
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.checkpoint import ALGORITHM, MASKS, REPLAY
+from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return
 from prune_search.rllib.checkpoints import saving
@@ -67,7 +68,7 @@ class TrialAlgorithm:
         baseline: the dense policy, on this node.
         plan: what the trial does.
         seed: of the algorithm, random criteria, and whatever is drawn once a trial.
-        study: the study's folder, where measured sensitivities are kept.
+        study: its folder keeps measured sensitivities.
         checkpoint: of the round that it goes on from; None to begin.
     """
 
@@ -77,7 +78,7 @@ class TrialAlgorithm:
         baseline: BaselineRecord,
         plan: Plan,
         seed: int,
-        study: Path,
+        study: StudyFolder,
         checkpoint: Path | None = None,
     ) -> None:
         self._experiment, self._baseline, self._plan = experiment, baseline, plan
@@ -104,7 +105,7 @@ class TrialAlgorithm:
         self.train_s = self.eval_s = 0.0
         """Seconds that the round has trained, and measured."""
 
-    def _pruner(self, seed: int, study: Path) -> Pruner:
+    def _pruner(self, seed: int, study: StudyFolder) -> Pruner:
         pruning = self._experiment.pruning
         return Pruner(
             self.algorithm,
@@ -115,13 +116,14 @@ class TrialAlgorithm:
             shrink=pruning.shrink,
         )
 
-    def _curves(self, study: Path) -> dict[str, Curve] | None:
+    def _curves(self, study: StudyFolder) -> dict[str, Curve] | None:
         """Each layer's sensitivity, where the allocation asks for it."""
         plan = self._plan
         if plan.allocation is None or ALLOCATIONS.find(plan.allocation).fitted_to != "curves":
             return None
+        kept = study.sensitivity_file(plan.granularity, plan.criterion)
         found = sensitivity_of(
-            self._experiment, study, self._baseline, plan.granularity, plan.criterion
+            self._experiment, kept, self._baseline, plan.granularity, plan.criterion
         )
         return dict(found.curves)
 

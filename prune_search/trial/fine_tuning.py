@@ -16,6 +16,7 @@ from prune_search.errors import TrialError
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.checkpoint import ALGORITHM, REPLAY
+from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib.checkpoints.replay import postpone_learning
 from prune_search.rllib.learners import masks as learner
@@ -45,7 +46,7 @@ def fine_tune(
     experiment: Experiment,
     baseline: BaselineRecord,
     plan: Plan,
-    study: Path,
+    study: StudyFolder,
     checkpoint: Path | None,
     method: str,
     bits: int,
@@ -60,7 +61,7 @@ def fine_tune(
         experiment: the study's.
         baseline: the dense policy, on this node.
         plan: of the point's trial.
-        study: the study's folder.
+        study: its folder.
         checkpoint: what the point's round ended with; None for the baseline itself.
         method: a key of `compression.METHODS`.
         bits: of a weight, 2 to 8.

@@ -13,16 +13,15 @@ from prune_search.experiment.fields import as_choices, highest
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.modules import shrunk_class
+from prune_search.records.checkpoint import MODULES_PATH, MOMENTS
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib.configuration.algorithms import (
-    MODULES_PATH,
     algorithm_config,
     checkpoint_config,
 )
 from prune_search.rllib.configuration.environments import name_of, steps_of
 from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.networks.roles import Network, networks
-from prune_search.rllib.recovery import moments
 from prune_search.rllib.recovery.teacher import load_teacher
 from prune_search.rllib.runners.choice import check_lean
 from prune_search.sparsity.criteria import CRITERIA
@@ -102,7 +101,7 @@ def check_baseline(experiment: Experiment, baseline: BaselineRecord) -> None:
     Raises:
         UserError: a threshold would remove a whole layer, or there are no weights to rewind to.
     """
-    kept = Path(baseline.checkpoint).with_name(moments.WEIGHTS["early"]).is_file()
+    kept = Path(baseline.checkpoint).with_name(MOMENTS["early"]).is_file()
     rewinds = [name for name in as_choices(experiment.pruning.rewind) if name in REWINDS]
     early = [name for name in rewinds if REWINDS[name].weights == "early"]
     if early and not kept:

@@ -31,7 +31,6 @@ from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
 from prune_search.rllib.running import TRAINING_SEEDS
 from prune_search.sparsity.gate import GATED
-from prune_search.storage.full_disk import mark
 from prune_search.trial.algorithm import Found, TrialAlgorithm
 
 
@@ -73,7 +72,7 @@ class TrialRounds:
             self._baseline,
             self.record.plan,
             self._seed(0),
-            self._folder.path,
+            self._folder,
             self._folder.bring_checkpoint(points[-1]) if points else None,
         )
 
@@ -177,7 +176,7 @@ class TrialRounds:
         self.record = record
 
     def _waits(self, found: str) -> None:
-        mark(self._folder.trial_path(self.record.number), found)
+        self._folder.mark_waiting(self.record.number, found)
 
 
 def why_over(points: Sequence[Point], plan: Plan, pruning: Pruning) -> str:

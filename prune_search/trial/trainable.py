@@ -100,7 +100,7 @@ class PruningTrial(tune.Trainable):
     @contextmanager
     def _watched(self, number: int) -> Iterator[None]:
         """Limits of time and memory hold; whatever else ends a round is told in one line."""
-        with self._watch.round(self._folder.trial_path(number)):
+        with self._watch.round(self._folder.ended_file(number)):
             try:
                 yield
             except TrialError:

@@ -2,7 +2,7 @@
 
 Either may happen inside of an environment or of C code, where nothing can be raised, so the process
 ends: Tune sees it dead and starts the trial again from its last finished round. Why it ended is in
-a file in the trial's folder.
+`StudyFolder.ended_file`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Watch:
             threading.Thread(target=self._watch_memory, name="memory", daemon=True).start()
 
     @contextmanager
-    def round(self, folder: Path) -> Iterator[None]:
+    def round(self, file: Path) -> Iterator[None]:
         """For as long as the context lasts, the limits hold.
 
         Args:
-            folder: the trial's, where the reason is left.
+            file: where the reason is left, if they don't.
         """
-        file = self._file = reason_file(folder)
+        self._file = file
         if self._round_s is None:
             try:
                 yield
@@ -88,17 +88,15 @@ def _opened(file: Path) -> TextIO:
     return file.open("w", encoding="utf-8")
 
 
-def reason_file(folder: Path) -> Path:
-    """Where a trial's process leaves why it has ended itself."""
-    return folder / "ended.txt"
-
-
-def why_ended(folder: Path, search: Search) -> str:
+def why_ended(file: Path, search: Search) -> str:
     """Why a trial's last process has ended itself, in one line; empty if it hasn't.
 
     Says it once: the next process begins anew.
+
+    Args:
+        file: which `Watch.round` was given.
+        search: its `round_s`.
     """
-    file = reason_file(folder)
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
         file.unlink()

@@ -20,10 +20,11 @@ import tuners
 from prune_search.experiment.file import dump
 from prune_search.export.rllib import compacted, policies
 from prune_search.packed.file import read
+from prune_search.records.checkpoint import MODULES_PATH
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import FinalRecord, Point, StudyRecord
 from prune_search.records.policy_files import WEIGHTS
-from prune_search.rllib.configuration.algorithms import MODULE_PATH, MODULES_PATH
+from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 from tests.studies import (

@@ -78,7 +78,7 @@ def test_a_study(command: Command, study: StudyFolder, baseline: Any, tmp_path: 
     assert told["most_sensitive"] == record.ranking[0]
     assert SensitivityRecord.model_validate(told) == changed
     experiment = experiment_file.parse(study.experiment_file.read_text())
-    found = sensitivity_of(experiment, study.path, baseline, "weight", "magnitude")
+    found = sensitivity_of(experiment, path, baseline, "weight", "magnitude")
     assert found == changed
     # Other episodes are another measurement, which the trials' does not give way to.
     status, printed, _ = command("study", *storage, "--json", "--episodes", "3")

@@ -17,8 +17,8 @@ from prune_search.experiment.schema import Resources
 from prune_search.experiment.search_section import Search
 from prune_search.records.folder import StudyFolder
 from prune_search.storage import full_disk as room
-from prune_search.storage.full_disk import FAILS, FULL, mark, waits, with_room
-from prune_search.trial.watchdog import Watch, reason_file, why_ended
+from prune_search.storage.full_disk import FAILS, FULL, with_room
+from prune_search.trial.watchdog import Watch, why_ended
 from tests.studies import make_trial
 
 
@@ -52,11 +52,11 @@ def test_other_errors_and_disks_that_stay_full_are_errors(monkeypatch: pytest.Mo
 
 
 def test_a_trial_that_waits_is_told_of_once(tmp_path: Path) -> None:
-    folder = tmp_path / "trials" / "t03"
-    folder.mkdir(parents=True)
-    mark(folder, FAILS)
-    assert waits(folder) == FAILS
-    assert not waits(folder)
+    folder = StudyFolder(tmp_path, "study")
+    folder.write_trial(make_trial(3))
+    folder.mark_waiting(3, FAILS)
+    assert folder.began_to_wait(3) == FAILS
+    assert not folder.began_to_wait(3)
 
 
 LONG = "a round took longer than search.round_s = 1.5 s"
@@ -87,20 +87,21 @@ with watch.round(Path(sys.argv[1])):
     ],
 )
 def test_a_process_ends_itself(tmp_path: Path, work: str, round_s: float, reason: str) -> None:
+    file = tmp_path / "trial" / "ended.txt"
     ended = subprocess.run(
-        [sys.executable, "-c", ENDED.format(work=work, round_s=round_s), str(tmp_path)],
+        [sys.executable, "-c", ENDED.format(work=work, round_s=round_s), str(file)],
         check=False,
     )
     assert ended.returncode == 1
-    told = why_ended(tmp_path, Search(round_s=1.5))
+    told = why_ended(file, Search(round_s=1.5))
     assert told.startswith(reason) and "\n" not in told
-    assert why_ended(tmp_path, Search(round_s=1.5)) == ""  # is said once
+    assert why_ended(file, Search(round_s=1.5)) == ""  # is said once
 
 
 def test_a_round_within_its_limits_leaves_nothing(tmp_path: Path) -> None:
-    with Watch(Search(round_s=60), Resources(memory_gb=100)).round(tmp_path):
+    with Watch(Search(round_s=60), Resources(memory_gb=100)).round(tmp_path / "ended.txt"):
         pass
-    assert not reason_file(tmp_path).exists()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

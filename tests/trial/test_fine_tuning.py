@@ -53,7 +53,7 @@ def test_centroids_follow_the_loss_and_assignments_stay(
     point = rounds.step()
     rounds.stop()
     begun = folder.path / point.checkpoint
-    given = (experiment, baseline, chosen, folder.path, begun, "network_sharing", 3)
+    given = (experiment, baseline, chosen, folder, begun, "network_sharing", 3)
     found = fine_tune(*given, 600, tmp_path / "tuned")
     before, after = flat(actor(begun / "algorithm")), flat(actor(found.algorithm))
     assert found.env_steps >= 600 and found.kept == np.count_nonzero(after)
@@ -77,7 +77,7 @@ def test_continuous_actions_from_the_dense_policy(
     while not trainer.step().done:
         pass
     dense, planned = trainer.finish(), control_plan(experiment.pruning)
-    given = (dense, planned, tmp_path, None, "uniform", 4, 1000)
+    given = (dense, planned, StudyFolder(tmp_path, "study"), None, "uniform", 4, 1000)
     found = fine_tune(experiment, *given, tmp_path / "tuned")
     assert 0 < found.changed <= found.kept
     for name, value in actor(found.algorithm).items():

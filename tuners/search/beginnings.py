@@ -66,7 +66,10 @@ def screened(
     measurable = sorted(pair for pair in asked if _is_measurable(*pair))
     task = ray.remote(sensitivity_of).options(num_cpus=1)
     records: list[SensitivityRecord] = ray.get(
-        [task.remote(experiment, folder.path, baseline, *pair) for pair in measurable]
+        [
+            task.remote(experiment, folder.sensitivity_file(*pair), baseline, *pair)
+            for pair in measurable
+        ]
     )
     return ranked(records, experiment.pruning)[: experiment.search.screening]
 

@@ -12,6 +12,7 @@ from prune_search.errors import TrialError, UserError, did_you_mean, one_line
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
+from prune_search.records.folder import StudyFolder
 from prune_search.records.layer_curves import SensitivityRecord
 from prune_search.records.models import BaselineRecord
 from prune_search.records.places import storage_path
@@ -43,7 +44,7 @@ class Source:
     """Whose dense policy is looked at."""
 
     experiment: Experiment
-    study: Path | None = None
+    study: StudyFolder | None = None
     """The study's folder, if it is a study's."""
     baseline: BaselineRecord | None = None
     """If the study has one already."""
@@ -67,7 +68,7 @@ def source_of(name: str, storage: str | None, trust: bool) -> Source:
         record = study.study()
         # Its files lie here now, whatever its experiment says.
         settings = settings.model_copy(update={"storage": str(study.path.parent)})
-        return Source(settings, study.path, record.baseline if record else None)
+        return Source(settings, study, record.baseline if record else None)
     known = experiment_file.presets()
     is_file = Path(name).suffix in {".yaml", ".yml"} or "/" in name or os.path.isfile(name)  # noqa: PTH113
     if name not in known and not is_file:
@@ -111,7 +112,8 @@ def measure(
             dense = _trained(settings, storage, watching)
         if episodes is None or episodes == settings.evaluation.episodes:
             # A study's trials read the same file; without a study it lies beside the policy.
-            kept: Path | None = source.study or baseline_folder(storage, settings).path
+            owner = source.study or baseline_folder(storage, settings)
+            kept: Path | None = owner.sensitivity_file(granularity, criterion)
         else:
             evaluation = settings.evaluation.model_copy(update={"episodes": episodes})
             settings, kept = settings.model_copy(update={"evaluation": evaluation}), None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from ray.rllib.utils.checkpoints import Checkpointable
+
 
 def told(path: Path) -> str | None:
     """What is no checkpoint of RLlib's is, and what can be done; None for what may be one.
@@ -15,7 +17,7 @@ def told(path: Path) -> str | None:
     if path.is_dir():
         if any(path.glob("checkpoint_*")):
             return "it is a trial's folder of Ray Tune's; give one of its checkpoint_* folders"
-        if (path / "class_and_ctor_args.pkl").is_file():
+        if (path / Checkpointable.CLASS_AND_CTOR_ARGS_FILE_NAME).is_file():
             return None
         inside = [item for item in sorted(path.iterdir()) if item.is_file()]
         return next((f"{item.name}: {text}" for item in inside if (text := _file(item))), None)

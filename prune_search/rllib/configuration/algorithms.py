@@ -18,16 +18,14 @@ from ray.rllib.algorithms.iql import IQLConfig
 from ray.rllib.algorithms.marwil import MARWILConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
-from ray.rllib.core import (
-    COMPONENT_LEARNER,
-    COMPONENT_RL_MODULE,
-    DEFAULT_MODULE_ID,
-)
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.utils.checkpoints import Checkpointable
 
 from prune_search.errors import UserError, check_known, from_here, one_line, shown, unknown
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
+from prune_search.records.checkpoint import MODULES_PATH
 from prune_search.rllib.checkpoints.foreign import told
 from prune_search.rllib.configuration.env_runners import set_env_runners
 from prune_search.rllib.configuration.environments import environment_for, steps_of
@@ -49,9 +47,7 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "IQL": IQLConfig,
 }
 
-# Where an algorithm's checkpoint keeps its networks, each in a folder named by its ModuleID ...
-MODULES_PATH = Path("learner_group", COMPONENT_LEARNER, COMPONENT_RL_MODULE)
-# ... and that of a single agent; RLModule.from_checkpoint reads it.
+# Where an algorithm's checkpoint keeps a single agent's network; RLModule.from_checkpoint reads it.
 MODULE_PATH = MODULES_PATH / DEFAULT_MODULE_ID
 
 # Settings that are learning rates: of all, of actor, critic and value networks, of SAC's
@@ -193,7 +189,7 @@ def stored_config(algorithm: Path) -> AlgorithmConfig:
     Raises:
         Exception: whatever a file that is missing, or another's, gives rise to.
     """
-    with (algorithm / "class_and_ctor_args.pkl").open("rb") as stream:
+    with (algorithm / Checkpointable.CLASS_AND_CTOR_ARGS_FILE_NAME).open("rb") as stream:
         content = pickle.load(stream)
     (config,), _ = content["ctor_args_and_kwargs"]
     if isinstance(config, AlgorithmConfig):

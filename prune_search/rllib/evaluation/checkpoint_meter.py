@@ -13,8 +13,9 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
+from prune_search.records.checkpoint import MODULES_PATH
 from prune_search.records.returns import Return
-from prune_search.rllib.configuration.algorithms import MODULES_PATH, algorithm_config
+from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import CONNECTORS, Evaluator
 from prune_search.rllib.networks.shapes import shrinkable
 from prune_search.rllib.running import process_settings

@@ -10,14 +10,10 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
 from prune_search.errors import TrialError
+from prune_search.records.checkpoint import EARLY_REPLAY, EARLY_STATE, MOMENTS
 from prune_search.rllib.checkpoints.replay import save_replay
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.running import env_steps
-
-WEIGHTS = {"initial": "initial.pt", "early": "early.pt"}
-"""Files of the weights of each moment that is kept; those of `random` are made anew."""
-
-_STATE, _REPLAY = "early-state.pt", "early-replay.pkl"
 
 
 @dataclass(frozen=True)
@@ -39,23 +35,23 @@ def keep(algorithm: Algorithm, folder: Path, moment: str) -> None:
         folder: the baseline's.
         moment: `initial`, of which the weights say all, or `early`.
     """
-    torch.save(learner.weights(algorithm), folder / WEIGHTS[moment])
+    torch.save(learner.weights(algorithm), folder / MOMENTS[moment])
     if moment == "early":
         state = {
             "env_steps": env_steps(algorithm),
             "adaptive": learner.adaptive_state(algorithm),
         }
-        torch.save(state, folder / _STATE)
-        save_replay(algorithm, folder / _REPLAY)
+        torch.save(state, folder / EARLY_STATE)
+        save_replay(algorithm, folder / EARLY_REPLAY)
 
 
 def weights(folder: Path, moment: str) -> dict[str, Tensor]:
-    """The weights of a moment, a key of `WEIGHTS`.
+    """The weights of a moment, a key of `MOMENTS`.
 
     Raises:
         TrialError: the baseline has none of that moment.
     """
-    path = folder / WEIGHTS[moment]
+    path = folder / MOMENTS[moment]
     if not path.is_file():
         raise TrialError(
             f"the baseline has no {path.stem} weights to rewind to: its training ended before"
@@ -72,7 +68,7 @@ def early(folder: Path, env_steps: int) -> Early:
         folder: the baseline's.
         env_steps: where it was about, for baselines of earlier versions, which kept weights alone.
     """
-    path = folder / _STATE
+    path = folder / EARLY_STATE
     state = torch.load(path, weights_only=True) if path.is_file() else None
     state = state or {"env_steps": env_steps, "adaptive": {}}
-    return Early(state["env_steps"], state["adaptive"], folder / _REPLAY)
+    return Early(state["env_steps"], state["adaptive"], folder / EARLY_REPLAY)

@@ -13,7 +13,7 @@ import numpy as np
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.records.baselines import BaselineFolder
-from prune_search.records.checkpoint import ALGORITHM
+from prune_search.records.checkpoint import ALGORITHM, TRAINING
 from prune_search.records.fronts import well_posed
 from prune_search.records.models import BaselineRecord
 from prune_search.records.policy_files import stored_bytes
@@ -43,7 +43,6 @@ _SAVE_EVERY_S = 30.0
 _LEGS = 20  # of a baseline's training, or fewer:
 _LEAST_OF_A_LEG = 1_000  # env steps of each environment
 _STREAM = 2**31  # of the seeds of legs; those of rounds have their number here
-_TRAINING = "training.json"  # beside an algorithm's checkpoint
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class BaselineTrainer:
         """Takes up the training that an earlier process began."""
         saving.load(self._algorithm, self._folder.partial / ALGORITHM)
         sync_weights(self._algorithm)
-        training = json.loads((self._folder.partial / _TRAINING).read_text(encoding="utf-8"))
+        training = json.loads((self._folder.partial / TRAINING).read_text(encoding="utf-8"))
         self._train_s = float(training["train_s"])
 
     def _looks_due(self, steps: int) -> int:
@@ -276,7 +275,7 @@ class BaselineTrainer:
         temporary.mkdir()
         saving.save(self._algorithm, temporary)
         training = json.dumps({"train_s": self._train_s})
-        (temporary / _TRAINING).write_text(training, encoding="utf-8")
+        (temporary / TRAINING).write_text(training, encoding="utf-8")
         shutil.rmtree(self._folder.partial, ignore_errors=True)
         temporary.rename(self._folder.partial)
         self._saved = time.monotonic()

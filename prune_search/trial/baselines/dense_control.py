@@ -69,11 +69,11 @@ def train_control(storage: Path, experiment: Experiment, baseline: BaselineRecor
         }
     )
     watch = Watch(experiment.search, experiment.resources)
-    with watch.round(folder.trial_path(0)):
+    with watch.round(folder.ended_file(0)):
         rounds = TrialRounds(own, folder, baseline, 0, plan)
     try:
         while not rounds.done:
-            with watch.round(folder.trial_path(0)):
+            with watch.round(folder.ended_file(0)):
                 rounds.step()
     finally:
         rounds.stop()

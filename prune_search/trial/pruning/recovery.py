@@ -11,6 +11,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.plan.plan import Plan
+from prune_search.records.checkpoint import MOMENTS
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib.checkpoints.replay import empty_replay, load_replay, postpone_learning
 from prune_search.rllib.learners import masks as learner
@@ -52,7 +53,7 @@ class Recovery:
         self._total = baseline.env_steps or baseline.checkpoint_steps
         self._retrainings = retrainings(plan)
         self._rewind = REWINDS.get(plan.rewind)
-        if self._rewind and self._rewind.weights in moments.WEIGHTS:
+        if self._rewind and self._rewind.weights in MOMENTS:
             moments.weights(self._folder, self._rewind.weights)  # before training in vain
         if plan.distillation:
             if experiment.pruning.teacher:
@@ -77,7 +78,7 @@ class Recovery:
         name, moment = self._rewind.name, self._rewind.weights
         generator = torch.Generator().manual_seed(self._seed)
         now, masks = learner.weights(self._algorithm), learner.masks(self._algorithm)
-        kept = moment in moments.WEIGHTS
+        kept = moment in MOMENTS
         then = moments.weights(self._folder, moment) if kept else self._fresh()
         then = {key: then[key] for key in now}  # without target networks
         weights, masks = rewound(name, now, pruner.removal.take(then), masks, generator)

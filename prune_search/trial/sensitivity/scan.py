@@ -47,13 +47,13 @@ _MOST_LOOKS = 100  # training iterations in which a criterion must have seen a b
 
 def sensitivity_of(
     experiment: Experiment,
-    folder: Path | None,
+    file: Path | None,
     baseline: BaselineRecord,
     granularity: str,
     criterion: str,
     report: Report | None = None,
 ) -> SensitivityRecord:
-    """The baseline's sensitivity: measured once, then read from the folder.
+    """The baseline's sensitivity: measured once, then read from the file.
 
     It depends on experiment and baseline alone, so that it is the same for whichever trial comes
     first, and trials that measure it at the same time write the same. Measured on an algorithm
@@ -61,8 +61,8 @@ def sensitivity_of(
 
     Args:
         experiment: `search.seed`, `pruning.layers` and `evaluation` count.
-        folder: the study's; the record is `sensitivity/<granularity>-<criterion>.json` in it.
-            None to measure anew and keep nothing.
+        file: what keeps it, see `StudyFolder.sensitivity_file`; None to measure anew and keep
+            nothing.
         baseline: the dense policy.
         granularity: a key of `GRANULARITIES`.
         criterion: a key of `CRITERIA`.
@@ -74,9 +74,7 @@ def sensitivity_of(
     """
     import_extensions(experiment.modules)
     check_measurable(granularity, criterion)
-    name = f"{granularity.replace(':', '-of-')}-{criterion}.json"
-    path = folder / "sensitivity" / name if folder else None
-    known = SensitivityRecord.read(path) if path else None
+    known = SensitivityRecord.read(file) if file else None
     if known is not None and _answers(known, experiment, baseline):
         return known
     seed = experiment.search.seed % TRAINING_SEEDS
@@ -91,8 +89,8 @@ def sensitivity_of(
         record = measure_curves(experiment, baseline, policy, granularity, criterion, report)
     finally:
         algorithm.stop()
-    if path:
-        record.write(path)
+    if file:
+        record.write(file)
     return record
 
 

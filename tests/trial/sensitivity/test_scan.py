@@ -202,6 +202,7 @@ def test_evidence_decides_what_goes(short: Any, baseline: Any, dense: Dense) -> 
 
 
 def test_measured_once_a_study(tiny: Any, baseline: Any, tmp_path: Path) -> None:
+    path = tmp_path / "sensitivity" / "weight-saliency.json"
     told: list[int] = []
 
     def report(done: int, total: int) -> None:
@@ -210,10 +211,9 @@ def test_measured_once_a_study(tiny: Any, baseline: Any, tmp_path: Path) -> None
     def measure(*overrides: str) -> SensitivityRecord:
         told.clear()
         experiment = tiny("evaluation.max_steps=32", *overrides)
-        return sensitivity_of(experiment, tmp_path, baseline, "weight", "saliency", report)
+        return sensitivity_of(experiment, path, baseline, "weight", "saliency", report)
 
     first = measure()
-    path = tmp_path / "sensitivity" / "weight-saliency.json"
     assert told and SensitivityRecord.read(path) == first
     assert [file.name for file in path.parent.glob("[!.]*")] == [path.name]
     assert measure() == first and not told  # read

@@ -49,7 +49,7 @@ def _measured(
     folder: StudyFolder, experiment: Experiment, needed: Mapping[str, Point]
 ) -> FinalRecord:
     """What points are worth on the final seeds; each is measured once, and found again."""
-    path = folder.path / "history.json"
+    path = folder.history_file
     known = FinalRecord.read(path) or folder.final()
     assert known is not None
     missing = sorted(needed.keys() - known.points.keys())

@@ -63,7 +63,7 @@ def fine_tuned(
                 experiment,
                 study.baseline,
                 plan,
-                folder.path,
+                folder,
                 begun,
                 method,
                 bits,

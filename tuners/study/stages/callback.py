@@ -12,7 +12,6 @@ from ray.tune.experiment import Trial
 from prune_search.ray_failures import last_failure
 from prune_search.records.models import TrialRecord, trial_name
 from prune_search.records.reasons import stopped_by
-from prune_search.storage.full_disk import waits
 from prune_search.trial.trainable import FAILED, MEASURED
 from prune_search.trial.watchdog import why_ended
 from tuners.spans import FOLLOW, span
@@ -45,7 +44,7 @@ class StudyCallback(tune.Callback):
             self._looked = now
             running = [t.config["number"] for t in trials if t.status == Trial.RUNNING]
             for number in running:
-                found = waits(self._folder.trial_path(number))
+                found = self._folder.began_to_wait(number)
                 if found:
                     self._progress.note(
                         f"{found}: {trial_name(number)} waits in {self._folder.path}"
@@ -94,12 +93,12 @@ class StudyCallback(tune.Callback):
         self._changed(record)
 
     def _failure(self, trial: Trial) -> str:
-        folder = self._folder.trial_path(trial.config["number"])
+        ended = self._folder.ended_file(trial.config["number"])
         # Tune appends each failure to this file; trial.get_error() looks in the storage, where the
         # file arrives later.
         path = trial.error_file
         text = Path(path).read_text(encoding="utf-8") if path and Path(path).is_file() else ""
-        return why_ended(folder, self._search) or last_failure(text)
+        return why_ended(ended, self._search) or last_failure(text)
 
     def _close(self, trial: Trial, reason: str) -> TrialRecord:
         record = self._folder.trial(trial.config["number"]) or TrialRecord(
