@@ -11,11 +11,12 @@ from prune_search.artifacts.base import Artifact, Material, Target, register_tar
 from prune_search.artifacts.card import Card, card_for
 from prune_search.errors import UserError, one_line
 from prune_search.packed import BITS, METHOD
-from prune_search.packed.file import MAGIC, SUFFIX, pack, read, write
+from prune_search.packed.file import MAGIC, SUFFIX, pack, read
 from prune_search.packed.quantizing import quantized_policy
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.reference import act
+from prune_search.storage.replacing import replace_file
 
 _SAID = ("version", "name", "task", "measurement", "notes")
 """What the file holds of its card; the rest follows from the policy."""
@@ -41,7 +42,7 @@ class PackedTarget(Target):
             data = pack(quantized_policy(material.described, self._method, self._bits), about)
         except ValueError as error:
             raise UserError(f"export: target packed: {one_line(error)}") from None
-        write(path, data)
+        replace_file(path, data)
 
     def opens(self, path: Path) -> bool:
         if not path.is_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -124,24 +123,6 @@ def unpack(data: bytes) -> Packed:
         return _unpacked(data[_FIXED.size :], length)
     except Exception as error:  # whatever a content does that only its checksum vouches for
         raise ValueError(f"its content is not that of a policy: {one_line(error)}") from None
-
-
-def write(path: Path, data: bytes) -> None:
-    """A file that is there whole or not at all.
-
-    Raises:
-        OSError: it can't be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path) -> Packed:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prune_search.errors import UserError
 from prune_search.plan.names import STORED
+from prune_search.storage.replacing import replace_file
 
 R = TypeVar("R", bound="Record")
 
@@ -28,9 +27,9 @@ class Record(BaseModel):
     def write(self, path: Path) -> None:
         """Replaces the file, whole or not at all, and then its copy."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = self.model_dump_json(indent=1)
-        _replace(path, text)
-        _replace(_copy(path), text)
+        data = self.model_dump_json(indent=1).encode()
+        replace_file(path, data)
+        replace_file(_copy(path), data)
 
     @classmethod
     def read(cls: type[R], path: Path) -> R | None:
@@ -67,16 +66,3 @@ class Record(BaseModel):
 
 def _copy(path: Path) -> Path:
     return path.with_name(f".{path.name}.copy")
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

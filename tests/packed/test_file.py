@@ -16,7 +16,7 @@ import pytest
 from prune_search.compression.coding.entropy import entropy
 from prune_search.compression.methods import METHODS
 from prune_search.errors import UserError
-from prune_search.packed.file import MAGIC, pack, parts, read, unpack, write
+from prune_search.packed.file import MAGIC, pack, parts, read, unpack
 from prune_search.packed.plain import to_plain
 from prune_search.packed.quantizing import quantized_policy
 from prune_search.policy.description import PolicyDescription
@@ -167,27 +167,9 @@ def test_a_header_that_grows_without_end_is_refused() -> None:
         unpack(MAGIC + bytes([1]) + struct.pack("<I", zlib.crc32(body)) + body)
 
 
-def test_written_whole_or_not_at_all(
-    data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "policy.packed"
-    write(path, b"before")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="No space"):
-            write(path, data)
-    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
-    write(path, data)
-    assert plain(read(path).policy) == plain(unpack(data).policy)
-
-
 def test_opens_without_torch_and_ray(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "policy.packed"
-    write(path, data)
+    path.write_bytes(data)
     code = (
         "import sys; from pathlib import Path; from prune_search.packed.file import read;"
         "read(Path(sys.argv[1])); assert not {'torch', 'ray'} & set(sys.modules)"
