@@ -181,12 +181,12 @@ class Study:
             UserError: there is none of this name; the message lists those there are.
         """
         self.stored(name)
+        record = self.folder.points().get(name)
+        if record is None:
+            raise UserError(f"point: {name} is none of a trial's")
         found = self.report
-        for trial in found.trials:
-            for point in trial.points:
-                if point.name == name:
-                    return StudyPoint(self, point, trial.plan, found)
-        raise UserError(f"point: {name} is none of a trial's")
+        plan = next(trial.plan for trial in found.trials if trial.number == record.trial)
+        return StudyPoint(self, record, plan, found)
 
     def stored(self, name: str) -> StoredPolicy:
         """The policy of a point, by its name, or of the `baseline`, or of the dense `control`.

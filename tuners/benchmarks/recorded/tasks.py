@@ -25,7 +25,7 @@ algorithm:
 baseline: {env_steps: 150_000}
 resources: {envs_per_env_runner: 8}
 """
-_MINATAR = """
+MINATAR = """
 environment: {id: MinAtar/Breakout-v1, modules: ["minatar.gym:register_envs"]}
 algorithm:
   name: PPO
@@ -41,6 +41,8 @@ baseline: {env_steps: 1_000_000}
 evaluation: {episodes: 40, envs: 40, max_steps: 2500}
 resources: {envs_per_env_runner: 32}
 """
+"""The task and network of examples/minatar.yaml, trained and evaluated for a third as long: here
+what counts is many trials, there the policies of one study."""
 
 
 class RecordedTask(NamedTuple):
@@ -60,7 +62,7 @@ TASKS = {
     "acrobot": RecordedTask("acrobot", (40_000, 80_000, 160_000)),
     "lunarlander": RecordedTask("lunarlander", (100_000, 200_000, 400_000)),
     "mountaincar-dqn": RecordedTask(_MOUNTAIN_CAR, (30_000, 60_000, 120_000)),
-    "minatar-breakout": RecordedTask(_MINATAR, (100_000, 200_000, 400_000), images=True),
+    "minatar-breakout": RecordedTask(MINATAR, (100_000, 200_000, 400_000), images=True),
 }
 
 _SPACE: dict[str, Any] = {

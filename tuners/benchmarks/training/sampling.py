@@ -13,23 +13,11 @@ from prune_search.experiment.schema import Experiment
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.runners.choice import Runner, build, sampled_by
 from prune_search.rllib.running import process_settings
+from tuners.benchmarks.recorded.tasks import MINATAR
 from tuners.benchmarks.training.paired import Ratios, paired
 
 _STEPS = 1024  # sampled at a time where an algorithm has no fragments of its own
 
-_MINATAR = """
-environment: {id: MinAtar/Breakout-v1, modules: ["minatar.gym:register_envs"]}
-algorithm:
-  name: PPO
-  training: {train_batch_size_per_learner: 1024, minibatch_size: 256, num_epochs: 3, lr: 0.0005}
-  model:
-    conv_filters: [[16, 3, 1]]
-    conv_activation: relu
-    head_fcnet_hiddens: [128]
-    head_fcnet_activation: relu
-    vf_share_layers: true
-resources: {envs_per_env_runner: 32}
-"""
 _PENDULUM = """
 environment: {id: Pendulum-v1}
 algorithm:
@@ -45,6 +33,7 @@ resources: {envs_per_env_runner: 16}
 
 
 _32 = "resources.envs_per_env_runner=32"
+_TRAINING = "algorithm.training"
 _MODE = "algorithm.env_runners.gym_env_vectorize_mode"
 
 
@@ -68,11 +57,15 @@ TASKS = {
     "cartpole-vector-ppo": Task("cartpole", (_32, f"{_MODE}=vector_entry_point")),
     "acrobot-ppo": Task("acrobot"),
     "lunarlander-ppo": Task("lunarlander"),
-    "minatar-ppo": Task(_MINATAR, ()),
+    # Smaller batches than where trials are recorded: an iteration takes a second or two.
+    "minatar-ppo": Task(
+        MINATAR,
+        (f"{_TRAINING}.train_batch_size_per_learner=1024", f"{_TRAINING}.minibatch_size=256"),
+    ),
     # Fewer updates a step than the preset's, of which an iteration is seconds long.
     "acrobot-dqn": Task(
         "acrobot-dqn",
-        ("resources.envs_per_env_runner=16", "algorithm.training.training_intensity=8"),
+        ("resources.envs_per_env_runner=16", f"{_TRAINING}.training_intensity=8"),
     ),
     "pendulum-sac": Task(_PENDULUM, ()),
 }
