@@ -42,6 +42,24 @@ class Artifact(ABC):
             The action, [1, *action_shape], and the state for the next step.
         """
 
+    def set_level(self, level: int) -> None:
+        """Acts with a level's weights from now on; an artifact opens at its densest.
+
+        Args:
+            level: 0, the sparsest, to `len(card.levels) - 1`.
+
+        Raises:
+            UserError: there is no such level.
+        """
+        levels = len(self.card.levels)
+        if not 0 <= level < levels:
+            known = f"has levels 0 to {levels - 1}" if levels else "has no levels to choose among"
+            raise UserError(f"level: {self.card.name} {known}, got {level}")
+        self._choose(level)
+
+    def _choose(self, level: int) -> None:
+        raise NotImplementedError
+
     def reset(self) -> None:  # noqa: B027 - most have nothing to do
         """An episode begins; for what keeps a state beside the one that it is given."""
 
@@ -128,6 +146,12 @@ class Target(ABC):
     """What the file's name ends with; empty for a folder."""
     of_description: bool = True
     """Whether it is made from the policy's description; else from RLlib's checkpoint."""
+    elastic: bool = False
+    """Whether it has a place for the levels of a card."""
+
+    def held(self, policy: PolicyDescription) -> PolicyDescription:
+        """The policy with the weights that its artifacts have, which may be rounded."""
+        return policy
 
     @abstractmethod
     def write(self, material: Material, path: Path) -> None:

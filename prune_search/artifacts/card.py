@@ -62,6 +62,21 @@ class Measurement(Record):
         return (value - self.random.value) / (self.dense.value - self.random.value)
 
 
+class Level(Record):
+    """Some of a policy's weights, which a device may choose to act with; see `policy.elastic`."""
+
+    kept: int
+    """Entries of its matrices that are not zero."""
+    nonzero: int
+    """Numbers of the network that are not zero."""
+    sparsity: float
+    """1 - nonzero / the dense policy's parameters."""
+    returned: Measured | None = None
+    """The file's own at this level, on the evaluation's seeds; None where nobody measured it."""
+    final: Measured | None = None
+    """Likewise, on the study's final seeds."""
+
+
 class Card(Record):
     """What is known about an artifact."""
 
@@ -91,6 +106,9 @@ class Card(Record):
     """Of these, those that are not zero."""
     notes: list[str] = []
     """What is to be known about it, a line each."""
+    levels: list[Level] = []
+    """Where a device may choose among several sparsities; 0 is the sparsest, the last is what the
+    other fields describe."""
 
 
 def card_for(

@@ -11,14 +11,14 @@ from prune_search.artifacts.base import Artifact, Material, Target, register_tar
 from prune_search.artifacts.card import Card, card_for
 from prune_search.errors import UserError, one_line
 from prune_search.packed import BITS, METHOD
-from prune_search.packed.file import MAGIC, SUFFIX, pack, read
-from prune_search.packed.quantizing import quantized_policy
+from prune_search.packed.file import MAGIC, SUFFIX, Packed, pack, read
+from prune_search.packed.quantizing import QuantizedPolicy, quantized_policy
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.reference import act
 from prune_search.storage.replacing import replace_file
 
-_SAID = ("version", "name", "task", "measurement", "notes")
+_SAID = ("version", "name", "task", "measurement", "notes", "levels")
 """What the file holds of its card; the rest follows from the policy."""
 
 
@@ -32,17 +32,24 @@ class PackedTarget(Target):
     """
 
     suffix = SUFFIX
+    elastic = True
 
     def __init__(self, method: str = METHOD, bits: int = BITS) -> None:
         self._method, self._bits = method, bits
 
-    def write(self, material: Material, path: Path) -> None:
-        about = material.card.model_dump(mode="json", include=set(_SAID), exclude_defaults=True)
+    def held(self, policy: PolicyDescription) -> PolicyDescription:
+        return self._quantized(policy).policy
+
+    def _quantized(self, policy: PolicyDescription) -> QuantizedPolicy:
         try:
-            data = pack(quantized_policy(material.described, self._method, self._bits), about)
+            return quantized_policy(policy, self._method, self._bits)
         except ValueError as error:
             raise UserError(f"export: target packed: {one_line(error)}") from None
-        replace_file(path, data)
+
+    def write(self, material: Material, path: Path) -> None:
+        about = material.card.model_dump(mode="json", include=set(_SAID), exclude_defaults=True)
+        levels = [level.kept for level in material.card.levels]
+        replace_file(path, pack(self._quantized(material.described), about, levels))
 
     def opens(self, path: Path) -> bool:
         if not path.is_file():
@@ -58,7 +65,9 @@ class PackedTarget(Target):
             card = Card.model_validate({**card.model_dump(), **said})
         except ValueError as error:
             raise UserError(f"file: {str(path)!r} can't be opened: {one_line(error)}") from None
-        return PackedArtifact(found.policy, card)
+        if len(card.levels) != len(found.levels):
+            raise UserError(f"file: {str(path)!r} can't be opened: it says not what its levels are")
+        return PackedArtifact(found, card)
 
 
 class PackedArtifact(Artifact):
@@ -66,8 +75,11 @@ class PackedArtifact(Artifact):
 
     rows = True
 
-    def __init__(self, policy: PolicyDescription, card: Card) -> None:
-        self.card, self.policy = card, policy
+    def __init__(self, packed: Packed, card: Card) -> None:
+        self.card, self._packed, self.policy = card, packed, packed.policy
+
+    def _choose(self, level: int) -> None:
+        self.policy = self._packed.at(level)
 
     def step(
         self, observation: Array, state: Array, noise: Array | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,10 +13,19 @@ import numpy as np
 from gymnasium import spaces
 
 from prune_search.artifacts.base import Artifact, Material, Target, stored_bytes
-from prune_search.artifacts.card import Card, Measured, Measurement, card_for
+from prune_search.artifacts.card import Card, Level, Measured, Measurement, card_for
 from prune_search.artifacts.torch_program import TorchArtifact
 from prune_search.errors import UserError, one_line
 from prune_search.export.describing import describe
+from prune_search.export.levels import (
+    Separate,
+    Wished,
+    levels_of,
+    measured_levels,
+    require_elastic,
+    separate,
+    with_levels,
+)
 from prune_search.export.measuring import Agreement, Latency, agreement, latency, measure
 from prune_search.export.policy import Policy
 from prune_search.export.recording import Recorded, recorded
@@ -78,6 +87,10 @@ class Export(Record):
     dense_latency_us: Latency | None
     """Of the dense policy as a plain torch module, in the same run; None without a description."""
     notes: list[str] = []  # noqa: RUF012 - pydantic copies it
+    levels: list[Level] = []  # noqa: RUF012
+    """That it has, each with its return; the other figures are those of the last one."""
+    separate: Separate | None = None
+    """What a file for each level would take; None without levels."""
 
     @property
     def lost(self) -> bool:
@@ -96,6 +109,7 @@ def export(
     observations: int = OBSERVATIONS,
     max_bytes: int | None = None,
     anyway: bool = False,
+    levels: Wished | None = None,
 ) -> Export:
     """Writes a policy to a target, and measures what was written; only then it is there.
 
@@ -107,26 +121,29 @@ def export(
         observations: how many actions are compared with RLlib's.
         max_bytes: what it may have at most.
         anyway: keep it although its return lies below the policy's interval.
+        levels: what sparser levels of the same weights it shall have.
 
     Raises:
         Refused: the artifact is worse than the policy, or larger than it may be.
-        UserError: the target is unknown or has no place for the policy, or it can't be written.
+        UserError: the target is unknown or has no place for the policy or for levels, there are no
+            such levels, or it can't be written.
     """
     target = using or find_target(to)
     if path.exists():
         raise UserError(f"--out: {str(path)!r} exists; give another name")
+    if levels is not None:
+        require_elastic(target, to)
     policy, around = _described(source, target)
     card = _card(source, to, policy, around)
+    if levels is not None and policy is not None:
+        card = with_levels(card, levels_of(target.held(policy), levels))
     seen = recorded(source.algorithm, around, observations, max_steps=source.measurement.max_steps)
     material = Material(policy, card, _calibration(seen, card), source.algorithm)
     with _in_making(path) as part:
         target.write(material, part)
-        size = stored_bytes(part)
-        if max_bytes is not None and size > max_bytes:
-            raise Refused(
-                f"--max-bytes: {source.name} as {to} has {size:,} bytes, {max_bytes:,} are allowed"
-            )
-        found = _measured(source, target.open(part), policy, seen, path, size)
+        size = _size(source, to, part, max_bytes)
+        artifact = target.open(part)
+        found = _measured(source, artifact, policy, seen, path, size)
         if found.lost and not anyway:
             assert found.returned is not None and found.wanted is not None
             raise Refused(
@@ -134,7 +151,39 @@ def export(
                 f" policy's interval from {found.wanted.low:.4g} to {found.wanted.high:.4g};"
                 " nothing was written; --anyway keeps it"
             )
+        if levels is not None:
+            found = _with_levels(found, artifact, target, material, levels, part)
+            size = _size(source, to, part, max_bytes)
+            found = found.model_copy(update={"bytes": size})
     return found
+
+
+def _size(source: Source, to: str, part: Path, allowed: int | None) -> int:
+    """Its bytes, which are no more than it may have."""
+    size = stored_bytes(part)
+    if allowed is not None and size > allowed:
+        raise Refused(
+            f"--max-bytes: {source.name} as {to} has {size:,} bytes, {allowed:,} are allowed"
+        )
+    return size
+
+
+def _with_levels(
+    found: Export,
+    artifact: Artifact,
+    target: Target,
+    material: Material,
+    wished: Wished,
+    part: Path,
+) -> Export:
+    """Measures each level of what was written, and writes it again, with their returns in it."""
+    levels = measured_levels(artifact, wished, found.returned)
+    own = replace(material, policy=target.held(material.described))
+    _remove(part)
+    target.write(replace(own, card=with_levels(material.card, levels)), part)
+    if target.open(part).card.levels != levels:
+        raise UserError(f"export: {found.target} does not keep what its levels return")
+    return found.model_copy(update={"levels": levels, "separate": separate(target, own)})
 
 
 def _described(source: Source, target: Target) -> tuple[PolicyDescription | None, Surroundings]:

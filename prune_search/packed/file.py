@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,13 +28,16 @@ from prune_search.packed.quantizing import (
 from prune_search.packed.units import free_layers
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
+from prune_search.policy.elastic import at_level, entries
 
-MAGIC, VERSION, SUFFIX = b"PSP", 1, ".packed"
+MAGIC, VERSION, SUFFIX = b"PSP", 2, ".packed"
+_WITHOUT_LEVELS = 1
+"""The version of files that have none: those who read no other shall go on opening them."""
 _FIXED = struct.Struct("<3sBII")  # magic, version, checksum of what follows, the header's length
 _CODER = "range"
 _LARGEST_HEADER, _MOST_NUMBERS = 2**20, 2**27
 
-# What headers are likely to hold; the compressor refers to it. It belongs to the version.
+# What headers are likely to hold; the compressor refers to it. It belongs to both versions.
 _WORDS = (
     b'"task":{"id":"","modules":[],"config":{},"wrappers":[]},"measurement":{"seed":0,"episodes":'
     b'100,"max_steps":10000,"aggregate":"mean","returned":{"aggregate":"iqm","iqm":-1,"low":-2,'
@@ -63,15 +67,27 @@ class Packed:
     method: str
     bits: int
     about: dict[str, Any]
+    levels: tuple[int, ...] = ()
+    """Weights of each level, see `policy.elastic`; none where there is nothing to choose among."""
+
+    def at(self, level: int) -> PolicyDescription:
+        """The policy with a level's weights: 0, the sparsest, to `len(levels) - 1`, the whole."""
+        return at_level(self.policy, self.levels, level)
 
 
-def pack(quantized: QuantizedPolicy, about: dict[str, Any]) -> bytes:
+def pack(quantized: QuantizedPolicy, about: dict[str, Any], levels: Sequence[int] = ()) -> bytes:
     """A file's content; `unpack` gives the same policy and the same `about`.
 
     Args:
         quantized: the policy.
         about: anything that JSON holds: the environment, returns, where it comes from.
+        levels: how many weights each level has, see `policy.elastic.entries`.
+
+    Raises:
+        ValueError: numbers of weights that are none of levels.
     """
+    if levels:
+        entries(quantized.policy, levels)
     places = [place for group in grouped(quantized.policy, quantized.method) for place in group]
     weights = {id(getattr(quantized.policy.layers[one.layer], one.field)) for one in places}
     others: list[Array] = []
@@ -87,6 +103,7 @@ def pack(quantized: QuantizedPolicy, about: dict[str, Any]) -> bytes:
         "floats": [len(group.floats) for group in quantized.groups],
         "method": quantized.method.name,
         "bits": quantized.bits,
+        **({"levels": list(levels)} if levels else {}),
         **({"about": about} if about else {}),
     }
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -100,7 +117,8 @@ def pack(quantized: QuantizedPolicy, about: dict[str, Any]) -> bytes:
         )
     )
     body = struct.pack("<I", len(packed)) + packed + rest
-    return _FIXED.pack(MAGIC, VERSION, zlib.crc32(body), len(packed)) + body[4:]
+    version = VERSION if levels else _WITHOUT_LEVELS
+    return _FIXED.pack(MAGIC, version, zlib.crc32(body), len(packed)) + body[4:]
 
 
 def unpack(data: bytes) -> Packed:
@@ -115,12 +133,15 @@ def unpack(data: bytes) -> Packed:
     if len(data) < _FIXED.size:
         raise ValueError("cut off")
     _, version, checksum, length = _FIXED.unpack_from(data)
-    if version != VERSION:
-        raise ValueError(f"version {version}; this prune-search reads version {VERSION}")
+    if not _WITHOUT_LEVELS <= version <= VERSION:
+        raise ValueError(f"version {version}; this prune-search reads versions up to {VERSION}")
     if zlib.crc32(data[8:]) != checksum:
         raise ValueError("cut off or altered: its checksum is not that of its content")
     try:
-        return _unpacked(data[_FIXED.size :], length)
+        found = _unpacked(data[_FIXED.size :], length)
+        if bool(found.levels) != (version == VERSION):
+            raise ValueError("levels in a version that has none, or none where there are")
+        return found
     except Exception as error:  # whatever a content does that only its checksum vouches for
         raise ValueError(f"its content is not that of a policy: {one_line(error)}") from None
 
@@ -177,7 +198,10 @@ def _unpacked(data: bytes, length: int) -> Packed:
     for group, values in zip(groups, floats, strict=True):
         symbols = tuple(next(matrices).reshape(next(waiting)) for _ in group)
         policy = with_values(policy, group, found.read(symbols, values).values())
-    return Packed(policy, found.name, int(header["bits"]), header.get("about", {}))
+    levels = tuple(header.get("levels", ()))
+    if levels:
+        entries(policy, levels)
+    return Packed(policy, found.name, int(header["bits"]), header.get("about", {}), levels)
 
 
 def _header(data: bytes) -> dict[str, Any]:

@@ -12,13 +12,15 @@ import pytest
 from prune_search.artifacts.c.sizes import COMPILER
 from prune_search.errors import UserError
 from tests.commands import Command, refused
-from tuners.benchmarks.devices.board import EMULATOR
+from tuners.benchmarks.devices import avr
+from tuners.benchmarks.devices.board import BOARDS, EMULATOR
 from tuners.benchmarks.devices.costs import Cost, costs
 from tuners.benchmarks.devices.networks import Network
 from tuners.benchmarks.devices.page import markdown
 
 DENSE = Network(16, "relu", 0.0)
 PRUNED = replace(DENSE, sparsity=0.9)
+CHIPS = [board.chip for board in BOARDS]
 WEIGHTS = 4 * 16 + 16 * 16 + 16 * 2
 
 
@@ -28,7 +30,13 @@ def measured() -> list[Cost]:
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
     cases = [(DENSE, "plain loops"), (DENSE, "c-int8"), (PRUNED, "c-int8")]
-    return costs(lambda line: None, cases)
+    said: list[str] = []
+    found = costs(said.append, cases)
+    if avr.lacking():
+        assert said[0].startswith("ATmega328P is left out: needs ")
+    else:
+        assert [cost.chip for cost in found if cost.chip not in CHIPS] == [avr.CHIP] * 2
+    return [cost for cost in found if cost.chip in CHIPS]
 
 
 @pytest.mark.slow

@@ -172,6 +172,43 @@ def test_a_point_leaves_as_a_file_that_is_measured(
     assert same.agreement.equal == 1 and same.path == Path(path.replace("-c", ".onnx"))
 
 
+def test_a_file_has_levels_each_with_its_return(
+    storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
+) -> None:
+    """Both targets; what is told of a level is what the file itself returns at it."""
+    monkeypatch.chdir(tmp_path)
+    at = ["--storage", str(storage), "--observations", "50", "--anyway"]
+    point = open_study(str(storage), "neuron")[0].points()["t03/0"]
+    for to in ("c", "packed"):
+        asked = ("export", "neuron", point.name, "--to", to, "--levels", "90,80", "--json")
+        found = json.loads(command(capsys, monkeypatch, *asked, *at))
+        sparse, middle, dense = found["levels"]
+        assert sparse["sparsity"] == pytest.approx(0.9, abs=2e-3)
+        assert middle["sparsity"] == pytest.approx(0.8, abs=2e-3)
+        assert dense["nonzero"] == found["nonzero"]
+        assert dense["returned"]["value"] == pytest.approx(found["returned"]["value"], rel=1e-5)
+        assert found["bytes"] < found["separate"]["bytes"]
+        assert (found["separate"]["constants"] is None) == (to == "packed")
+        asked = ("evaluate", found["path"], "--level", "0", "--json")
+        again = json.loads(command(capsys, monkeypatch, *asked))
+        assert again["return"] == pytest.approx(sparse["returned"]["value"], rel=1e-5)
+        assert again["nonzero"] == sparse["nonzero"]
+    for wrong, message in (
+        (
+            ("--levels", "99.9"),
+            "--levels: 99.9 is no level of its own: they lie above the policy's",
+        ),
+        (("--levels", "90,x"), "--levels: must be percentages, such as 90,95, got '90,x'"),
+        (("--levels", "90,90"), "--levels: must be different percentages"),
+        (("--levels", "90", "--to", "onnx"), "target onnx has no place for levels; these have: c,"),
+    ):
+        given = ("export", "neuron", point.name, "--to", "c", *wrong, "--out", "wrong")
+        monkeypatch.setattr(sys, "argv", ["prune-search", *given, *at])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert message in " ".join(capsys.readouterr().err.split()) and not Path("wrong").exists()
+
+
 def test_a_point_is_compressed_stage_by_stage(
     storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:

@@ -16,10 +16,11 @@ import pytest
 from prune_search.compression.coding.entropy import entropy
 from prune_search.compression.methods import METHODS
 from prune_search.errors import UserError
-from prune_search.packed.file import MAGIC, pack, parts, read, unpack
+from prune_search.packed.file import MAGIC, VERSION, pack, parts, read, unpack
 from prune_search.packed.plain import to_plain
 from prune_search.packed.quantizing import quantized_policy
 from prune_search.policy.description import PolicyDescription
+from prune_search.policy.elastic import at_level, kept
 from prune_search.policy.reference import outputs
 from tests.packed.policies import POLICIES, vector_policy
 
@@ -83,14 +84,14 @@ def test_the_order_of_units_is_not_paid_for() -> None:
 
 
 def test_what_is_refused(data: bytes, tmp_path: Path) -> None:
-    newer = data[:3] + bytes([data[3] + 1]) + data[4:]
+    newer = data[:3] + bytes([VERSION + 1]) + data[4:]
     for bad, message in (
         (b"", "not a packed policy"),
         (b"\x93NUMPY" + data, "not a packed policy"),
         (data[:7], "cut off"),
         (data[:-1], "cut off or altered"),
         (data + b"\0", "cut off or altered"),
-        (newer, f"version {data[3] + 1}; this prune-search reads version {data[3]}"),
+        (newer, f"version {VERSION + 1}; this prune-search reads versions up to {VERSION}"),
     ):
         path = tmp_path / "bad.packed"
         path.write_bytes(bad)
@@ -175,3 +176,35 @@ def test_opens_without_torch_and_ray(data: bytes, tmp_path: Path) -> None:
         "read(Path(sys.argv[1])); assert not {'torch', 'ray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_levels_of_one_file(kind: str) -> None:
+    """Each is the policy that a file of its own would hold; the whole one costs a few bytes more,
+    and files without levels are what they were."""
+    quantized = quantized_policy(POLICIES[kind](), "network_sharing", 4)
+    most = kept(quantized.policy)
+    levels = (most // 2, 3 * most // 4, most)
+    data, plainly = pack(quantized, ABOUT, levels), pack(quantized, ABOUT)
+    found = unpack(data)
+    assert (data[3], plainly[3]) == (2, 1) and len(data) <= len(plainly) + 24
+    assert found.levels == levels and unpack(plainly).levels == ()
+    assert plain(found.at(2)) == plain(found.policy) == plain(unpack(plainly).policy)
+    for level, count in enumerate(levels):
+        alone = quantized_policy(at_level(quantized.policy, levels, level), "network_sharing", 4)
+        apart = unpack(pack(alone, {})).policy
+        seen = np.abs(np.random.default_rng(1).standard_normal((20, *apart.observation_shape)))
+        got, want = (outputs(each, seen)[0] for each in (found.at(level), apart))
+        assert np.allclose(got, want, rtol=1e-5, atol=1e-5) and kept(apart) == count
+
+
+def test_levels_that_are_none_are_refused(data: bytes) -> None:
+    quantized = quantized_policy(vector_policy(), "sharing", 3)
+    with pytest.raises(ValueError, match="levels must be"):
+        pack(quantized, {}, [1, 2])
+    whole = pack(quantized, {}, [kept(quantized.policy) - 1, kept(quantized.policy)])
+    for changed in (b"\x01" + whole[4:], b"\x03" + whole[4:]):
+        with pytest.raises(ValueError, match="version"):
+            unpack(MAGIC + changed)
+    with pytest.raises(ValueError, match="levels in a version"):
+        unpack(MAGIC + b"\x02" + data[4:])

@@ -59,6 +59,7 @@ Observations = Annotated[
         "prune-search export cartpole t03/2 --to onnx",
         "prune-search export cartpole t03/2 --to c --out robot/policy",
         "prune-search export cartpole --to c --min-retention 0.95 --max-bytes 20000",
+        "prune-search export cartpole t03/2 --to c --levels 90,95",
     )
 )
 def export(
@@ -75,6 +76,13 @@ def export(
     ] = None,
     min_retention: MinRetention = None,
     max_bytes: MaxBytes = None,
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PERCENT,...",
+            help="Sparser levels of the same weights, to choose among at run time: c, packed.",
+        ),
+    ] = None,
     anyway: Anyway = False,
     observations: Observations = 10_000,
     module: Modules = None,
@@ -88,6 +96,7 @@ def export(
     """
     folder, settings = opened(storage, name, trust)
     check_wish(point, min_retention)
+    sparsities = _sparsities(levels)
     import_modules(module)
     with busy("exporting, and measuring what was written"):
         from prune_search.rllib.running import process_settings
@@ -104,6 +113,7 @@ def export(
             max_bytes=max_bytes,
             observations=observations,
             anyway=anyway,
+            levels=sparsities,
         )
     if as_json:
         print(json.dumps({"study": name, "point": point, **export_json(found)}, indent=1))
@@ -119,6 +129,7 @@ def evaluate_file(
     seed: int | None,
     modules: list[str] | None,
     as_json: bool,
+    level: int | None = None,
 ) -> None:
     """Measures the return of an artifact in the environment that it names, and prints it."""
     import_modules(modules)
@@ -129,16 +140,20 @@ def evaluate_file(
 
     process_settings(1)
     artifact = open_artifact(path)
+    if level is not None:
+        artifact.set_level(level)
     returned = measured_again(artifact, seed, episodes)
     card, how = artifact.card, artifact.card.measurement
     kept = how.retention(returned.value) if how else None
+    levels = card.levels
     result: dict[str, Any] = {
         "file": str(path),
         "policy": card.name,
         "target": card.target,
         "bytes": stored_bytes(path),
         "parameters": card.parameters,
-        "nonzero": card.nonzero,
+        "nonzero": card.nonzero if level is None else levels[level].nonzero,
+        **({} if level is None else {"level": level, "sparsity": levels[level].sparsity}),
         "return": returned.value,
         "low": returned.low,
         "high": returned.high,
@@ -149,13 +164,44 @@ def evaluate_file(
         print(json.dumps(result, indent=1))
         return
     out.print(
-        f"{path}: {card.name} as {card.target}, {result['bytes']:,} bytes, return"
+        f"{path}: {card.name} as {card.target}, {result['bytes']:,} bytes,"
+        + (f" level {level}," if level is not None else "")
+        + f" return"
         f" {returned.value:.2f} [{returned.low:.2f}, {returned.high:.2f}] over"
         f" {returned.episodes} episodes" + ("" if kept is None else f", retention {kept:.1%}"),
         soft_wrap=True,
         highlight=False,
         markup=False,
     )
+
+
+def _sparsities(levels: str | None) -> list[float]:
+    """What --levels names, in (0, 1)."""
+    try:
+        return [float(one) / 100 for one in levels.split(",")] if levels else []
+    except ValueError:
+        raise UserError(f"--levels: must be percentages, such as 90,95, got {levels!r}") from None
+
+
+def _level_lines(found: Export) -> list[str]:
+    """The levels of an artifact, each with its return, and what they take."""
+    lines = []
+    for number, level in enumerate(found.levels):
+        said = f"level {number}: sparsity {level.sparsity:.1%}, {level.nonzero:,} are not zero"
+        on, final = level.returned, level.final
+        if on is not None and final is not None:
+            said += (
+                f", return {on.value:.2f} [{on.low:.2f}, {on.high:.2f}], on the final seeds"
+                f" {final.value:.2f} [{final.low:.2f}, {final.high:.2f}]"
+            )
+        lines.append(said)
+    if found.separate is not None:
+        apart = found.separate
+        flash = "" if apart.constants is None else f", {apart.constants:,} of constants in flash"
+        lines.append(
+            f"a file for each of the {len(lines)} levels would take {apart.bytes:,} bytes{flash}"
+        )
+    return lines
 
 
 def check_wish(point: str | None, min_retention: float | None) -> None:
@@ -214,4 +260,5 @@ def export_lines(study: str, point: str, found: Export, where: str) -> list[str]
     if found.figures:
         sizes = ", ".join(f"{name} {size:,}" for name, size in found.figures.items())
         lines.append(f"bytes on a device: {sizes}")
+    lines += _level_lines(found)
     return lines + [f"note: {note}" for note in found.notes]

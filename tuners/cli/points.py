@@ -65,6 +65,10 @@ def evaluate(
         int | None,
         typer.Option(min=0, max=9_999, help="Evaluation seed; the search's own if absent."),
     ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of a file with levels, 0 the sparsest; the densest if absent."),
+    ] = None,
     module: Modules = None,
     as_json: AsJson = False,
     trust: Trust = False,
@@ -79,8 +83,17 @@ def evaluate(
 
         if not Path(name).exists() and name in studies(storage):
             raise UserError("missing argument 'POINT': such as t03/2, or 'baseline'")
-        evaluate_file(Path(name), episodes=episodes, seed=seed, modules=module, as_json=as_json)
+        evaluate_file(
+            Path(name),
+            episodes=episodes,
+            seed=seed,
+            modules=module,
+            as_json=as_json,
+            level=level,
+        )
         return
+    if level is not None:
+        raise UserError("--level: only files have levels, and POINT is given; leave one out")
     study = _study(storage, name, trust)
     policy = study.stored(point)
     from rich.markup import escape

@@ -6,19 +6,41 @@ is. Images are [rows][columns][channels].
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import singledispatch
+from typing import Any
 
-from prune_search.artifacts.c.storage import Constant, Requantization
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_search.artifacts.c.storage import (
+    Constant,
+    LevelRows,
+    Requantization,
+    Rows,
+    SparseRows,
+    stored,
+    stored_levels,
+)
 from prune_search.policy.arrays import Array, Shape
 from prune_search.policy.layers import Flatten, Layer
 
+_BYTES_OF_LEVEL = 4
+"""An `int`, of machines of 32 bits."""
 _BYTES = {"float": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 
 
 class Emitter:
-    """Statements, constants and functions as steps add them."""
+    """Statements, constants and functions as steps add them.
 
-    def __init__(self) -> None:
+    Args:
+        levels: how many the device may choose among; 0 where there is nothing to choose.
+        entries: of matrices that levels differ in, by their `id`: the level at which each entry
+            comes in.
+    """
+
+    def __init__(self, levels: int = 0, entries: Mapping[int, NDArray[np.uint8]] = {}) -> None:
+        self.levels, self._entries = levels, entries
         self.lines: list[str] = []
         self.constants: list[Constant | Requantization] = []
         self.types: dict[str, str] = {}
@@ -39,8 +61,9 @@ class Emitter:
 
     @property
     def ram(self) -> int:
-        """Bytes of the buffers."""
-        return sum(_BYTES[kind] * size for (_, kind), size in self._sizes.items())
+        """Bytes of the buffers, and of the level that is chosen."""
+        buffers = sum(_BYTES[kind] * size for (_, kind), size in self._sizes.items())
+        return buffers + _BYTES_OF_LEVEL * bool(self.levels)
 
     @property
     def buffers(self) -> str:
@@ -62,6 +85,26 @@ class Emitter:
     def optional(self, of: str, values: Array | None) -> str:
         """The name of numbers that may be missing; 0, no place, where they are."""
         return "0" if values is None else self.constant(of, values)
+
+    def matrix(
+        self,
+        of: str,
+        weight: NDArray[Any],
+        lay: Callable[[NDArray[Any]], NDArray[Any]] = lambda weight: weight,
+        places: NDArray[np.int64] | None = None,
+    ) -> Rows | SparseRows | LevelRows:
+        """How a layer's matrix lies in flash.
+
+        Args:
+            of: in front of its constants' names.
+            weight: the layer's, of any shape.
+            lay: makes (outputs, inputs) of it.
+            places: (inputs,), where each input lies; 0, 1, ... if None.
+        """
+        entry = self._entries.get(id(weight))
+        if entry is None:
+            return stored(self.name(of), lay(weight), places)
+        return stored_levels(self.name(of), lay(weight), lay(entry), self.levels, places)
 
     def moved(self, size: int, *lines: str, kind: str = "float") -> None:
         """Adds statements that fill the other buffer, `{y}`, from what is read, `{x}`.

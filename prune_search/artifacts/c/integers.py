@@ -33,17 +33,17 @@ static int16_t quantized(float x, float scale, float most)
 """
 _REQUANTIZATION = """
 struct requantization {
-    const int32_t *bias, *multiplier;
-    const uint8_t *shift;
+    const IN_FLASH int32_t *bias, *multiplier;
+    const IN_FLASH uint8_t *shift;
     int32_t low, high;
-    const int8_t *table;
+    const IN_FLASH int8_t *table;
 };
 """
 # Negative numbers are shifted arithmetically: C leaves it to compilers, and all known ones do.
 # Where the shift is 32 or more, which is nearly always, the upper half of the product is enough.
 _REQUANTIZED = """
 /* A sum of row i, rescaled and rounded, cut off, and looked up where there is a table. */
-static inline int32_t requantized(int32_t sum, const struct requantization *by, int i)
+static inline int32_t requantized(int32_t sum, const IN_FLASH struct requantization *by, int i)
 {
     int64_t product = (int64_t)sum * by->multiplier[i];
     int shift = by->shift[i] - 1;
@@ -124,7 +124,7 @@ def _sums(
         weight="int8_t",
         sum="int32_t",
         cast="(int32_t)",
-        beside="const struct requantization *by",
+        beside="const IN_FLASH struct requantization *by",
         begin="by->bias[i]",
         result=f"({kind})requantized(sum, by, i)",
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from prune_search.artifacts.c.emitter import Emitter, emit
-from prune_search.artifacts.c.products import FLOAT, emit_convolution, emit_dense, product
-from prune_search.artifacts.c.storage import number, stored
+from prune_search.artifacts.c.products import ADDED, FLOAT, emit_convolution, emit_dense, product
+from prune_search.artifacts.c.storage import number
 from prune_search.policy.arrays import Shape
 from prune_search.policy.layers import (
     LSTM,
@@ -105,14 +105,13 @@ def _expectation(layer: Expectation, to: Emitter, shape: Shape, state: int) -> N
 @emit.register
 def _cell(layer: LSTM, to: Emitter, shape: Shape, state: int) -> None:
     units, gates = layer.units, 4 * layer.units
-    into = stored(to.name("into"), layer.input_weight)
-    again = stored(to.name("again"), layer.recurrent_weight)
+    into, again = to.matrix("into", layer.input_weight), to.matrix("again", layer.recurrent_weight)
     bias = to.constant("bias", layer.bias)
     to.functions["tanh"] = _TANH
     to.moved(
         gates,
         product(to, into, FLOAT, "{x}", "{y}", bias, gates, f"1, {shape[0]}, {shape[0]}"),
-        product(to, again, FLOAT, f"state + {state}", "{y}", "{y}", gates, f"1, {units}, {units}"),
+        product(to, again, ADDED, f"state + {state}", "{y}", "{y}", gates, f"1, {units}, {units}"),
         f"for (i = 0; i < {units}; i++) {{",
         f"    float *hidden = state + {state} + i, *cell = hidden + {units};",
         f"    *cell = *cell / (1.0f + expf(-{{y}}[{units} + i]))",

@@ -7,21 +7,21 @@ has one place in all windows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.artifacts.c.emitter import Emitter
-from prune_search.artifacts.c.storage import Rows, SparseRows, stored
+from prune_search.artifacts.c.storage import LevelRows, Rows, SparseRows
 from prune_search.policy.arrays import Shape
 from prune_search.policy.layers import Convolution
 
 _ROWS = """
 /* y = weight x, where x is `lines` runs of numbers, each `pitch` behind the last. */
-static void {name}(const {x} *x, {y} *y, const {weight} *weight, {beside}, int outputs, int lines,
-                   int run, int pitch)
+static void {name}(const {x} *x, {y} *y, const IN_FLASH {weight} *weight, {beside},
+                   int outputs, int lines, int run, int pitch)
 {{
     int i, j, k;
     for (i = 0; i < outputs; i++) {{
@@ -35,8 +35,9 @@ static void {name}(const {x} *x, {y} *y, const {weight} *weight, {beside}, int o
 """
 _SPARSE = """
 /* y = weight x; of each row `count` weights are there, each for the x at its place. */
-static void {name}(const {x} *x, {y} *y, const {weight} *value, const {place} *place,
-                   const {count} *count, {beside}, int outputs)
+static void {name}(const {x} *x, {y} *y, const IN_FLASH {weight} *value,
+                   const IN_FLASH {place} *place, const IN_FLASH {count} *count, {beside},
+                   int outputs)
 {{
     int i;
     uint32_t k;
@@ -44,6 +45,26 @@ static void {name}(const {x} *x, {y} *y, const {weight} *value, const {place} *p
         {sum} sum = {begin};
         for (k = count[i]; k > 0; k--)
             sum += {cast}*value++ * x[*place++];
+        y[i] = {result};
+    }}
+}}
+"""
+_LEVELS = """
+/* y = weight x; of each row some weights are there, the first of which count at this level. */
+static void {name}(const {x} *x, {y} *y, const IN_FLASH {weight} *value,
+                   const IN_FLASH {place} *place, const IN_FLASH {count} *count, {beside},
+                   int outputs)
+{{
+    const IN_FLASH {count} *used = count + level * outputs;
+    const IN_FLASH {count} *all = count + (POLICY_LEVELS - 1) * outputs;
+    int i;
+    uint32_t k;
+    for (i = 0; i < outputs; i++) {{
+        {sum} sum = {begin};
+        for (k = 0; k < used[i]; k++)
+            sum += {cast}value[k] * x[place[k]];
+        value += all[i];
+        place += all[i];
         y[i] = {result};
     }}
 }}
@@ -69,12 +90,15 @@ class Arithmetic:
     """What row `i`'s sum begins with."""
     result: str
     """What becomes of it."""
+    kind: str = ""
+    """Of functions that would have the same types without it."""
 
     @property
     def suffix(self) -> str:
         """Of its functions' names."""
         kinds = {self.x, self.y}
-        return "" if kinds == {"float"} else f"_{self.x}_{self.y}".replace("_t", "")
+        types = "" if kinds == {"float"} else f"_{self.x}_{self.y}".replace("_t", "")
+        return types + (f"_{self.kind}" if self.kind else "")
 
 
 FLOAT = Arithmetic(
@@ -83,16 +107,18 @@ FLOAT = Arithmetic(
     weight="float",
     sum="float",
     cast="",
-    beside="const float *start",
+    beside="const IN_FLASH float *start",
     begin="start ? start[i] : 0.0f",
     result="sum",
 )
 """Sums of floats, added to `start`."""
+ADDED = replace(FLOAT, beside="float *start", kind="added")
+"""Likewise, where `start` is no constant."""
 
 
 def product(
     to: Emitter,
-    form: Rows | SparseRows,
+    form: Rows | SparseRows | LevelRows,
     of: Arithmetic,
     x: str,
     y: str,
@@ -119,8 +145,9 @@ def product(
         to.functions[name] = _ROWS.format(name=name, **texts)
         return f"{name}({x}, {y}, {form.weight.name}, {beside}, {outputs}, {shape});"
     place, count = form.place.kind, form.count.kind
-    name = f"sparse{of.suffix}_{place[4:-2]}_{count[4:-2]}"
-    to.functions[name] = _SPARSE.format(name=name, place=place, count=count, **texts)
+    how, text = ("levels", _LEVELS) if isinstance(form, LevelRows) else ("sparse", _SPARSE)
+    name = f"{how}{of.suffix}_{place[4:-2]}_{count[4:-2]}"
+    to.functions[name] = text.format(name=name, place=place, count=count, **texts)
     held = f"{form.value.name}, {form.place.name}, {form.count.name}"
     return f"{name}({x}, {y}, {held}, {beside}, {outputs});"
 
@@ -128,7 +155,7 @@ def product(
 def emit_dense(weight: NDArray[Any], to: Emitter, of: Arithmetic, beside: str) -> None:
     """Adds the product with a matrix, (outputs, inputs); see `product`."""
     outputs, inputs = weight.shape
-    form = stored(to.name("dense"), weight)
+    form = to.matrix("dense", weight)
     call = product(to, form, of, "{x}", "{y}", beside, outputs, f"1, {inputs}, {inputs}")
     to.moved(outputs, call, kind=of.y)
 
@@ -160,8 +187,12 @@ def emit_convolution(
         + np.arange(wide)[:, None] * channels
         + np.arange(channels)
     )
-    matrix = weight.transpose(0, 2, 3, 1).reshape(filters, -1)
-    form = stored(to.name("filters"), matrix, places.reshape(-1))
+    form = to.matrix(
+        "filters",
+        weight,
+        lambda weight: weight.transpose(0, 2, 3, 1).reshape(filters, -1),
+        places.reshape(-1),
+    )
     down, across = layer.stride
     window = f"{{x}} + (i * {down} * {width} + j * {across}) * {channels}"
     result = f"{{y}} + (i * {columns} + j) * {filters}"

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 COMPILER, SIZE = "arm-none-eabi-gcc", "arm-none-eabi-size"
@@ -27,19 +28,31 @@ def measured(folder: Path) -> dict[str, int]:
         for name, define in (("constants", "FLASH"), ("buffers", "RAM"))
         for number in re.findall(rf"#define POLICY_{define} (\d+)", text)
     }
-    return found | (_cross_compiled(folder) if shutil.which(COMPILER) else {})
+    known = shutil.which(COMPILER)
+    return found | (cross_compiled(folder, COMPILER, SIZE, (*CHIP, "-std=c99")) if known else {})
 
 
-def _cross_compiled(folder: Path) -> dict[str, int]:
+def cross_compiled(folder: Path, compiler: str, size: str, given: Sequence[str]) -> dict[str, int]:
+    """Bytes of an exported folder's `policy.c` alone, compiled with -Os for another machine.
+
+    Args:
+        folder: what was exported.
+        compiler: GCC for that machine.
+        size: its binutils' `size`.
+        given: options of the compiler's.
+
+    Returns:
+        `flash`, `ram` and `stack`, see `measured`; nothing where the compiler does not take it.
+    """
     with tempfile.TemporaryDirectory() as place:
         made = Path(place, "policy.o")
-        options = (*CHIP, "-std=c99", "-Os", "-fstack-usage", "-c")
-        command = [COMPILER, *options, "-o", str(made), str(folder / "policy.c")]
+        options = (*given, "-Os", "-fstack-usage", "-c")
+        command = [compiler, *options, "-o", str(made), str(folder / "policy.c")]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode:
             return {}
         listed = subprocess.run(
-            [SIZE, str(made)], capture_output=True, text=True, check=True
+            [size, str(made)], capture_output=True, text=True, check=True
         ).stdout.splitlines()
         text, data, bss = (int(number) for number in listed[1].split()[:3])
         usage = made.with_suffix(".su").read_text().splitlines()

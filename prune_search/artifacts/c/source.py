@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,11 @@ from prune_search.artifacts.c.actions import emit_action
 from prune_search.artifacts.c.emitter import Emitter, emit
 from prune_search.artifacts.c.integers import emit_integers, emit_outputs
 from prune_search.artifacts.c.storage import Constant
-from prune_search.artifacts.card import Card
+from prune_search.artifacts.card import Card, Level
 from prune_search.policy.actions import Choice
 from prune_search.policy.arrays import Array
 from prune_search.policy.description import PolicyDescription
+from prune_search.policy.elastic import at_level, entries, kernels
 from prune_search.policy.integers import IntegerPolicy, integer_act
 from prune_search.policy.reference import act, draw_noise
 
@@ -30,7 +32,7 @@ _HEADER = """/* {title}
 {arithmetic}
    Constants in flash: {flash} bytes, code not counted. Buffers in RAM: {ram} bytes, static, so that
    one action is computed at a time{state_ram}. No heap. Needs math.h.
-*/
+{levels}*/
 #ifndef POLICY_H
 #define POLICY_H
 
@@ -42,7 +44,7 @@ _HEADER = """/* {title}
 #define POLICY_NOISE {noises}
 #define POLICY_FLASH {flash}
 #define POLICY_RAM {ram}
-
+{choosing}
 void policy_act({arguments});
 
 #endif
@@ -52,15 +54,37 @@ _INTEGERS = """
    32. In floats are what stands in front of it, the quantization of its input, and, of sampled or
    continuous actions, what is made of its outputs.
 """
+_CHOOSING = """#define POLICY_LEVELS {count}
+
+/* Actions from now on are those of a level, 0 to POLICY_LEVELS - 1; the last one's before it is
+   called. Returns 1, or 0 where there is no such level: then nothing changes. */
+int policy_set_level(int level);
+"""
+_SET_LEVEL = """
+int policy_set_level(int chosen)
+{
+    if (chosen < 0 || chosen >= POLICY_LEVELS)
+        return 0;
+    level = chosen;
+    return 1;
+}
+"""
 _SOURCE = """/* {title} */
 #include "policy.h"
 
 #include <math.h>
+
+/* Where constants can't be read as other memory is, as of AVRs, they have an address space. */
+#ifdef __FLASH
+#define IN_FLASH __flash
+#else
+#define IN_FLASH
+#endif
 {types}
 {constants}
 
 {buffers}
-{functions}
+{functions}{choosing}
 void policy_act({arguments})
 {{
     int i, j;
@@ -84,7 +108,7 @@ int main(void)
     int row, i, wrong = 0;
     {kind} action[POLICY_ACTION];
 {state}
-    for (row = 0; row < COUNT; row++) {{
+    for (row = 0; row < COUNT; row++) {{{level}
         policy_act({call});
         for (i = 0; i < POLICY_ACTION; i++)
             if ({differs})
@@ -122,7 +146,8 @@ def c_source(policy: PolicyDescription | IntegerPolicy, card: Card, observations
     Raises:
         TypeError: a layer has no place in C.
     """
-    emitter = Emitter()
+    levels = [level.kept for level in card.levels]
+    emitter = Emitter(len(levels), _entries(policy, levels))
     if isinstance(policy, IntegerPolicy):
         whole, arithmetic = policy.policy, _INTEGERS
         emit_integers(policy, emitter)
@@ -131,24 +156,39 @@ def c_source(policy: PolicyDescription | IntegerPolicy, card: Card, observations
         whole, arithmetic = policy, ""
         _emit_floats(policy, emitter)
     emit_action(whole.action, emitter)
+    if levels:
+        emitter.types["level"] = f"\nstatic int level = {len(levels) - 1};\n"
     flash, ram = emitter.flash, emitter.ram
     title = f"Policy {card.name}, exported by prune-search {card.version}.".replace("*/", "* /")
     taken = ", ".join(arguments(card))
     return Source(
-        header=_header(whole, title, taken, arithmetic, flash, ram),
+        header=_header(whole, title, taken, arithmetic, flash, ram, card.levels),
         source=_SOURCE.format(
             title=title,
             types="".join(emitter.types.values()),
-            constants="\n\n".join(map(str, emitter.constants)),
+            constants="\n\n".join(constant.in_flash for constant in emitter.constants),
             buffers=emitter.buffers,
             functions="".join(emitter.functions.values()),
+            choosing=_SET_LEVEL if levels else "",
             arguments=taken,
             lines="\n".join(f"    {line}" for line in emitter.lines),
         ),
-        example=_example(policy, observations),
+        example=_example(policy, observations, levels),
         flash=flash,
         ram=ram,
     )
+
+
+def _entries(
+    policy: PolicyDescription | IntegerPolicy, levels: Sequence[int]
+) -> dict[int, NDArray[np.uint8]]:
+    """By the `id` of each matrix, the level at which its entries come in."""
+    if not levels:
+        return {}
+    if isinstance(policy, IntegerPolicy):
+        raise TypeError("there is no C for levels in integers")
+    found = zip(kernels(policy), entries(policy, levels), strict=True)
+    return {id(kernel.values): entry for kernel, entry in found}
 
 
 def _emit_floats(policy: PolicyDescription, to: Emitter) -> None:
@@ -172,7 +212,13 @@ def _kind(discrete: bool) -> str:
 
 
 def _header(
-    policy: PolicyDescription, title: str, taken: str, arithmetic: str, flash: int, ram: int
+    policy: PolicyDescription,
+    title: str,
+    taken: str,
+    arithmetic: str,
+    flash: int,
+    ram: int,
+    levels: Sequence[Level],
 ) -> str:
     shape, action = policy.observation_shape, policy.action
     chosen = isinstance(action, Choice)
@@ -199,20 +245,37 @@ def _header(
         noises=action.noise_size,
         flash=flash,
         ram=ram,
+        levels="".join(map(_level_line, range(len(levels)), levels)),
+        choosing=_CHOOSING.format(count=len(levels)) if levels else "",
         arguments=taken,
     )
 
 
-def _example(given: PolicyDescription | IntegerPolicy, observations: Array) -> str:
+def _level_line(number: int, level: Level) -> str:
+    """What the header says of a level."""
+    said = f"   Level {number}: {level.sparsity:.1%} sparse, {level.nonzero} numbers are not zero"
+    for name, found in (("evaluation", level.returned), ("final", level.final)):
+        if found is not None:
+            said += f";\n      {name} return {found.value:.6g} [{found.low:.6g}, {found.high:.6g}]"
+    return f"{said}.\n"
+
+
+def _example(
+    given: PolicyDescription | IntegerPolicy, observations: Array, levels: Sequence[int]
+) -> str:
+    """The levels take turns where there are some, each with as many rows of the vector."""
     policy = given.policy if isinstance(given, IntegerPolicy) else given
     noise = draw_noise(policy, len(observations), np.random.default_rng(0))
-    state, found = None, []
+    state, found, each = None, [], [policy]
+    if levels:
+        each = [at_level(policy, levels, level) for level in range(len(levels))]
     for row, observation in enumerate(observations):
         drawn = None if noise is None else noise[row : row + 1]
         if isinstance(given, IntegerPolicy):
             action, state = integer_act(given, observation[None], state, drawn)
         else:
-            action, state = act(given, observation[None], state, drawn)
+            acting = each[row % len(each)]
+            action, state = act(acting, observation[None], state, drawn)
         found.append(action.reshape(-1))
     expected: NDArray[np.float32] = np.stack(found).astype(np.float32)
     vectors = [Constant("observations", observations.astype(np.float32))]
@@ -230,6 +293,7 @@ def _example(given: PolicyDescription | IntegerPolicy, observations: Array) -> s
         vectors="\n\n".join(map(str, vectors)),
         kind=_kind(isinstance(policy.action, Choice)),
         state="    static float state[POLICY_STATE];\n" if policy.state_size else "",
+        level="\n        policy_set_level(row % POLICY_LEVELS);" if levels else "",
         call=", ".join([*call, "action"]),
         differs=f"fabsf((float)action[i] - {wanted}) > {TOLERANCE * largest:.6g}f",
     )

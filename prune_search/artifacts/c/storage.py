@@ -30,10 +30,18 @@ class Constant:
         return int(self.values.size * self.values.itemsize)
 
     def __str__(self) -> str:
+        return self._defined("static const")
+
+    @property
+    def in_flash(self) -> str:
+        """Its definition where a source says what `IN_FLASH` is."""
+        return self._defined("static const IN_FLASH")
+
+    def _defined(self, how: str) -> str:
         literal = number if self.kind == "float" else str
         text = ", ".join(literal(value) for value in self.values.reshape(-1).tolist())
         lines = textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="    ")
-        return f"static const {self.kind} {self.name}[{self.values.size}] = {{\n{lines}\n}};"
+        return f"{how} {self.kind} {self.name}[{self.values.size}] = {{\n{lines}\n}};"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +62,13 @@ class Requantization:
         """What it takes on a machine of 32 bits, the arrays not counted."""
         return 24
 
-    def __str__(self) -> str:
+    @property
+    def in_flash(self) -> str:
+        """Its definition, see `Constant.in_flash`."""
         table = "0" if self.table is None else self.table.name
         arrays = f"{self.bias.name}, {self.multiplier.name}, {self.shift.name}"
         fields = f"{arrays}, {self.low}, {self.high}, {table}"
-        return f"static const struct requantization {self.name} = {{{fields}}};"
+        return f"static const IN_FLASH struct requantization {self.name} = {{{fields}}};"
 
 
 def number(value: float) -> str:
@@ -97,6 +107,54 @@ class SparseRows:
     @property
     def constants(self) -> list[Constant]:
         return [self.value, self.place, self.count]
+
+
+@dataclass(frozen=True, eq=False)
+class LevelRows:
+    """As `SparseRows`, but that each row's entries lie in the order in which levels have them.
+
+    A level uses the first of a row, the next level some more.
+    """
+
+    value: Constant
+    place: Constant
+    count: Constant
+    """Entries of each row that a level uses, level after level."""
+
+    @property
+    def constants(self) -> list[Constant]:
+        return [self.value, self.place, self.count]
+
+
+def stored_levels(
+    name: str,
+    matrix: NDArray[Any],
+    entry: NDArray[np.uint8],
+    levels: int,
+    places: NDArray[np.int64] | None = None,
+) -> Rows | SparseRows | LevelRows:
+    """A matrix of which levels have more and more entries; one that is the same to all: `stored`.
+
+    Args:
+        name: in front of the constants' names.
+        matrix: (outputs, inputs), of any type.
+        entry: (outputs, inputs), the level at which each comes in; `levels` for what is zero.
+        levels: how many there are.
+        places: (inputs,), where each input lies; 0, 1, ... if None.
+    """
+    there = matrix != 0
+    if not entry[there].any():
+        return stored(name, matrix, places)
+    places = np.arange(matrix.shape[1]) if places is None else places
+    rows, columns = np.nonzero(there)
+    order = np.lexsort((columns, entry[rows, columns], rows))
+    rows, columns = rows[order], columns[order]
+    counts = np.stack([(there & (entry <= level)).sum(axis=1) for level in range(levels)])
+    return LevelRows(
+        Constant(f"{name}_value", matrix[rows, columns]),
+        _unsigned(f"{name}_place", places[columns]),
+        _unsigned(f"{name}_count", counts),
+    )
 
 
 def stored(

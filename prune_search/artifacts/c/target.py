@@ -65,6 +65,7 @@ class CTarget(Target):
     """A folder: `policy.h`, `policy.c`, an example `main.c` that checks itself, `policy.json`."""
 
     suffix = ""
+    elastic = True
 
     def write(self, material: Material, path: Path) -> None:
         policy = self._policy(material)
@@ -92,6 +93,8 @@ class IntegerCTarget(CTarget):
     Activations are calibrated on observations that the policy has seen.
     """
 
+    elastic = False
+
     def _policy(self, material: Material) -> PolicyDescription | IntegerPolicy:
         try:
             return integer_policy(material.described, material.observations)
@@ -114,8 +117,13 @@ class CArtifact(Artifact):
         self.card, self._path = card, path
         with tempfile.TemporaryDirectory() as folder:
             library = ctypes.CDLL(str(_compiled(path, card, Path(folder))))
+        self._library = library
         self._several, self._timed = library.several, library.timed
         self._several.restype = self._timed.restype = None
+
+    def _choose(self, level: int) -> None:
+        if not self._library.policy_set_level(ctypes.c_int(level)):
+            raise UserError(f"level: the source does not know {level}, which its card names")
 
     def step(
         self, observation: Array, state: Array, noise: Array | None

@@ -149,7 +149,7 @@ def test_equal_tables_are_stored_once_and_weights_are_bytes(tmp_path: Path) -> N
     policy = POLICIES["vector-discrete"]
     artifact = opened(policy, tmp_path)
     text = (tmp_path / "policy" / "policy.c").read_text()
-    assert re.findall(r"static const int8_t (table\d+)\[512\]", text) == ["table1"]
+    assert re.findall(r"static const IN_FLASH int8_t (table\d+)\[512\]", text) == ["table1"]
     find_target("c").write(material(policy), tmp_path / "floats")
     floats = open_artifact(tmp_path / "floats").figures()
     figures = artifact.figures()

@@ -145,8 +145,8 @@ def run(board: Board, program: Path) -> str:
     return str(done.stdout)
 
 
-def linked_bytes(program: Path) -> tuple[int, int]:
-    """Bytes of flash and of static memory of a program."""
-    done = subprocess.run([SIZE, program], capture_output=True, text=True, check=True)
+def linked_bytes(program: Path, size: str = SIZE) -> tuple[int, int]:
+    """Bytes of flash and of static memory of a program, as a `size` of binutils has them."""
+    done = subprocess.run([size, program], capture_output=True, text=True, check=True)
     text, data, bss = (int(number) for number in done.stdout.splitlines()[1].split()[:3])
     return text + data, data + bss

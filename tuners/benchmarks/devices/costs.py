@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prune_search.artifacts.c.sizes import measured
+from prune_search.artifacts.c.sizes import cross_compiled, measured
 from prune_search.artifacts.c.storage import Constant
 from prune_search.artifacts.c.target import SOURCE
 from prune_search.errors import UserError
 from prune_search.policy.layers import Function
+from tuners.benchmarks.devices import avr
 from tuners.benchmarks.devices.board import (
     BOARDS,
     SHIFT,
@@ -38,6 +39,8 @@ CASES = [
 ]
 """What is measured: the networks, each with the form of its C."""
 
+_AVR_UNITS, _AVR_FORMS = 64, ("c", "c-int8")
+"""What has room in its memory: plain loops would have their constants in RAM."""
 _NS_PER_TICK = 40
 """Of the boards' timers: 25 MHz."""
 # The board's first timer, an Arm CMSDK APB timer, counts down from 2^32 - 1 at each read of its
@@ -67,6 +70,27 @@ int main(void)
     return 0;
 }}
 """
+_AVR_MAIN = """
+#include "policy.h"
+#include <avr/io.h>
+#include <stdio.h>
+
+{observations}
+
+int measured(void)
+{{
+    int row;
+    for (row = 0; row < {rows}; row++) {{
+        int32_t action[POLICY_ACTION];
+        uint16_t ended;
+        TCNT1 = 0;
+        policy_act(observations + row * {inputs}, action);
+        ended = TCNT1;
+        printf("%u %ld\\n", ended, (long)action[0]);
+    }}
+    return 0;
+}}
+"""
 _NOTHING = """
 #include "policy.h"
 
@@ -85,17 +109,17 @@ class Cost:
     form: str
     chip: str
     instructions: float
-    """Of one action, mean over a few observations."""
+    """Of one action, mean over a few observations; on an AVR, the cycles."""
     flash: int
     """Bytes of code and constants, with what it needs of the C library, compiled with -Os."""
     ram: int
     """Bytes of static memory, likewise."""
     stack: int
-    """Bytes, of `policy_act` and what it calls of its own file; of a Cortex-M4."""
+    """Bytes, of `policy_act` and what it calls of its own file; of a Cortex-M4, or of an AVR."""
 
 
 def costs(say: Callable[[str], None], cases: Sequence[tuple[Network, str]] = CASES) -> list[Cost]:
-    """Measures networks on all boards.
+    """Measures networks on all boards; on an AVR those that have room there, if it can be emulated.
 
     Args:
         say: is told of each that is done.
@@ -106,18 +130,28 @@ def costs(say: Callable[[str], None], cases: Sequence[tuple[Network, str]] = CAS
             that the policy takes.
     """
     require_tools()
-    found = []
+    absent, found = avr.lacking(), []
+    if absent:
+        say(f"{avr.CHIP} is left out: {absent}")
     for network, form in cases:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder, "policy")
             wanted = network.write(form, place)
             for board in BOARDS:
                 found.append(_cost(network, form, board, place, wanted))
-                say(
-                    f"{network}, {form}, {board.chip}: {found[-1].instructions:,.0f} instructions,"
-                    f" {found[-1].flash:,} bytes of flash"
-                )
+                say(_told(found[-1]))
+            if not absent and network.hidden <= _AVR_UNITS and form in _AVR_FORMS:
+                found.append(_avr_cost(network, form, place, wanted))
+                say(_told(found[-1]))
     return found
+
+
+def _told(cost: Cost) -> str:
+    unit = "cycles" if cost.chip == avr.CHIP else "instructions"
+    return (
+        f"{cost.network}, {cost.form}, {cost.chip}: {cost.instructions:,.0f} {unit},"
+        f" {cost.flash:,} bytes of flash"
+    )
 
 
 def _cost(network: Network, form: str, board: Board, place: Path, wanted: list[int]) -> Cost:
@@ -127,12 +161,7 @@ def _cost(network: Network, form: str, board: Board, place: Path, wanted: list[i
     main.write_text(_MAIN.format(observations=text, rows=len(seen), inputs=seen.shape[1]))
     nothing.write_text(_NOTHING)
     printed = run(board, build(board, [place / SOURCE, main], place, "-I", str(place)))
-    ticks, actions = zip(*(map(int, line.split()) for line in printed.splitlines()), strict=True)
-    if list(actions) != wanted:
-        raise UserError(
-            f"benchmark devices: {network}, {form} on {board.chip} takes the actions"
-            f" {list(actions)}, not {wanted}"
-        )
+    ticks = _ticks(printed.splitlines(), wanted, f"{network}, {form} on {board.chip}")
     sizes = [
         linked_bytes(build(board, [source, main], place, "-I", str(place), "-Os"))
         for source in (place / SOURCE, nothing)
@@ -146,3 +175,37 @@ def _cost(network: Network, form: str, board: Board, place: Path, wanted: list[i
         ram=sizes[0][1] - sizes[1][1],
         stack=measured(place).get("stack", 0),
     )
+
+
+def _avr_cost(network: Network, form: str, place: Path, wanted: list[int]) -> Cost:
+    seen = observations()[:ROWS]
+    main, nothing = place / "measured.c", place / "nothing.c"
+    text = str(Constant("observations", seen.reshape(-1)))
+    main.write_text(_AVR_MAIN.format(observations=text, rows=len(seen), inputs=seen.shape[1]))
+    nothing.write_text(_NOTHING)
+    printed = avr.run(avr.build([place / SOURCE, main], place, "-I", str(place)))
+    ticks = _ticks(printed, wanted, f"{network}, {form} on {avr.CHIP}")
+    sizes = [
+        linked_bytes(avr.build([source, main], place, "-I", str(place), "-Os"), avr.SIZE)
+        for source in (place / SOURCE, nothing)
+    ]
+    alone = cross_compiled(place, avr.COMPILER, avr.SIZE, avr.OPTIONS)
+    return Cost(
+        network,
+        form,
+        avr.CHIP,
+        instructions=sum(ticks) / len(ticks) * avr.TICK,
+        flash=sizes[0][0] - sizes[1][0],
+        ram=sizes[0][1] - sizes[1][1],
+        stack=alone.get("stack", 0),
+    )
+
+
+def _ticks(printed: Sequence[str], wanted: list[int], what: str) -> list[int]:
+    """What each action took, if they are the actions that are wanted."""
+    ticks, actions = zip(*(map(int, line.split()) for line in printed), strict=True)
+    if list(actions) != wanted:
+        raise UserError(
+            f"benchmark devices: {what} takes the actions {list(actions)}, not {wanted}"
+        )
+    return list(ticks)

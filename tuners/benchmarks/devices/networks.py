@@ -22,7 +22,7 @@ from tuners.benchmarks.devices.plain import plain_loops
 
 FORMS = ("plain loops", "c", "c-int8")
 _INPUTS, _ACTIONS = 4, 2
-_CALIBRATION, ROWS = 500, 4
+_CALIBRATION, ROWS = 500, 16
 
 
 @dataclass(frozen=True)

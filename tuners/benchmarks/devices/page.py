@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tuners.benchmarks.devices import avr
 from tuners.benchmarks.devices.costs import SPARSITY, Cost
 
 _HEAD = f"""# What C costs on a microcontroller
@@ -14,6 +15,11 @@ boards with ARM's Cortex-M4, which has a floating-point unit, and Cortex-M3, whi
 Compiled by GCC with `-O2`; bytes of flash and RAM are those with `-Os` and count what is linked of
 the C library, less those of a program whose policy does nothing. Stack is that of a Cortex-M4, also
 with `-Os`. Every program takes the same actions as Python.
+
+The ATmega328P is an AVR of 8 bits with 32 KiB of flash and 2 KiB of RAM, emulated by simavr; what
+is counted there are cycles, in steps of {avr.TICK}, and stack is its own. Constants stay in flash
+by GCC's address space `__flash`, which the same source takes up where there is one (`-std=gnu99`);
+elsewhere it is C99. It is measured with the networks that have room in it.
 
 The networks have RLlib's default shape, 4-256-256-2, and CartPole's small one, with random weights:
 instructions depend on how many weights are zero, not on what the others are. {SPARSITY:.0%} of each
@@ -35,10 +41,11 @@ def markdown(costs: Sequence[Cost]) -> str:
     """The page: for each chip a table, in it the ratios."""
     lines = [_HEAD]
     for chip in dict.fromkeys(cost.chip for cost in costs):
+        counted = "cycles" if chip == avr.CHIP else "instructions"
         lines += [
             f"## {chip}",
             "",
-            "| network | C | instructions | of dense | of plain loops | flash | RAM | stack |",
+            f"| network | C | {counted} | of dense | of plain loops | flash | RAM | stack |",
             "|---|---|---:|---:|---:|---:|---:|---:|",
             *(_row(cost, costs) for cost in costs if cost.chip == chip),
             "",

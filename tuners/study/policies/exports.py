@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prune_search.artifacts.card import Measured, Measurement
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
 from prune_search.export.exporting import OBSERVATIONS, Export, Refused, Source, export
+from prune_search.export.levels import Wished
 from prune_search.export.targets import find_target
 from prune_search.records.folder import StudyFolder
 from prune_search.records.returns import Return
@@ -66,6 +68,7 @@ def export_chosen(
     max_bytes: int | None = None,
     observations: int = OBSERVATIONS,
     anyway: bool = False,
+    levels: Sequence[float] = (),
 ) -> tuple[str, Export]:
     """Exports a point by its name or, if None, by wish: its name, and what was written.
 
@@ -81,6 +84,7 @@ def export_chosen(
             max_bytes=max_bytes,
             observations=observations,
             anyway=anyway,
+            levels=levels,
         )
     return point, export(
         source_of(folder, experiment, point),
@@ -89,6 +93,37 @@ def export_chosen(
         observations=observations,
         max_bytes=max_bytes,
         anyway=anyway,
+        levels=wished_levels(folder, experiment, levels),
+    )
+
+
+def wished_levels(
+    folder: StudyFolder, experiment: Experiment, sparsities: Sequence[float]
+) -> Wished | None:
+    """The levels that are wished for beside a policy itself; None if none are.
+
+    Args:
+        folder: the study's.
+        experiment: says which seeds are the final ones.
+        sparsities: in (0, 1), of the dense policy's parameters, in any order.
+
+    Raises:
+        UserError: one is out of range or named twice, or there is no dense policy yet.
+    """
+    if not sparsities:
+        return None
+    if len(set(sparsities)) < len(sparsities) or not all(0 < one < 1 for one in sparsities):
+        given = ", ".join(f"{100 * one:g}" for one in sparsities)
+        raise UserError(f"--levels: must be different percentages above 0, below 100, got {given}")
+    study = folder.study()
+    if study is None or study.baseline is None:
+        raise UserError(f"study: {folder.name!r} has no baseline yet")
+    final = experiment.evaluation
+    return Wished(
+        tuple(sorted(sparsities)),
+        study.baseline.parameters,
+        final.final_seed,
+        final.final_episodes,
     )
 
 
@@ -102,6 +137,7 @@ def export_wished(
     max_bytes: int | None = None,
     observations: int = OBSERVATIONS,
     anyway: bool = False,
+    levels: Sequence[float] = (),
 ) -> tuple[str, Export]:
     """Exports the smallest point of the front that keeps to a wish: its name, and what was written.
 
@@ -117,6 +153,7 @@ def export_wished(
         max_bytes: what the artifact may have at most.
         observations: see `export`.
         anyway: see `export`.
+        levels: see `wished_levels`.
 
     Raises:
         UserError: there is none; the message says why the first one that was tried is not it.
@@ -142,6 +179,7 @@ def export_wished(
                 observations=observations,
                 max_bytes=max_bytes,
                 anyway=anyway,
+                levels=wished_levels(folder, experiment, levels),
             )
         except Refused as error:
             problem = problem or error

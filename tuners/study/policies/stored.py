@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +150,7 @@ class StoredPolicy:
         observations: int = 10_000,
         max_bytes: int | None = None,
         anyway: bool = False,
+        levels: Sequence[float] = (),
     ) -> Export:
         """Writes the policy as a file that runs without RLlib, and measures that file.
 
@@ -160,6 +161,7 @@ class StoredPolicy:
             observations: for how many its actions are compared with RLlib's.
             max_bytes: what it may have at most.
             anyway: keep it although its return lies below this policy's interval.
+            levels: sparsities, in (0, 1), that it can be switched to beside its own: `c`, `packed`.
 
         Raises:
             UserError: the target is unknown or has no place for the policy, the file is worse than
@@ -176,6 +178,7 @@ class StoredPolicy:
             observations=observations,
             max_bytes=max_bytes,
             anyway=anyway,
+            levels=levels,
         )
         return found
 
