@@ -28,7 +28,7 @@ from tests.commands import Command, refused
 from tests.conftest import TINY
 from tests.rllib.checkpoints.test_replay import CHOSEN, DQN, SHORT, stand_in
 from tests.studies import make_experiment, make_study, mlflow_tracker
-from tests.tracking.test_projector import wait_for
+from tests.tracking.stores import wait_for
 from tuners.catalog.finding import checkpoint, open_study
 from tuners.cli import main
 from tuners.search.database import storage as optuna_storage

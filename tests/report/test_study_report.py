@@ -1,33 +1,24 @@
-"""Reports, terminal view and pictures, on records made by hand."""
+"""A study's report: what is told of trials, plans, stopping and returns."""
 
 from __future__ import annotations
 
-import io
 import json
-import re
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import optuna
 import pytest
-from rich.console import Console
 
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import front, hypervolume, sparsest
+from prune_search.records.fronts import sparsest
 from prune_search.records.intervals import summarised
-from prune_search.records.models import ControlRecord, Did, FinalRecord, Point, StudyRecord
-from prune_search.records.reasons import (
-    SEARCH_STEPS_USED,
-    SEARCH_TIME_USED,
-    below_floor,
-    no_longer_improves,
-)
+from prune_search.records.models import ControlRecord, Did, FinalRecord, StudyRecord
+from prune_search.records.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
 from prune_search.records.returns import Return
+from tests.report.shown import shown
 from tests.studies import (
     BASELINE,
     STARTED,
-    end_study,
     make_experiment,
     make_plan,
     make_point,
@@ -36,103 +27,12 @@ from tests.studies import (
     returned,
 )
 from tuners.catalog.finding import open_study
-from tuners.display.tables import show
-from tuners.plots.front import front_figure, front_html, position, study_figure, ticks
+from tuners.plots.front import study_figure
 from tuners.plots.search import curve_figure, importances_figure
 from tuners.report.as_json import to_json
 from tuners.report.study_report import report
 from tuners.search.database import storage
 from tuners.tracking.mlflow.runs import summary_run, trial_run
-from tuners.words import joined
-
-RETURN_KEYS = (
-    "return",
-    "return_low",
-    "return_high",
-    "return_mean",
-    "return_iqm",
-    "return_worst",
-    "holds",
-    "holds_low",
-    "holds_high",
-)
-POINT_KEYS = {
-    "point",
-    "trial",
-    "round",
-    "sparsity",
-    "weight_sparsity",
-    "compression",
-    "nonzero",
-    "physical",
-    "compact",
-    "stored_bytes",
-    "compact_bytes",
-    "macs",
-    "cost_missing",
-    "retention",
-    "env_steps",
-    "checkpoint",
-    *(f"{seeds}{key}" for seeds in ("", "final_") for key in RETURN_KEYS),
-}
-
-
-def points_of(folder: StudyFolder) -> list[Point]:
-    return [point for trial in folder.trials() for point in trial.points]
-
-
-def shown(folder: StudyFolder, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    show(report(folder, make_experiment()), console)
-    stream = console.file
-    assert isinstance(stream, io.StringIO)
-    return stream.getvalue()
-
-
-def test_json_holds_what_it_documents(tmp_path: Path) -> None:
-    folder = make_study(tmp_path)
-    folder.write_trial(make_trial(3, rounds=2, state="failed"))
-    end_study(folder)
-    found = json.loads(json.dumps(to_json(report(folder, make_experiment())), allow_nan=False))
-
-    assert list(found) == [
-        "name",
-        "environment",
-        "baseline",
-        "control",
-        "random_return",
-        "aggregate",
-        "holds_from",
-        "hypervolume",
-        "log_hypervolume",
-        "env_steps",
-        "env_steps_saved",
-        "curve",
-        "importances",
-        "trials",
-        "front",
-        "repeated",
-        "recommended",
-    ]
-    assert (found["name"], found["environment"]) == ("cartpole", "CartPole-v1")
-    assert found["baseline"]["return_iqm"] == 500 and found["baseline"]["parameters"] == 4_610
-    assert found["baseline"]["final_return_iqm"] == 498
-    assert found["random_return"] == 20
-    assert found["hypervolume"] == pytest.approx(hypervolume(points_of(folder)))
-
-    best = front(points_of(folder))
-    assert [item["point"] for item in found["front"]] == [point.name for point in best]
-    first = found["front"][0]
-    assert set(first) == POINT_KEYS | {"strategy", "than_dense"}
-    assert None not in first["strategy"].values() and first["strategy"]["granularity"] == "weight"
-    assert first["checkpoint"] == str(folder.path / best[0].checkpoint)
-    assert Path(first["checkpoint"]).is_absolute()
-    assert first["final_return_iqm"] == pytest.approx(0.97 * first["return_iqm"])
-
-    failed = found["trials"][3]
-    assert failed["trial"] == "t03" and failed["state"] == "failed"
-    assert failed["reason"] == "NaN in the learner's weights"
-    assert [set(point) for point in failed["points"]] == [POINT_KEYS] * 2
 
 
 def test_the_curve_and_what_mattered_are_shown(tmp_path: Path) -> None:
@@ -374,162 +274,3 @@ def test_what_stopping_saved_is_told(tmp_path: Path) -> None:
     assert report(folder, make_experiment()).env_steps_saved == found.env_steps_saved
     text = " ".join(shown(folder).split())
     assert "saved by stopping 1 trial early; 1 cut off when the search's budget was used up" in text
-
-
-def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path, "young")
-    folder.write_study(StudyRecord(name="young", started=STARTED))
-    assert to_json(report(folder, make_experiment())) == {
-        "name": "young",
-        "environment": "CartPole-v1",
-        "baseline": None,
-        "control": None,
-        "random_return": None,
-        "aggregate": None,
-        "holds_from": None,
-        "hypervolume": 0.0,
-        "log_hypervolume": 0.0,
-        "env_steps": 0,
-        "env_steps_saved": 0,
-        "curve": [],
-        "importances": {},
-        "trials": [],
-        "front": [],
-        "repeated": [],
-        "recommended": None,
-    }
-    assert "not trained yet" in shown(folder)
-
-
-def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
-    folder = make_study(tmp_path, trials=0)
-    trial = make_trial(0, rounds=1)
-    point = trial.points[0].model_copy(update={"compression": float("inf")})
-    folder.write_trial(trial.model_copy(update={"points": [point]}))
-    found = to_json(report(folder, make_experiment()))
-    assert found["front"][0]["compression"] is None
-    assert found["front"][0]["final_return_iqm"] is None
-    json.dumps(found, allow_nan=False)
-
-
-@pytest.mark.parametrize("width", [80, 100, 140, 200])
-def test_the_terminal_shows_everything_whole(tmp_path: Path, width: int) -> None:
-    folder = make_study(tmp_path, trials=5)
-    given_up = below_floor(0.3, 1)
-    folder.write_trial(make_trial(6, rounds=2, reason=given_up))
-    hopeless = no_longer_improves(1.0, 0.925, 0, 4)
-    folder.write_trial(make_trial(7, rounds=2, state="stopped", reason=hopeless))
-    folder.write_trial(make_trial(5, rounds=2, state="failed"))
-    end_study(folder)
-    text = shown(folder, width)
-    assert max(map(len, text.splitlines())) <= width
-    assert "…" not in text
-    for trial in folder.trials():
-        assert trial.name in text
-    for point in front(points_of(folder)):
-        assert point.name in text and f"{point.sparsity:.2%}" in text
-        assert f"{point.returned.iqm * 0.97:.4g} [" in text
-        assert " ".join(text.split()).count(f"{point.compression:.1f}x") > 0
-    assert "failed: NaN" in " ".join(text.split())
-    assert "complete" in text and "budget used" not in text
-    # Nothing is broken within a word: names of plans end lines at a slash.
-    words = set(re.split(r"[\s/:;,]+", text))
-    assert {"magnitude", "threshold", "saliency", "uniform", "geometric", "one_shot"} <= words
-    assert "given up: kept" in text and text.count("complete") == 5
-    told = " ".join(text.split())
-    assert "budget" not in told and "σ" not in told and "1 rounds" not in told
-    assert "is the share of weights that it is to remove" in told
-    if width >= 140:
-        for reason in (given_up, hopeless):
-            assert all(word in told for word in reason.split())
-    assert "●" in text and "99%" in text
-
-
-def test_eighty_columns_tell_reasons_below_the_table(tmp_path: Path) -> None:
-    folder, reason = make_study(tmp_path, trials=0), below_floor(0.3, 2)
-    for number in range(10):
-        folder.write_trial(make_trial(number, rounds=2, reason=reason))
-    text = shown(folder, 80)
-    told = f"given up: {reason} (t00, t01, t02, t03, t04, t05, t06, t07 and 2 more)"
-    assert told in " ".join(text.split())
-    table = text.partition("\nTrials")[2].partition("given up: ")[0].splitlines()
-    assert 20 < len(table) <= 23  # a plan has two lines
-
-
-def test_a_plan_has_one_line_where_there_is_room(tmp_path: Path) -> None:
-    folder = make_study(tmp_path, trials=3)
-    front_of = {point.trial for point in front(points_of(folder))}
-    text = shown(folder, 200).partition("\nFront")[2].partition("\nSizes")[0]
-    for number in front_of:
-        assert make_trial(number).plan.label in text
-
-
-def test_legends_end_lines_between_their_parts() -> None:
-    assert joined(["● front", "· other points"], "   ", 30) == "● front   · other points"
-    assert joined(["a 1", "b 2", "c 3"], "; ", 9) == "a 1; b 2;\nc 3"
-
-
-def test_the_terminal_takes_words_as_they_are(tmp_path: Path) -> None:
-    folder = make_study(tmp_path, trials=0)
-    folder.write_trial(make_trial(0, state="failed", reason="no [bold] or [/] in index [3]"))
-    assert "[bold] or [/] in index [3]" in " ".join(shown(folder, 160).split())
-
-
-def test_the_scale_tells_95_from_99() -> None:
-    assert position(0) == 0 and position(0.99) == pytest.approx(2)
-    assert position(0.99) - position(0.95) > 0.3 * position(0.99)
-    assert position(1.0) < 10
-    assert ticks([make_point(0, 1, 0.97, 400)]) == [0, 0.5, 0.8, 0.9, 0.95, 0.98]
-    assert ticks([]) == [0, 0.5, 0.8, 0.9]
-
-
-def test_the_picture_has_points_front_baseline_and_floor(tmp_path: Path) -> None:
-    import matplotlib
-
-    folder = make_study(tmp_path, trials=4)
-    end_study(folder)
-    backend = matplotlib.get_backend()
-    found = report(folder, make_experiment())
-    figure = front_figure(found.points, BASELINE, found.floor, final=found.finals, title="cartpole")
-    assert matplotlib.get_backend() == backend
-    labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
-    assert labels == {
-        "dense baseline 500",
-        "floor 260",
-        "other points",
-        "front",
-        "front, worst tenth of episodes",
-        "front, on seeds the search never saw",
-    }
-    ticks_shown = [text.get_text() for text in figure.axes[0].get_xticklabels()]
-    assert {"0 %\n1×", "95 %\n20×", "99 %\n100×"} <= set(ticks_shown)
-    figure.savefig(tmp_path / "front.png")
-    assert (tmp_path / "front.png").stat().st_size > 10_000
-
-
-def test_the_page_has_every_point_and_needs_no_network(tmp_path: Path) -> None:
-    folder = make_study(tmp_path, trials=2)
-    points = points_of(folder)
-    labels = {0: "weight/magnitude 95.0%", 1: "weight/threshold <1.5σ"}
-    page = front_html(points, BASELINE, 260.0, labels=labels, title="a < b & c")
-    picture = ElementTree.fromstring(page[page.index("<svg") : page.index("</body>")])
-    svg = "{http://www.w3.org/2000/svg}"
-    told = {}
-    for group in ("front-points", "other-points"):
-        (drawn,) = (item for item in picture.iter(f"{svg}g") if item.get("id") == group)
-        told[group] = [use.findtext(f"{svg}title") or "" for use in drawn.iter(f"{svg}use")]
-    assert [text.split()[0] for text in told["front-points"]] == [p.name for p in front(points)]
-    found = [text.partition("\n")[0] for texts in told.values() for text in texts]
-    assert sorted(found) == sorted(f"{point.name} {labels[point.trial]}" for point in points)
-    assert all("\nretention " in text for texts in told.values() for text in texts)
-    # Names of formats are the only addresses in it.
-    addresses = set(re.findall(r"https?://([^/\s\"']+)", page))
-    assert addresses <= {"www.w3.org", "purl.org", "creativecommons.org", "matplotlib.org"}
-    assert not re.search(r"<script|<link|\ssrc=|url\(http", page) and len(page) < 100_000
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_pictures_of_few_points(tmp_path: Path, count: int) -> None:
-    points = [make_point(0, 1, 0.9, 480)][:count]
-    front_figure(points, BASELINE).savefig(tmp_path / "few.png")
-    assert "dense baseline 500" in front_html(points, BASELINE)

@@ -3,111 +3,44 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.dqn import DQNConfig
-from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import (
     TorchCategorical,
     TorchDiagGaussian,
-    TorchMultiCategorical,
     TorchSquashedGaussian,
 )
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
-from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.recovery import distillation
-from prune_search.rllib.recovery.distillation import attach, detach, load_teacher, softened_kl
+from prune_search.rllib.recovery.distillation import attach, detach, softened_kl
 from prune_search.rllib.running import each_learner, unwrapped
+from tests.rllib.recovery.teaching import (
+    SMALL,
+    Steps,
+    categorical_kl,
+    divergence,
+    gaussian_kl,
+    numbers,
+    off_policy,
+    one_batch,
+    ppo,
+    teacher_of,
+)
 
 pytestmark = pytest.mark.usefixtures("local_ray")
-
-SMALL = DefaultModelConfig(fcnet_hiddens=[16], fcnet_activation="tanh", vf_share_layers=False)
-
-
-class Steps(gym.Env[Any, Any]):
-    """Ten steps of noise; the actions are the test's."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.observation_space = spaces.Box(-1, 1, (3,))
-        self.action_space = config["actions"]
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self._left = 10
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> Any:
-        self._left -= 1
-        return self.observation_space.sample(), 0.0, self._left == 0, False, {}
-
-
-def ppo(
-    env: Any = "CartPole-v1",
-    model: Any = SMALL,
-    lr: float = 0.003,
-    learners: int = 0,
-    **env_config: Any,
-) -> Any:
-    config = (
-        PPOConfig()
-        .environment(env, env_config=env_config)
-        .env_runners(num_env_runners=0, num_envs_per_env_runner=4)
-        .learners(num_learners=learners)
-        .training(train_batch_size_per_learner=256, minibatch_size=64, num_epochs=2, lr=lr)
-        .rl_module(model_config=model)
-        .debugging(seed=0, log_level="ERROR")
-    )
-    return config.build_algo()
-
-
-def off_policy(config: Any, env: Any, **env_config: Any) -> Any:
-    return (
-        config.environment(env, env_config=env_config)
-        .env_runners(num_env_runners=0, rollout_fragment_length=8)
-        .training(
-            num_steps_sampled_before_learning_starts=16,
-            train_batch_size_per_learner=16,
-            replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": 1000},
-        )
-        .rl_module(model_config=SMALL)
-        .reporting(min_sample_timesteps_per_iteration=16, min_time_s_per_iteration=0)
-        .debugging(seed=0, log_level="ERROR")
-        .build_algo()
-    )
-
-
-@pytest.fixture(scope="module")
-def cartpole() -> Iterator[Any]:
-    built = ppo()
-    yield built
-    built.stop()
-
-
-def teacher_of(algorithm: Any, change: float = 0.5) -> Any:
-    """A network like the algorithm's, with other weights."""
-    teacher = copy.deepcopy(unwrapped(algorithm.learner_group._learner))
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for weight in teacher.parameters():
-            weight.add_(change * torch.randn(weight.shape, generator=generator))
-    return teacher
 
 
 class Record:
@@ -150,19 +83,6 @@ class Record:
         self.learner.compute_losses = compute_losses
 
 
-def categorical_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    p, q = torch.softmax(p_logits, -1), torch.softmax(q_logits, -1)
-    return (p * (p.log() - q.log())).sum(-1)
-
-
-def gaussian_kl(ours: Tensor, theirs: Tensor, temperature: float) -> Tensor:
-    nearer = ours + (theirs - ours) / temperature
-    (m1, s1), (m2, s2) = (
-        (mean, log_std.exp()) for mean, log_std in (ours.chunk(2, dim=-1), nearer.chunk(2, dim=-1))
-    )
-    return (torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5).sum(-1)
-
-
 def check_calls(record: Record, teacher: Any, rows: Any, factor: float) -> None:
     """Each minibatch's term is the formula's, on the rows that count."""
     assert record.calls
@@ -173,60 +93,6 @@ def check_calls(record: Record, teacher: Any, rows: Any, factor: float) -> None:
             kl = kl[call["mask"].bool()]
         assert call["kl"] == pytest.approx(float(kl.mean()), rel=1e-4)
         assert call["added"] == pytest.approx(factor * float(kl.mean()), rel=1e-3, abs=1e-4)
-
-
-numbers = st.lists(st.floats(-2, 2), min_size=6, max_size=6)
-
-
-@given(numbers, numbers, st.floats(0.05, 20))
-def test_softened_kl_is_a_divergence(ours: list[float], theirs: list[float], t: float) -> None:
-    a, b = torch.tensor([ours]).double(), torch.tensor([theirs]).double()
-    kinds: dict[Any, Tensor] = {
-        TorchCategorical: categorical_kl(a / t, b / t),
-        TorchDiagGaussian: gaussian_kl(a, b, t),
-        TorchSquashedGaussian: gaussian_kl(a, b, t),
-        TorchMultiCategorical.get_partial_dist_cls(input_lens=[2, 4]): (
-            categorical_kl(a[:, :2] / t, b[:, :2] / t) + categorical_kl(a[:, 2:] / t, b[:, 2:] / t)
-        ),
-    }
-    for kind, expected in kinds.items():
-        found = softened_kl(kind.from_logits(a), kind.from_logits(b), t)
-        assert found.shape == (1,)
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
-        assert float(found) > -1e-9
-        same = softened_kl(kind.from_logits(a), kind.from_logits(a), t)
-        assert float(same) == pytest.approx(0, abs=1e-9)
-
-
-def test_squashing_does_not_change_the_divergence() -> None:
-    """KL is the same after a map that both sides share: sampled against the closed form."""
-    ours, theirs = torch.tensor([0.3, -0.5]).double(), torch.tensor([-0.2, -0.1]).double()
-    one, other = (TorchSquashedGaussian.from_logits(x, low=-2.0, high=2.0) for x in (ours, theirs))
-    torch.manual_seed(0)
-    actions = one.sample(sample_shape=torch.Size([200_000]))
-    sampled = (one.logp(actions) - other.logp(actions)).mean()
-    assert float(softened_kl(one, other, 1.0)) == pytest.approx(float(sampled), rel=0.03)
-
-
-def test_actions_that_are_masked_out_are_left_out() -> None:
-    ours, theirs = torch.tensor([[0.5, -math.inf, 1.0]]), torch.tensor([[0.1, -math.inf, 2.0]])
-    theirs.requires_grad_()
-    kl = softened_kl(TorchCategorical(ours), TorchCategorical(theirs), 2.0)
-    expected = categorical_kl(ours[:, ::2] / 2, theirs[:, ::2].detach() / 2)
-    torch.testing.assert_close(kl.detach(), expected)
-
-
-def test_distributions_of_different_kinds_are_refused() -> None:
-    logits = torch.zeros(1, 4)
-    gaussian, squashed = (
-        kind.from_logits(logits) for kind in (TorchDiagGaussian, TorchSquashedGaussian)
-    )
-    for one, other in ((TorchCategorical(logits), gaussian), (gaussian, squashed)):
-        with pytest.raises(ValueError, match=f"{type(one).__name__} and {type(other).__name__}"):
-            softened_kl(one, other, 1.0)
-    with pytest.raises(ValueError, match="TorchDeterministic"):
-        fixed = TorchCategorical(logits).to_deterministic()
-        softened_kl(fixed, fixed, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -340,12 +206,6 @@ def test_values_of_dqn_are_compared_as_policies(atoms: int) -> None:
     built.stop()
 
 
-def one_batch(algorithm: Any) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    space = unwrapped(algorithm.learner_group._learner).observation_space
-    return {Columns.OBS: torch.randn(32, *space.shape, generator=generator)}
-
-
 def gradient(algorithm: Any, teacher: Any, temperature: float) -> dict[str, Tensor]:
     """Of the term alone."""
     module = unwrapped(algorithm.learner_group._learner)
@@ -418,27 +278,6 @@ def test_high_temperatures_compare_outputs_by_their_squares(
         torch.testing.assert_close(temperature**2 * found, expected, rtol=5e-3, atol=1e-5)
 
 
-def visited() -> dict[str, Tensor]:
-    """What random actions see of CartPole."""
-    env = gym.make("CartPole-v1")
-    env.action_space.seed(0)
-    seen = [env.reset(seed=0)[0]]
-    while len(seen) < 256:
-        observation, _, terminated, _, _ = env.step(env.action_space.sample())
-        seen.append(env.reset()[0] if terminated else observation)
-    return {Columns.OBS: torch.as_tensor(np.stack(seen))}
-
-
-def divergence(algorithm: Any, teacher: Any) -> float:
-    module = unwrapped(algorithm.learner_group._learner)
-    with torch.no_grad():
-        ours, theirs = (
-            each.forward_inference(visited())[Columns.ACTION_DIST_INPUTS]
-            for each in (teacher, module)
-        )
-        return float(categorical_kl(ours, theirs).mean())
-
-
 @pytest.mark.slow
 def test_a_student_approaches_its_teacher() -> None:
     after = {}
@@ -474,53 +313,6 @@ def test_checkpoints_know_nothing_of_a_teacher(tmp_path: Path) -> None:
     assert "compute_loss_for_module" not in vars(built.learner_group._learner)
     detach(built)
     built.stop()
-
-
-def test_teachers_come_from_checkpoints(cartpole: Any, tmp_path: Path) -> None:
-    module = unwrapped(cartpole.learner_group._learner)
-    given = (module.action_space, module.observation_space)
-    cartpole.save_to_path(tmp_path / "whole")
-    module.save_to_path(tmp_path / "alone")
-    for path in (tmp_path / "whole", tmp_path / "alone", tmp_path / "whole" / MODULE_PATH):
-        teacher = load_teacher(path, *given)
-        assert divergence(cartpole, teacher) == pytest.approx(0, abs=1e-7)
-        attach(cartpole, path, weight=1.0, temperature=1.0)
-        detach(cartpole)
-    with pytest.raises(ValueError, match=r"its actions are Discrete\(2\), the student's Disc.*3"):
-        load_teacher(tmp_path / "whole", spaces.Discrete(3), given[1])
-    with pytest.raises(ValueError, match="its observations are"):
-        load_teacher(tmp_path / "alone", given[0], spaces.Box(-1, 1, (7,)))
-    with pytest.raises(ValueError, match=r"no folder .*nowhere"):
-        load_teacher(tmp_path / "nowhere", *given)
-    with pytest.raises(ValueError, match=r"no folder .*other_policy"):
-        load_teacher(tmp_path / "whole", *given, module_id="other_policy")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="not a readable checkpoint") as caught:
-        load_teacher(tmp_path / "empty", *given)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_cannot_be_compared_is_refused_and_nothing_changes(cartpole: Any) -> None:
-    teacher = teacher_of(cartpole)
-    values = off_policy(DQNConfig(), "CartPole-v1")
-    recurrent = ppo(model=DefaultModelConfig(use_lstm=True, lstm_cell_size=8))
-    pendulum = ppo("Pendulum-v1")
-    for other, message in (
-        (values, "only the teacher is a network of Q-values"),
-        (recurrent, "only the teacher is recurrent"),
-        (pendulum, "its actions are Box"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            attach(cartpole, {DEFAULT_MODULE_ID: teacher_of(other)}, 1.0, 1.0)
-        other.stop()
-    for weight, temperature in ((0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0)):
-        with pytest.raises(ValueError, match=r"must be a finite number above 0"):
-            attach(cartpole, {DEFAULT_MODULE_ID: teacher}, weight, temperature)
-    with pytest.raises(
-        ValueError, match=r"unknown modules .'nobody'.; there are .'default_policy'"
-    ):
-        attach(cartpole, {"nobody": teacher}, 1.0, 1.0)
-    assert "compute_loss_for_module" not in vars(cartpole.learner_group._learner)
 
 
 def test_the_teacher_itself_stays_as_it_is(cartpole: Any) -> None:

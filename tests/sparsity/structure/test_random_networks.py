@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prune_search.sparsity import Coupling, compact, couplings, layout, shrink_
-from tests.sparsity.structure.test_coupling import Formula
+from tests.sparsity.structure.finding import Formula
 
 WIDTH = 6
 
