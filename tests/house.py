@@ -143,6 +143,7 @@ class House:
                 base = self._base(module, node)
                 for alias in node.names:
                     full, known_as = f"{base}.{alias.name}", alias.asname or alias.name
+                    what: tuple[str, str | None]
                     what = (full, None) if full in self.trees else (base, alias.name)
                     yield Import(module, *what, known_as, node.lineno, at_once)
 

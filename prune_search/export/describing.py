@@ -31,7 +31,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.numpy import MAX_LOG_NN_OUTPUT, MIN_LOG_NN_OUTPUT, SMALL_NUMBER
 
 from prune_search.errors import UserError
-from prune_search.export.reading import network_layers
+from prune_search.export.reading import acting_parts, network_layers
 from prune_search.export.refusing import cannot
 from prune_search.export.rllib import compacted, pipelines, policies
 from prune_search.export.surroundings import Surroundings, encoding, surroundings
@@ -173,7 +173,7 @@ def _expected(module: RLModule, network: list[Layer]) -> list[Layer]:
 
 def _deviation(module: RLModule) -> tuple[Array | None, float | None]:
     """The log deviation that a Gaussian policy has beside its network, and what it is cut at."""
-    head: Any = getattr(module, "pi", None)
+    _, head = acting_parts(module)
     free = getattr(head, "log_std", None)
     limit = float(head.log_std_clip_param) if getattr(head, "clip_log_std", False) else None
     return None if free is None else _floats(free), limit
@@ -263,15 +263,24 @@ def _check(policy: PolicyDescription, module: RLModule) -> None:
         want = module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS].numpy()
     want = want.reshape(_ROWS, -1)
     got, _ = outputs(alone, seen)
-    if isinstance(policy.action, Choice):  # the same added to all outputs changes nothing
-        want, got = (each - each.mean(1, keepdims=True) for each in (want, got))
-    want = want[:, : got.shape[1]]
+    want, got = (_read(policy.action, each) for each in (want[:, : got.shape[1]], got))
     error = float(np.abs(got - want).max() / max(1.0, np.abs(want).max()))
     if not error <= _TOLERANCE:
         raise cannot(
             f"the network {type(module).__name__}, whose outputs differ by {error:.1e} from those"
             " of its layers one after another"
         )
+
+
+def _read(action: Choice | Continuous, outputs: Array) -> Array:
+    """What of a network's outputs, [rows, outputs], the action depends on."""
+    if isinstance(action, Choice):  # the same added to all of them changes nothing
+        centred: Array = outputs - outputs.mean(1, keepdims=True)
+        return centred
+    if action.sampling is None or action.sampling.limits is None:
+        return outputs
+    means, log_deviations = np.split(outputs, [len(action.low)], axis=1)
+    return np.concatenate([means, log_deviations.clip(*action.sampling.limits)], axis=1)
 
 
 def _initial(state: Any) -> Any:

@@ -51,7 +51,7 @@ def network_layers(module: RLModule, notes: list[str]) -> tuple[list[Layer], boo
     Raises:
         UserError: there is a part that has no description.
     """
-    encoder, head = _parts(module)
+    encoder, head = acting_parts(module)
     if hasattr(module, "af") and getattr(module, "uses_dueling", False):
         notes.append("the value head is left out: it adds the same to each action")
     if not isinstance(head, TorchMLPHead | TorchFreeLogStdMLPHead):
@@ -59,8 +59,12 @@ def network_layers(module: RLModule, notes: list[str]) -> tuple[list[Layer], boo
     return [*_encoder(encoder), *_head(head)], isinstance(head, TorchFreeLogStdMLPHead)
 
 
-def _parts(module: RLModule) -> tuple[Any, Any]:
-    """The encoder that acts and the head behind it, by the names that RLlib's classes have."""
+def acting_parts(module: RLModule) -> tuple[Any, Any]:
+    """The encoder that acts and the head behind it, by the names that RLlib's classes have.
+
+    Raises:
+        UserError: it has others.
+    """
     for encoder, head in (("pi_encoder", "pi"), ("_encoder", "_pi_head"), ("encoder", "af")):
         if hasattr(module, encoder) and hasattr(module, head):
             return getattr(module, encoder), getattr(module, head)

@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.export.describing import Described, describe, describe_module
+from prune_search.policy.actions import Continuous
 from prune_search.policy.layers import (
     LSTM,
     ChannelsLast,
@@ -169,13 +170,25 @@ def _chances(module: Any, seen: Any) -> float:
         return float(logits.softmax(-1)[0, 1])
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", "SAC"])
-def test_sampled_continuous_actions(algorithm: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "model"),
+    [
+        ("PPO", {}),
+        ("SAC", {}),
+        ("PPO", {"free_log_std": True}),
+        ("BC", {"free_log_std": True}),  # whose head has another name
+        ("BC", {"log_std_clip_param": 0.1}),
+    ],
+)
+def test_sampled_continuous_actions(algorithm: str, model: dict[str, Any], tmp_path: Path) -> None:
     import torch
 
-    config = small_config(small_experiment(Setup(algorithm, "continuous", "vector")))
-    path = saved(config, tmp_path / "a")
+    experiment = small_experiment(Setup(algorithm, "continuous", "vector"))
+    experiment.algorithm.model.update(model)
+    path = saved(small_config(experiment), tmp_path / "a")
     policy = describe(path, sampled=True).policy
+    free = isinstance(policy.action, Continuous) and policy.action.sampling
+    assert free and (free.log_deviation is not None) == ("free_log_std" in model)
     assert policy.action.noise_size == 4
     seen = np.full((20_000, 4), 0.4, np.float32)
     noise = draw_noise(policy, len(seen), np.random.default_rng(1))
