@@ -50,6 +50,15 @@ def test_instructions_are_those_of_the_weights_that_are_there(measured: list[Cos
 
 
 @pytest.mark.slow
+def test_a_policy_of_cartpoles_size_takes_few_bytes(measured: list[Cost]) -> None:
+    """With what it needs of the C library, which on a Cortex-M3 is all arithmetic of floats."""
+    small = Network(64, "tanh", 0.95)
+    for cost in costs(lambda line: None, [(small, "c"), (small, "c-int8")]):
+        if cost.chip in CHIPS:
+            assert cost.flash <= 4096 and cost.ram <= 1024
+
+
+@pytest.mark.slow
 def test_the_page_has_the_ratios(measured: list[Cost]) -> None:
     chip = markdown(measured).partition("## Cortex-M3")[2]
     plain, dense, pruned = (cost.instructions for cost in measured[1::2])

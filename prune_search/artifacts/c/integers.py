@@ -21,12 +21,13 @@ from prune_search.policy.integers import IntegerPolicy, Sums, Table
 from prune_search.policy.layers import Dense, Flatten, Normalisation, Scaling
 
 _QUANTIZED = """
-/* floor(x / scale + 1/2), cut off at -most and most. */
-static int16_t quantized(float x, float scale, float most)
+/* floor(x * steps + 1/2), cut off at -most and most: before the sum, so that no compiler makes one
+   rounding of the product's and the sum's. */
+static int16_t quantized(float x, float steps, float most)
 {
-    float value = x / scale + 0.5f;
+    float value = x * steps;
     int32_t whole;
-    value = value > -most ? (value < most ? value : most) : -most;
+    value = (value > -most ? (value < most ? value : most) : -most) + 0.5f;
     whole = (int32_t)value;
     return (int16_t)(whole - (value < (float)whole));
 }
@@ -93,11 +94,11 @@ def _quantize(policy: IntegerPolicy, to: Emitter) -> Shape:
     value, shape = "{x}[i]", whole.shapes[len(whole.preprocessing)]
     for step in whole.preprocessing[single:]:
         value = expression(step, to).replace("{x}", f"({value})" if " " in value else value)
-    scale, most = number(policy.input_scale), number(policy.input_most)
+    steps, most = number(policy.input_steps), number(policy.input_most)
     to.moved(
         math.prod(shape),
         f"for (i = 0; i < {math.prod(shape)}; i++)",
-        f"    {{y}}[i] = quantized({value}, {scale}, {most});",
+        f"    {{y}}[i] = quantized({value}, {steps}, {most});",
         kind="int16_t",
     )
     return shape
