@@ -11,7 +11,7 @@ MODULES_PATH = Path("learner_group", "learner", "rl_module")
 MASKS = "masks.pt"
 """What a round keeps beside it: masks, and the state of all that prunes."""
 ADAPTIVE = "adaptive.pt"
-"""What a dense policy keeps beside it: see `learner.adaptive_state`."""
+"""What a dense policy keeps beside it: see `adaptive_state` in rllib/learners/masks.py."""
 REPLAY = "replay.pkl"
 """The replay buffer, where there is one."""
 TRAINING = "training.json"

@@ -43,6 +43,8 @@ from prune_search.storage.mirror import Mirror
 
 R = TypeVar("R", bound=Record)
 
+EXPERIMENT = "experiment.yaml"
+"""A study's experiment file; a folder that has one is a study's."""
 _TRIALS, _TRIAL = "trials", "trial.json"
 _WAITING = {FULL: "waits-for-room", FAILS: "waits-for-disk"}
 
@@ -79,7 +81,7 @@ class StudyFolder:
 
     @property
     def experiment_file(self) -> Path:
-        return self.path / "experiment.yaml"
+        return self.path / EXPERIMENT
 
     @property
     def study_file(self) -> Path:

@@ -8,7 +8,7 @@ from prune_search.errors import UserError, did_you_mean, near_names, unknown
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import pickles
-from prune_search.records.folder import StudyFolder
+from prune_search.records.folder import EXPERIMENT, StudyFolder
 from prune_search.records.models import StudyRecord
 from prune_search.records.places import is_name, storage_path
 from prune_search.storage.mirror import Mirror
@@ -18,7 +18,7 @@ _MANY = 20  # studies that a message lists
 
 def studies(storage: str) -> list[str]:
     """Names of the studies in a storage folder."""
-    folders = (path.parent for path in storage_path(storage).glob("*/experiment.yaml"))
+    folders = (path.parent for path in storage_path(storage).glob(f"*/{EXPERIMENT}"))
     return sorted(path.name for path in folders if is_name(path.name) and not path.is_symlink())
 
 

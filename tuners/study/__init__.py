@@ -1,1 +1,1 @@
-"""A study as its driver runs it: made, given a cluster and room, searched, re-evaluated."""
+"""A study: made, given a cluster and room, driven through its stages, and held in Python."""

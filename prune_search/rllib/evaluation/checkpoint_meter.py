@@ -10,6 +10,7 @@ from typing import Any
 from ray.rllib.connectors.connector_pipeline_v2 import ConnectorPipelineV2
 from ray.rllib.core import COMPONENT_ENV_RUNNER
 from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.utils.checkpoints import Checkpointable
 
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
@@ -81,11 +82,12 @@ class CheckpointMeter:
 
 
 def _runner_state(algorithm: Path) -> dict[str, Any]:
-    """What its env runners held beside the network; see `evaluation.runner_state`."""
+    """What its env runners held beside the network; see `evaluator.runner_state`."""
     folder = algorithm / COMPONENT_ENV_RUNNER
     state: dict[str, Any] = {}
-    if (folder / "state.pkl").is_file():
-        with (folder / "state.pkl").open("rb") as stream:
+    file = folder / f"{Checkpointable.STATE_FILE_NAME}.pkl"
+    if file.is_file():
+        with file.open("rb") as stream:
             state = pickle.load(stream)
     for name in CONNECTORS:
         if (folder / name).is_dir():

@@ -52,7 +52,7 @@ def shrink(algorithm: Algorithm, steps: Mapping[str, Layout]) -> dict[str, Layou
     Learners (all of them, distributed ones are wrapped anew), target networks, optimizers with
     their moments, every env runner and every configuration that something may be rebuilt from.
     A target network loses what the network that it follows loses. Masks on the learners are
-    of the old shapes: ``learner.attach`` must be called again, and until then nothing is masked.
+    of the old shapes: ``masks.attach`` must be called again, and until then nothing is masked.
 
     Call it between two calls of ``train``.
 

@@ -22,7 +22,7 @@ class Early:
 
     env_steps: int
     adaptive: dict[str, dict[str, float]]
-    """See `learner.adaptive_state`."""
+    """See `masks.adaptive_state`."""
     replay: Path
     """Where its replay buffer is, if it has one."""
 

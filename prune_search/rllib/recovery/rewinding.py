@@ -19,14 +19,14 @@ def rewind(algorithm: Algorithm, weights: Mapping[str, Tensor]) -> None:
     """Puts weights into a running algorithm, as if its training began with them.
 
     On every learner: the weights, under the masks that the learner has (call
-    ``learner.set_masks`` before with masks that have changed); target networks become equal to
+    ``masks.set_masks`` before with masks that have changed); target networks become equal to
     what they follow; all optimizers start anew, with no moments and at step 0, SAC's temperature
     included. Env runners act by the new weights at once. Replay buffers, schedules and coefficients
     that an algorithm adapts (PPO's for KL, SAC's temperature) stay as they are.
 
     Args:
         weights: by parameter name (behind the ModuleID and a slash where there are several
-            policies), as ``learner.weights`` names them; parameters that are absent keep their
+            policies), as ``masks.weights`` names them; parameters that are absent keep their
             values.
 
     Raises:

@@ -34,7 +34,7 @@ class Recovery:
         plan: what the trial does.
         seed: of re-initialised weights and permuted masks.
         schedules: the trial's.
-        fresh: `learner.adaptive_state` of an algorithm that has not learned yet.
+        fresh: `masks.adaptive_state` of an algorithm that has not learned yet.
     """
 
     def __init__(

@@ -57,7 +57,8 @@ def test_remote_env_runners_sample_too(local_ray: None) -> None:
 def test_checkpoints_open_without_this_package(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And find the lean env runner where it is."""
+    """And find the lean env runner where it is, under the name that they have for it."""
+    assert LeanEnvRunner.__module__ == "prune_search.rllib.runners.lean"
     with built(small("ppo")) as algorithm:
         algorithm.save_to_path(tmp_path)
     files = sorted(tmp_path.rglob("class_and_ctor_args.pkl"))
