@@ -153,6 +153,17 @@ def test_what_a_process_takes_to_start_is_no_pace() -> None:
     assert left.search(140.0) == pytest.approx(2_500 * 10 / 250, rel=0.1)
 
 
+def test_a_machine_that_has_become_faster_starts_processes_faster() -> None:
+    left = TimeLeft(3, 1_000, 0.0)
+    left.started(0, 0, 1_000, 60.0)
+    for done, at in [(100, 100.0), (200, 110.0), (300, 120.0)]:
+        left.reported(0, done, 1_000, 0.1, at)
+    assert left.start(0.0) == pytest.approx(60.0)
+    for done in range(12):
+        left.reported(0, 400 + 50 * done, 1_000, 0.1, 120.5 + 0.5 * done)
+    assert left.start(0.0) == pytest.approx(6.0)
+
+
 def test_the_baselines_pace_stands_in_until_a_trial_has_reported() -> None:
     left = TimeLeft(4, 1_000, 0.0, places=2, env_step_s=0.01)
     assert left.search(0.0) == pytest.approx(20.0)
@@ -160,8 +171,8 @@ def test_the_baselines_pace_stands_in_until_a_trial_has_reported() -> None:
     left.control(1_500)
     assert left.search(0.0) == pytest.approx(35.0)  # after the search
     left.control(1_500, begun=0.0)
-    assert left.search(1.0) == pytest.approx(20.0)  # beside it
-    left.control(0)
+    assert left.search(1.0) == pytest.approx(30.0)  # in one of their places
+    left.control_ended(1.0)
     left.earlier(1_000, 1_000)
     left.earlier(1_000, 1_000)
     assert left.search(0.0) == pytest.approx(10.0)
@@ -172,7 +183,8 @@ def test_the_baselines_pace_stands_in_until_a_trial_has_reported() -> None:
     [
         (0.0, "a few seconds"),
         (42.0, "40 s"),
-        (100.0, "2 min"),
+        (100.0, "100 s"),
+        (185.0, "3 min"),
         (3_700.0, "62 min"),
         (7_900.0, "2 h 10 min"),
         (90_000.0, "25 h"),

@@ -167,6 +167,10 @@ class Progress:
         """The dense control is to be trained, or its training has begun."""
         self._left.control(env_steps, begun)
 
+    def control_ended(self) -> None:
+        """The dense control has been trained, or has failed."""
+        self._left.control_ended()
+
     def begin_final(self) -> None:
         """Trials have ended; the front is measured once more."""
         points = len(front(self._points()))

@@ -78,6 +78,11 @@ class Remaining:
         if self._left is not None:
             self._left.control(env_steps, time.monotonic() if begun else None)
 
+    def control_ended(self) -> None:
+        """The dense control has been trained, or has failed."""
+        if self._left is not None:
+            self._left.control_ended(time.monotonic())
+
     def started(self, number: int, known: TrialRecord | None) -> None:
         """A trial begins, or goes on from what is known of it."""
         done, budget = (known.env_steps, known.plan.env_steps) if known else (0, self.budget)

@@ -55,7 +55,7 @@ class TimeLeft:
         self.trials = trials
         self._budget, self._places, self._prior = budget, max(1, places), env_step_s
         self._control: _Running | None = None
-        self._start_s = _START_S
+        self._start_s, self._start_pace = _START_S, env_step_s
         self._running: dict[int, _Running] = {}
         self._ended = 0
         self._shares: deque[float] = deque(maxlen=_RECENT_TRIALS)  # of their budgets
@@ -70,8 +70,18 @@ class TimeLeft:
         self._end(env_steps, budget)
 
     def control(self, env_steps: int, begun: float | None = None) -> None:
-        """The dense control is trained too: since a time, or after the search; 0 env steps: not."""
+        """The dense control is trained too: since a time, or after the search; 0 env steps: not.
+
+        While it is trained, it has one of the places.
+        """
+        if begun is not None:
+            self._advance(begun)
         self._control = _Running(0, env_steps, math.inf if begun is None else begun)
+
+    def control_ended(self, now: float) -> None:
+        """It has been trained, or has failed."""
+        self._advance(now)
+        self._control = None
 
     def started(self, number: int, env_steps: int, budget: int, now: float) -> None:
         """A trial begins, or goes on after so many env steps."""
@@ -93,6 +103,7 @@ class TimeLeft:
         self._reports.append((self._wanted - silent, self._env_steps))
         if len(self._reports) == 3 and not self._reports[0][1]:
             self._reports.popleft()  # until the first report a process was started and built
+            self._start_pace = self.env_step_s
 
     def ended(self, number: int, now: float) -> None:
         """A trial has ended, in whatever way."""
@@ -121,24 +132,30 @@ class TimeLeft:
             return None
         running = self._running.values()
         busy = [self._of_running(trial, step_s, now) for trial in running]
+        if self._control_runs(now):
+            busy.append(self._of_control(step_s, now))
         places = [*busy, *[0.0] * (self._places - len(busy))]
         heapq.heapify(places)
         budgets = [*self._budgets, *(trial.budget for trial in running)]
         steps = fmean([*self._shares, 1.0]) * fmean(budgets or [self._budget])
-        for _ in range(max(0, self.trials - self._ended - len(busy))):
+        for _ in range(max(0, self.trials - self._ended - len(running))):
             heapq.heapreplace(places, places[0] + steps * step_s)
         left = max(places)
         if env_steps is not None:
             left = min(left, max(0.0, env_steps) * step_s / self._places)
-        return self._with_control(left, step_s, now)
+        if self._control_runs(now):
+            return max(left, self._of_control(step_s, now))
+        return left + self._of_control(step_s, now)
 
-    def _with_control(self, search: float, step_s: float, now: float) -> float:
+    def _control_runs(self, now: float) -> bool:
+        return bool(self._control and self._control.budget and self._control.since <= now)
+
+    def _of_control(self, step_s: float, now: float) -> float:
+        """Seconds that the control still takes, or will."""
         if self._control is None or not self._control.budget:
-            return search
-        whole, silent = self._control.budget * step_s, now - self._control.since
-        if silent < 0:  # it has not begun
-            return search + whole
-        return max(search, whole - silent, OVERDUE * silent)
+            return 0.0
+        silent = max(0.0, now - self._control.since)
+        return max(self._control.budget * step_s - silent, OVERDUE * silent)
 
     def evaluation(self, checkpoints: int, ratio: float, workers: int) -> float:
         """Seconds of the final evaluation, and of what follows it.
@@ -154,11 +171,16 @@ class TimeLeft:
     @property
     def closing(self) -> float:
         """Seconds from the final evaluation's end to the study's."""
-        return _CLOSING * self._start_s
+        return _CLOSING * self.start(0.0)
 
     def start(self, silent: float) -> float:
-        """Seconds until a process is up that was begun so many seconds ago."""
-        return max(self._start_s - silent, OVERDUE * silent)
+        """Seconds until a process is up that was begun so many seconds ago.
+
+        As many as the first took, where the machine is as fast as it was then.
+        """
+        then, now = self._start_pace, self.env_step_s
+        faster = min(1.0, now / then) if then and now else 1.0
+        return max(self._start_s * faster - silent, OVERDUE * silent)
 
     def measurement(self, ratio: float) -> float:
         """Seconds of one of the final evaluation's measurements, without a process's start."""
@@ -177,15 +199,16 @@ class TimeLeft:
         self._budgets.append(budget)
 
     def _advance(self, now: float) -> None:
-        self._wanted += min(self._places, self.trials - self._ended) * (now - self._at)
+        places = max(1, self._places - self._control_runs(self._at))
+        self._wanted += min(places, self.trials - self._ended) * (now - self._at)
         self._at = now
 
 
 def about(seconds: float) -> str:
-    """A time as exact as an estimate is: `a few seconds`, `40 s`, `7 min`, `2 h 10 min`."""
+    """A time as exact as an estimate is: `a few seconds`, `140 s`, `7 min`, `2 h 10 min`."""
     if seconds < 10:
         return "a few seconds"
-    if seconds < 90:
+    if seconds < 180:
         return f"{round(seconds, -1):.0f} s"
     minutes = round(seconds / 60)
     if minutes < 90:

@@ -9,6 +9,7 @@ from typing import Any
 from prune_search.ray_failures import lost
 from prune_search.records.models import ControlRecord
 from prune_search.trial.baselines.dense_control import control_folder, control_plan, train_control
+from tuners.display.live import Progress
 from tuners.study.stages.driven import DrivenStudy
 
 
@@ -56,7 +57,7 @@ class Control:
         )
         self._task = train.remote(self._storage, self._experiment, self._baseline)
         # What it was given is a trial's as soon as it has ended, not when the search has.
-        over = (self._task, self._place)
+        over = (self._task, self._place, self._progress)
         threading.Thread(target=_free, args=over, name="control", daemon=True).start()
 
     def result(self) -> ControlRecord | None:
@@ -92,10 +93,11 @@ class Control:
             self._task = None
 
 
-def _free(task: Any, place: Any) -> None:
+def _free(task: Any, place: Any, progress: Progress) -> None:
     """Gives the resources back once the task has ended, however it has."""
     import ray
 
     with suppress(Exception):  # Ray itself has ended
         ray.wait([task], timeout=None)
+        progress.control_ended()
         ray.util.remove_placement_group(place)
