@@ -15,7 +15,6 @@ _ACTORS = {
     "EnvRunner": "an env runner",
     "Learner": "a learner",
     "WrappedExecutable": "a learner",  # Ray Train's, of which RLlib makes its learners
-    "BaselineTrainer": "the baseline's training",
     "Trainable": "the trial",
     "Trial": "the trial",
 }
@@ -26,13 +25,18 @@ _OF_A_TASK = "\x1b[36mray::"
 """What a traceback of code that a task ran begins with."""
 
 
-def lost(error: BaseException) -> str:
-    """What one of Ray's errors says of an actor, in one line: its own error, or that it died."""
+def lost(error: BaseException, process: str = "a process of Ray's") -> str:
+    """What one of Ray's errors says of a process, in one line: its own error, or that it died.
+
+    Args:
+        error: Ray's.
+        process: what it was to a user, where the error doesn't name an actor.
+    """
     if of_code(error):
         return culprit(error)
     text = str(error)
     found = _ACTOR_CLASS.search(text)
-    actor = _actor(found.group(1)) if found else "a process of Ray's"
+    actor = _actor(found.group(1)) if found else process
     if "died" in text or "unavailable" in text:
         return f"{actor} is lost: its {'node' if 'its node has died' in text else 'process'} died"
     return f"{actor} is lost: {one_line(error)}"

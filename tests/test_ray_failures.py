@@ -48,7 +48,6 @@ def test_no_failure_is_unknown() -> None:
         ("LeanEnvRunner", "an env runner"),
         ("OfflineMultiAgentEnvRunner", "an env runner"),
         ("create_executable_class.<locals>._WrappedExecutable", "a learner"),
-        ("BaselineTrainer", "the baseline's training"),
         ("ResourceTrainable", "the trial"),
         ("Queue", "a process of Ray's"),
     ],

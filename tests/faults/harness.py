@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +98,7 @@ def run_all(
     try:
         ray.init(address=world.cluster.address, log_to_driver=False, logging_level="CRITICAL")
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        chosen = [
-            one
-            for one in scripts(brief, world.mounted, world.can_fail_writes)
-            if not only or one.name in only
-        ]
+        chosen = _chosen(scripts(brief, world.mounted, world.can_fail_writes), only)
         for script in chosen:
             begun = time.monotonic()
             found = _Study(world, script, round_s, say).run()
@@ -111,6 +107,16 @@ def run_all(
     finally:
         ray.shutdown()
         world.close()
+
+
+def _chosen(known: Sequence[Script], only: Sequence[str]) -> list[Script]:
+    """The studies of these names, each undisturbed one no longer than those it is compared with."""
+    chosen = [script for script in known if not only or script.name in only]
+    longest = Counter[str]()
+    for script in chosen:
+        if script.injections:
+            longest[script.reference] = max(longest[script.reference], script.trials)
+    return [replace(one, trials=longest[one.name] or one.trials) for one in chosen]
 
 
 class _Study:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +70,30 @@ def baseline_folder(storage: Path, experiment: Experiment) -> BaselineFolder:
     return BaselineFolder.keyed(storage, baseline_key(experiment), mirror)
 
 
+def train_baseline(
+    storage: Path, experiment: Experiment
+) -> Iterator[BaselineProgress | BaselineRecord]:
+    """Trains the baseline, as a task of Ray's: its process is there for the tasks that follow.
+
+    Yields:
+        What each step came to, and at last the record.
+
+    Raises:
+        UserError: as `BaselineTrainer`.
+    """
+    trainer, done = BaselineTrainer(storage, experiment), False
+    try:
+        while not done:
+            progress = trainer.step()
+            done = progress.done
+            yield progress
+        yield trainer.finish()
+    finally:
+        trainer.stop()
+
+
 class BaselineTrainer:
-    """Trains the baseline, or takes it over, and measures it. Runs as a Ray actor or by itself.
+    """Trains the baseline, or takes it over, and measures it.
 
     Training goes in legs of env steps. What a leg does depends on the state at its beginning and
     on its seed alone, and states are kept at ends of legs only; so a training that was killed goes
@@ -94,6 +117,7 @@ class BaselineTrainer:
         settings, resources = experiment.baseline, experiment.resources
         config = algorithm_config(experiment, settings.seed % TRAINING_SEEDS)
         self._algorithm = build(config)
+        self._stopped = False
         self._evaluator = Evaluator(config, experiment.evaluation)
         self._train_s = 0.0
         self._random: Return | None = None  # of looks
@@ -247,7 +271,7 @@ class BaselineTrainer:
             self._folder.write(record)
         elif trained:
             self._save_partial()
-        self._algorithm.stop()
+        self.stop()
         if well_posed(record):
             return record
         found = (
@@ -261,6 +285,12 @@ class BaselineTrainer:
             " resume or run again to train it for another"
             f" {self._experiment.baseline.env_steps:,}; or change algorithm.training"
         )
+
+    def stop(self) -> None:
+        """Ends RLlib's processes; may be called again."""
+        if not self._stopped:
+            self._stopped = True
+            self._algorithm.stop()
 
     def _measure(self, evaluation: Evaluation) -> Return:
         clock = time.monotonic()

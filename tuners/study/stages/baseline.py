@@ -8,7 +8,7 @@ from prune_search.errors import UserError
 from prune_search.ray_failures import lost
 from prune_search.records.baselines import BaselineFolder
 from prune_search.records.models import BaselineRecord
-from prune_search.trial.baselines.baseline import BaselineTrainer, baseline_folder
+from prune_search.trial.baselines.baseline import baseline_folder, train_baseline
 from prune_search.trial.baselines.determinants import determinants, differences
 from prune_search.trial.preflight import check_baseline
 from prune_search.user_code import of_code
@@ -69,40 +69,40 @@ def _trained(study: DrivenStudy) -> BaselineRecord:
     progress.begin_baseline()
     gpus = 0 if resources.learners else resources.gpus_per_learner
     retries, before = study.experiment.search.retries, ""
+    train = ray.remote(train_baseline).options(
+        num_cpus=1, num_gpus=gpus, num_returns="streaming", max_retries=0, name="baseline"
+    )
     while True:
-        trainer = (
-            ray.remote(BaselineTrainer)
-            .options(num_cpus=1, num_gpus=gpus)
-            .remote(study.folder.path.parent, study.experiment)
-        )
+        training = train.remote(study.folder.path.parent, study.experiment)
         try:
-            return _followed(trainer, study)
+            return _followed(training, study)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
             if isinstance(cause, UserError):
                 raise cause from None
-            reason = lost(error)
+            reason = lost(error, "the baseline's training")
             if retries == 0 or (of_code(error) and reason == before):  # it always fails so
                 raise UserError(f"baseline: its training failed: {reason}") from None
             retries, before = retries - 1, reason
             progress.note(f"the baseline's training failed and begins anew: {reason}")
         finally:
-            ray.kill(trainer)
+            ray.cancel(training, force=True)
 
 
-def _followed(trainer: Any, study: DrivenStudy) -> BaselineRecord:
-    """Shows how a trainer comes along, and returns what it ends with."""
+def _followed(training: Any, study: DrivenStudy) -> BaselineRecord:
+    """Shows how a training comes along, and returns what it ends with."""
     import ray
 
-    progress, done = study.progress, False
-    while not done:
-        state = ray.get(trainer.step.remote())
-        progress.baseline_step(state)
-        if state.note:
-            progress.note(state.note)
-        done = state.done
-    progress.begin_measuring()
-    record: BaselineRecord = ray.get(trainer.finish.remote())
-    for note in record.notes:
-        progress.note(note)
-    return record
+    progress = study.progress
+    for reference in training:
+        news = ray.get(reference)
+        if isinstance(news, BaselineRecord):
+            for note in news.notes:
+                progress.note(note)
+            return news
+        progress.baseline_step(news)
+        if news.note:
+            progress.note(news.note)
+        if news.done:
+            progress.begin_measuring()
+    raise RuntimeError("baseline: its training ended without a record")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from prune_search.errors import UserError
-from prune_search.experiment.schema import Evaluation
+from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.ray_failures import lost
 from prune_search.records.fronts import front
 from prune_search.records.models import FinalRecord, Point
@@ -22,7 +25,6 @@ _START_S = 5.0
 def evaluate_front(study: DrivenStudy) -> None:
     """Measures the front's points, the dense policies and random actions on the final seeds."""
     import ray
-    from ray.util import ActorPool
 
     folder, experiment, progress = study.folder, study.experiment, study.progress
     control = study.record.control
@@ -33,42 +35,66 @@ def evaluate_front(study: DrivenStudy) -> None:
     same = known is not None and set(known.points) == {point.name for point in points}
     if known is not None and same and (known.control is None) == (control is None):
         return
-    seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
     workers = meters(points, experiment.evaluation, int(ray.cluster_resources().get("CPU", 1)))
     storage = folder.path.parent
-    # A measurement changes nothing: it can be repeated, in a process started again.
-    retries = experiment.search.retries
-    meter = ray.remote(CheckpointMeter).options(max_restarts=retries, max_task_retries=retries)
-    pool = ActorPool([meter.remote(experiment, storage) for _ in range(workers)])
     paths = [
         Path(study.baseline.checkpoint),
         *(folder.algorithm(point) for point in points),
         *([Path(control.checkpoint)] if control else []),
+        None,
     ]
-    again = {"retry_exceptions": True}
+    returns: dict[int, Return] = {}
     try:
-        measured = []
-        for item in pool.map(
-            lambda meter, path: meter.measure.options(**again).remote(path, seed, episodes), paths
-        ):
-            measured.append(item)
-            progress.final_measured(len(measured), len(paths) + 1)  # random actions come last
-        pool.submit(lambda meter, _: meter.random.options(**again).remote(seed, episodes), None)
-        random: Return = pool.get_next()
-        progress.final_measured(len(paths) + 1, len(paths) + 1)
+        for index, returned in _measured(experiment, storage, paths, workers):
+            returns[index] = returned
+            progress.final_measured(len(returns), len(paths))
     except ray.exceptions.RayError as error:
         raise UserError(
             f"evaluation: the front cannot be measured again: {lost(error)}; try it again by"
             f" {command('resume', folder.path)}"
         ) from None
-    returns = [item.returned for item in measured]
     record = FinalRecord(
         baseline=returns[0],
-        random=random,
-        points={point.name: value for point, value in zip(points, returns[1:], strict=False)},
-        control=returns[-1] if control else None,
+        random=returns[len(paths) - 1],
+        points={point.name: returns[index] for index, point in enumerate(points, 1)},
+        control=returns[len(points) + 1] if control else None,
     )
     study.keep_final(record)
+
+
+def _measured(
+    experiment: Experiment, storage: Path, paths: Sequence[Path | None], workers: int
+) -> Iterator[tuple[int, Return]]:
+    """Index and return of each checkpoint as it has been measured, a few at a time.
+
+    Tasks, and not actors, so that processes which have trained measure too: they have imported
+    RLlib, which takes longer than most measurements.
+    """
+    import ray
+
+    # A measurement changes nothing: it can be repeated, in another process.
+    task = ray.remote(_measure).options(
+        num_cpus=1,
+        max_retries=experiment.search.retries,
+        retry_exceptions=True,
+        name="final evaluation",
+    )
+    left, pending = deque(enumerate(paths)), dict[Any, int]()
+    while left or pending:
+        while left and len(pending) < workers:
+            index, path = left.popleft()
+            pending[task.remote(experiment, storage, path)] = index
+        (ready, *_), _ = ray.wait(list(pending))
+        yield pending.pop(ready), ray.get(ready)
+
+
+def _measure(experiment: Experiment, storage: Path, checkpoint: Path | None) -> Return:
+    """Return on the final seeds of the policy in a checkpoint; of random actions where None."""
+    seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
+    meter = CheckpointMeter(experiment, storage)
+    if checkpoint is None:
+        return meter.random(seed, episodes)
+    return meter.measure(checkpoint, seed, episodes).returned
 
 
 def meters(points: list[Point], evaluation: Evaluation, cpus: int) -> int:
