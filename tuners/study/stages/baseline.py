@@ -85,24 +85,28 @@ def _trained(study: DrivenStudy) -> BaselineRecord:
                 raise UserError(f"baseline: its training failed: {reason}") from None
             retries, before = retries - 1, reason
             progress.note(f"the baseline's training failed and begins anew: {reason}")
-        finally:
+        except BaseException:  # the user stops it
             ray.cancel(training, force=True)
+            raise
 
 
 def _followed(training: Any, study: DrivenStudy) -> BaselineRecord:
     """Shows how a training comes along, and returns what it ends with."""
     import ray
 
-    progress = study.progress
-    for reference in training:
+    progress, record = study.progress, None
+    for reference in training:  # to its end, where it ends RLlib's processes
         news = ray.get(reference)
         if isinstance(news, BaselineRecord):
-            for note in news.notes:
-                progress.note(note)
-            return news
+            record = news
+            continue
         progress.baseline_step(news)
         if news.note:
             progress.note(news.note)
         if news.done:
             progress.begin_measuring()
-    raise RuntimeError("baseline: its training ended without a record")
+    if record is None:
+        raise RuntimeError("baseline: its training ended without a record")
+    for note in record.notes:
+        progress.note(note)
+    return record
