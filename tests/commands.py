@@ -50,6 +50,10 @@ def python(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+Refusal = Callable[..., str]
+"""A command that is refused, in a folder: the one line it says."""
+
+
 def refused(result: Result) -> str:
     """The one line of a refusal."""
     lines = result.error.strip().splitlines()

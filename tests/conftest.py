@@ -117,3 +117,16 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     from tests.commands import runner
 
     return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def refusal(command: Any, tmp_path: Path) -> Callable[..., str]:
+    """Runs a command that is refused, in the test's folder: the one line it says."""
+    from tests.commands import refused
+
+    def run(*arguments: str) -> str:
+        line = refused(command(*arguments, cwd=tmp_path))
+        assert line.isprintable()
+        return line
+
+    return run
