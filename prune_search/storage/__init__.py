@@ -1,1 +1,1 @@
-"""Where folders lie: on disks that may be full, and copied to object stores."""
+"""Where files lie: replaced whole, on disks that may be full, and copied to object stores."""

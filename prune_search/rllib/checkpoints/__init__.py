@@ -1,1 +1,1 @@
-"""An algorithm in a folder: RLlib's checkpoint, what it leaves out, and what is none."""
+"""Algorithms saved and loaded: RLlib's checkpoint, what it leaves out, and files that are none."""

@@ -1,1 +1,1 @@
-"""RLlib's configuration of what the experiment file describes."""
+"""RLlib's configuration of what the experiment file describes: algorithm, environment, data."""

@@ -1,1 +1,1 @@
-"""What RLlib's connectors do between environment and network, done and told without them."""
+"""What RLlib's connectors do, on whole arrays; and where nothing but RLlib's own will do."""

@@ -1,1 +1,1 @@
-"""Inside RLlib's learners: weights by name, what is held there, and what they are asked."""
+"""Inside RLlib's learners: weights by name, masks held, statistics taken, schedules moved."""
