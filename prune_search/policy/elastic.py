@@ -74,11 +74,17 @@ def entries(policy: PolicyDescription, levels: Sequence[int]) -> list[NDArray[np
             f"levels must be 2 to {_MOST} rising numbers of weights, from {least:,} or more to the"
             f" {most:,} that there are, got {list(levels)!r:.80}"
         )
-    matrices = [kernel.values for kernel in kernels(policy)]
+    return [
+        np.searchsorted(levels, rank, side="right").astype(np.uint8)
+        for rank in ranks([kernel.values for kernel in kernels(policy)])
+    ]
+
+
+def ranks(matrices: Sequence[Array]) -> list[NDArray[np.int64]]:
+    """The rank of each entry of matrices among those of all, of their shapes; 0 is kept longest."""
     scores = np.concatenate([_scores(matrix) for matrix in matrices])
-    ranks = np.empty(len(scores), np.int64)
-    ranks[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
-    found = np.searchsorted(levels, ranks, side="right").astype(np.uint8)
+    found = np.empty(len(scores), np.int64)
+    found[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     parts = np.split(found, np.cumsum([matrix.size for matrix in matrices])[:-1])
     return [part.reshape(matrix.shape) for part, matrix in zip(parts, matrices, strict=True)]
 

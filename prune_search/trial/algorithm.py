@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,13 +191,14 @@ class TrialAlgorithm:
             returned = self._iterate()
         return returned
 
-    def train_on(self, steps: int, seed: int) -> None:
+    def train_on(self, steps: int, seed: int, before: Callable[[], None] = lambda: None) -> None:
         """Trains for at least so many env steps with everything held as it is: masks, and weights
         where they are quantized. Schedules of a trial's own run once more, over these steps.
 
         Args:
             steps: env steps, from now on.
             seed: of the training.
+            before: called before each training iteration.
 
         Raises:
             TrialError: as `train`.
@@ -207,6 +208,7 @@ class TrialAlgorithm:
             self.schedules.rewind(0, self.schedules.steps + steps)
         reseed(self.algorithm, seed)
         while self.steps < end:
+            before()
             self._iterate()
 
     def _iterate(self) -> float | None:

@@ -6,6 +6,8 @@ assignments held (Han et al. 2016, section 3.3); whole numbers follow it straigh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,27 +44,46 @@ class FineTuned:
     """How many different ones they take."""
 
 
-def fine_tune(
-    experiment: Experiment,
-    baseline: BaselineRecord,
-    plan: Plan,
-    study: StudyFolder,
-    checkpoint: Path | None,
-    method: str,
-    bits: int,
-    steps: int,
-    to: Path,
-) -> FineTuned:
+@dataclass(frozen=True)
+class Start:
+    """The point of a trial that training goes on from."""
+
+    experiment: Experiment
+    baseline: BaselineRecord
+    """The dense policy, on this node."""
+    plan: Plan
+    """The trial's."""
+    study: StudyFolder
+    checkpoint: Path | None
+    """What the point's round ended with; None for the baseline itself."""
+
+    @contextmanager
+    def algorithm(self, seed: int) -> Iterator[TrialAlgorithm]:
+        """The trial's algorithm as it was then, which ends with the context. Ray must run."""
+        trained = TrialAlgorithm(
+            self.experiment, self.baseline, self.plan, seed, self.study, self.checkpoint
+        )
+        try:
+            if self.checkpoint is not None and not (self.checkpoint / REPLAY).is_file():
+                postpone_learning(trained.algorithm, env_steps(trained.algorithm))
+            trained.begin(env_steps(trained.algorithm) - trained.start)
+            yield trained
+        finally:
+            trained.stop()
+
+    def seed(self, steps: int) -> int:
+        """Of so many env steps of training, below those of evaluations."""
+        entropy = [self.experiment.search.seed, steps]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % TRAINING_SEEDS
+
+
+def fine_tune(start: Start, method: str, bits: int, steps: int, to: Path) -> FineTuned:
     """Quantizes a point's acting network, and trains it on so with the algorithm's loss.
 
-    The loss is the trial's: where it distils, the teacher is in it. Ray must run.
+    The loss is the trial's: where it distils, the teacher is in it.
 
     Args:
-        experiment: the study's.
-        baseline: the dense policy, on this node.
-        plan: of the point's trial.
-        study: its folder.
-        checkpoint: what the point's round ended with; None for the baseline itself.
+        start: the point.
         method: a key of `compression.METHODS`.
         bits: of a weight, 2 to 8.
         steps: env steps to train for, at least.
@@ -73,35 +94,39 @@ def fine_tune(
             another value afterwards.
         ValueError: weights that can't be quantized.
     """
-    seed = int(np.random.SeedSequence([experiment.search.seed, steps]).generate_state(1)[0])
-    trained = TrialAlgorithm(experiment, baseline, plan, seed % TRAINING_SEEDS, study, checkpoint)
-    try:
-        if checkpoint is not None and not (checkpoint / REPLAY).is_file():
-            postpone_learning(trained.algorithm, env_steps(trained.algorithm))
-        trained.begin(env_steps(trained.algorithm) - trained.start)
+    seed = start.seed(steps)
+    with start.algorithm(seed) as trained:
         begun, quantizer = trained.steps, trained.quantizer
         quantizer.take_up(method, bits)
-        before = _held(trained)
-        trained.train_on(steps, seed % TRAINING_SEEDS)
+        before = held(trained)
+        trained.train_on(steps, seed)
         settle(trained.algorithm)
         quantizer.end_round(resized=False)
-        after, done = _held(trained), trained.steps - begun
-        kept = int(np.count_nonzero((before != 0) | (after != 0)))
-        changed = int(np.count_nonzero(before != after))
-        if not changed:
-            raise TrialError(
-                f"no weight has another value after {done:,} env steps: the algorithm has not"
-                " begun to learn by then, or its learning rate is too small"
-            )
+        after, done = held(trained), trained.steps - begun
+        changed = count_changed(before, after, done)
         trained.algorithm.save_to_path(to / ALGORITHM)
-    finally:
-        trained.stop()
+    kept = int(np.count_nonzero((before != 0) | (after != 0)))
     values = len(np.unique(after[after != 0]))
     return FineTuned(to / ALGORITHM, method, bits, done, kept, changed, values)
 
 
-def _held(trained: TrialAlgorithm) -> NDArray[np.float32]:
-    """The parameters that are quantized, one behind the other."""
+def count_changed(before: NDArray[np.float32], after: NDArray[np.float32], steps: int) -> int:
+    """How many weights have another value after so many env steps.
+
+    Raises:
+        TrialError: none has.
+    """
+    changed = int(np.count_nonzero(before != after))
+    if not changed:
+        raise TrialError(
+            f"no weight has another value after {steps:,} env steps: the algorithm has not begun"
+            " to learn by then, or its learning rate is too small"
+        )
+    return changed
+
+
+def held(trained: TrialAlgorithm) -> NDArray[np.float32]:
+    """The acting networks' parameters that can be quantized, one behind the other."""
     weights = learner.weights(trained.algorithm)
     found = [weights[name].numpy().ravel() for name in trained.quantizer.parameters]
     return np.concatenate(found)

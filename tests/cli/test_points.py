@@ -181,7 +181,10 @@ def test_a_file_has_levels_each_with_its_return(
     point = open_study(str(storage), "neuron")[0].points()["t03/0"]
     for to in ("c", "packed"):
         asked = ("export", "neuron", point.name, "--to", to, "--levels", "90,80", "--json")
-        found = json.loads(command(capsys, monkeypatch, *asked, *at))
+        trained = ["--env-steps", "1600"] if to == "packed" else []
+        found = json.loads(command(capsys, monkeypatch, *asked, *trained, *at))
+        notes = [note for note in found["notes"] if "levels trained together for 2,0" in note]
+        assert len(notes) == bool(trained)
         sparse, middle, dense = found["levels"]
         assert sparse["sparsity"] == pytest.approx(0.9, abs=2e-3)
         assert middle["sparsity"] == pytest.approx(0.8, abs=2e-3)
@@ -199,6 +202,7 @@ def test_a_file_has_levels_each_with_its_return(
             "--levels: 99.9 is no level of its own: they lie above the policy's",
         ),
         (("--levels", "90,x"), "--levels: must be percentages, such as 90,95, got '90,x'"),
+        (("--env-steps", "9"), "--env-steps: it trains the levels of a point; name it, and"),
         (("--levels", "90,90"), "--levels: must be different percentages"),
         (("--levels", "90", "--to", "onnx"), "target onnx has no place for levels; these have: c,"),
     ):
@@ -238,10 +242,7 @@ def test_a_point_is_compressed_stage_by_stage(
     assert found and 0 < int(found[2]) <= int(found[3])
     assert f"; {size:,} bytes, " in said and "on the final seeds it returns " in said
     noted = read(Path("tuned.packed")).about["notes"]
-    assert noted == [
-        f"network_sharing of 2 bits fine-tuned for {found[1]} env steps with masks held:"
-        f" {found[2]} of {found[3]} weights changed"
-    ]
+    assert noted == [f"fine-tuned for {found[1]} env steps"]
 
 
 def test_a_point_becomes_a_version_of_a_registered_model(

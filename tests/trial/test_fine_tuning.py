@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from prune_search.errors import TrialError
 from prune_search.records.folder import StudyFolder
+from prune_search.records.models import BaselineRecord
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.trial.baselines.baseline import BaselineTrainer
 from prune_search.trial.baselines.dense_control import control_plan
-from prune_search.trial.fine_tuning import fine_tune
+from prune_search.trial.fine_tuning import Start, fine_tune
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan
 
@@ -24,6 +26,14 @@ CONTINUOUS = (
     "baseline.env_steps=2000",
     "evaluation.max_steps=20",
 )
+
+
+def dense_policy(experiment: Any, storage: Path) -> BaselineRecord:
+    """A dense policy that has learned next to nothing."""
+    trainer = BaselineTrainer(storage, experiment)
+    while not trainer.step().done:
+        pass
+    return trainer.finish()
 
 
 def actor(checkpoint: Path) -> dict[str, Any]:
@@ -53,7 +63,7 @@ def test_centroids_follow_the_loss_and_assignments_stay(
     point = rounds.step()
     rounds.stop()
     begun = folder.path / point.checkpoint
-    given = (experiment, baseline, chosen, folder, begun, "network_sharing", 3)
+    given = (Start(experiment, baseline, chosen, folder, begun), "network_sharing", 3)
     found = fine_tune(*given, 600, tmp_path / "tuned")
     before, after = flat(actor(begun / "algorithm")), flat(actor(found.algorithm))
     assert found.env_steps >= 600 and found.kept == np.count_nonzero(after)
@@ -73,17 +83,14 @@ def test_continuous_actions_from_the_dense_policy(
 ) -> None:
     """Whole numbers, straight-through; and what is too short to learn anything is told."""
     experiment = tiny(*CONTINUOUS, storage=tmp_path)
-    trainer = BaselineTrainer(tmp_path, experiment)
-    while not trainer.step().done:
-        pass
-    dense, planned = trainer.finish(), control_plan(experiment.pruning)
-    given = (dense, planned, StudyFolder(tmp_path, "study"), None, "uniform", 4, 1000)
-    found = fine_tune(experiment, *given, tmp_path / "tuned")
+    dense, planned = dense_policy(experiment, tmp_path), control_plan(experiment.pruning)
+    start = Start(experiment, dense, planned, StudyFolder(tmp_path, "study"), None)
+    found = fine_tune(start, "uniform", 4, 1000, tmp_path / "tuned")
     assert 0 < found.changed <= found.kept
     for name, value in actor(found.algorithm).items():
         if name.endswith("weight"):
             assert all(len(np.unique(row)) <= 15 for row in value)
 
-    still = tiny(*CONTINUOUS, "algorithm.training.lr=0", storage=tmp_path)
+    still = replace(start, experiment=tiny(*CONTINUOUS, "algorithm.training.lr=0"))
     with pytest.raises(TrialError, match="no weight has another value after 1,"):
-        fine_tune(still, *given, tmp_path / "still")
+        fine_tune(still, "uniform", 4, 1000, tmp_path / "still")

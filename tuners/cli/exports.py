@@ -59,7 +59,7 @@ Observations = Annotated[
         "prune-search export cartpole t03/2 --to onnx",
         "prune-search export cartpole t03/2 --to c --out robot/policy",
         "prune-search export cartpole --to c --min-retention 0.95 --max-bytes 20000",
-        "prune-search export cartpole t03/2 --to c --levels 90,95",
+        "prune-search export cartpole t03/2 --to c --levels 90,95 --env-steps 50000",
     )
 )
 def export(
@@ -82,6 +82,9 @@ def export(
             metavar="PERCENT,...",
             help="Sparser levels of the same weights, to choose among at run time: c, packed.",
         ),
+    ] = None,
+    env_steps: Annotated[
+        int | None, typer.Option(min=1, help="Train the levels together for so many.")
     ] = None,
     anyway: Anyway = False,
     observations: Observations = 10_000,
@@ -114,6 +117,7 @@ def export(
             observations=observations,
             anyway=anyway,
             levels=sparsities,
+            env_steps=env_steps,
         )
     if as_json:
         print(json.dumps({"study": name, "point": point, **export_json(found)}, indent=1))

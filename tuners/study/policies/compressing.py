@@ -17,9 +17,9 @@ from prune_search.packed.quantizing import quantized_policy
 from prune_search.packed.stages import Stages, stages
 from prune_search.records.folder import StudyFolder
 from prune_search.records.returns import Return
-from prune_search.trial.fine_tuning import FineTuned
+from prune_search.trial.fine_tuning import FineTuned, fine_tune
 from tuners.study.policies.exports import default_path, source_of
-from tuners.study.policies.fine_tuning import fine_tuned
+from tuners.study.policies.fine_tuning import trained_on
 
 _FEW = 100
 """Actions that are compared of a file that is measured and not kept."""
@@ -84,7 +84,7 @@ def compressed(
         anyway: keep it although it returns less than the point's interval.
 
     Raises:
-        UserError: as `export` or `fine_tuned`; or the study has no baseline to compare with.
+        UserError: as `export` or `trained_on`; or the study has no baseline to compare with.
     """
     study = folder.study()
     if study is None or study.baseline is None:
@@ -96,7 +96,13 @@ def compressed(
     with tempfile.TemporaryDirectory() as scratch:
         done, untuned = None, source
         if env_steps:
-            done = fine_tuned(folder, experiment, point, method, bits, env_steps, Path(scratch))
+            steps, to = env_steps, Path(scratch)
+            done = trained_on(
+                folder,
+                experiment,
+                point,
+                lambda start: fine_tune(start, method, bits, steps, to),
+            )
             source = replace(source, algorithm=done.algorithm, notes=(_note(done),))
         found = export(
             source, "packed", path, using=target, observations=observations, anyway=anyway
@@ -108,11 +114,8 @@ def compressed(
 
 
 def _note(done: FineTuned) -> str:
-    """What the file says of its fine-tuning."""
-    return (
-        f"{done.method} of {done.bits} bits fine-tuned for {done.env_steps:,} env steps with masks"
-        f" held: {done.changed:,} of {done.kept:,} weights changed"
-    )
+    """What the file says of its fine-tuning, in few bytes; method and bits are in it anyway."""
+    return f"fine-tuned for {done.env_steps:,} env steps"
 
 
 def _compared(

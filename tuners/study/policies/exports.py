@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prune_search.artifacts.card import Measured, Measurement
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
+from prune_search.export.describing import describe
 from prune_search.export.exporting import OBSERVATIONS, Export, Refused, Source, export
-from prune_search.export.levels import Wished
+from prune_search.export.levels import Wished, levels_of, require_elastic
 from prune_search.export.targets import find_target
 from prune_search.records.folder import StudyFolder
 from prune_search.records.returns import Return
@@ -69,11 +73,28 @@ def export_chosen(
     observations: int = OBSERVATIONS,
     anyway: bool = False,
     levels: Sequence[float] = (),
+    env_steps: int | None = None,
 ) -> tuple[str, Export]:
     """Exports a point by its name or, if None, by wish: its name, and what was written.
 
-    Args and errors as `export_wished`'s, and `source_of`'s for the point.
+    Args and errors as `export_wished`'s, and `source_of`'s for the point; `env_steps` to train the
+    levels for, which a point that has a name can be.
     """
+    if env_steps is not None:
+        if point is None or not levels:
+            raise UserError("--env-steps: it trains the levels of a point; name it, and --levels")
+        return point, _trained(
+            folder,
+            experiment,
+            point,
+            to,
+            path or default_path(folder.name, point, to),
+            levels,
+            env_steps,
+            max_bytes=max_bytes,
+            observations=observations,
+            anyway=anyway,
+        )
     if point is None:
         return export_wished(
             folder,
@@ -95,6 +116,42 @@ def export_chosen(
         anyway=anyway,
         levels=wished_levels(folder, experiment, levels),
     )
+
+
+def _trained(
+    folder: StudyFolder,
+    experiment: Experiment,
+    point: str,
+    to: str,
+    path: Path,
+    levels: Sequence[float],
+    env_steps: int,
+    **given: Any,
+) -> Export:
+    """Exports a point with levels that were trained together."""
+    from prune_search.trial.level_training import train_levels
+    from tuners.study.policies.fine_tuning import trained_on
+
+    if path.exists():
+        raise UserError(f"--out: {str(path)!r} exists; give another name")
+    source, wished, target = (
+        source_of(folder, experiment, point),
+        wished_levels(folder, experiment, levels),
+        find_target(to),
+    )
+    assert wished is not None
+    require_elastic(target, to)
+    levels_of(target.held(describe(source.algorithm).policy), wished)  # before training in vain
+    with tempfile.TemporaryDirectory() as scratch:
+        done = trained_on(
+            folder,
+            experiment,
+            point,
+            lambda start: train_levels(start, wished.sparsities, env_steps, Path(scratch)),
+        )
+        note = f"levels trained together for {done.env_steps:,} env steps"
+        source = replace(source, algorithm=done.algorithm, notes=(note,))
+        return export(source, to, path, levels=wished, **given)
 
 
 def wished_levels(

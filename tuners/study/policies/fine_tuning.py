@@ -1,8 +1,9 @@
-"""A study's point, its weights quantized and trained on so, for as many env steps as one likes."""
+"""A study's point, trained on for what becomes of it: quantized weights, or levels."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import TypeVar
 
 from prune_search.errors import TrialError, UserError, one_line
 from prune_search.experiment.file import ready
@@ -12,31 +13,24 @@ from prune_search.records.baselines import BaselineFolder
 from prune_search.records.folder import StudyFolder
 from prune_search.rllib.running import process_settings
 from prune_search.trial.baselines.dense_control import control_plan
-from prune_search.trial.fine_tuning import FineTuned, fine_tune
+from prune_search.trial.fine_tuning import Start
 from tuners.catalog.finding import checkpoint
 from tuners.study.capacity import check_room, cluster, trial_resources
 from tuners.study.cluster import connection
 
+T = TypeVar("T")
 
-def fine_tuned(
-    folder: StudyFolder,
-    experiment: Experiment,
-    point: str,
-    method: str,
-    bits: int,
-    env_steps: int,
-    to: Path,
-) -> FineTuned:
-    """What `fine_tune` makes of a point, trained in this process.
+
+def trained_on(
+    folder: StudyFolder, experiment: Experiment, point: str, train: Callable[[Start], T]
+) -> T:
+    """What a training makes of a point, in this process.
 
     Args:
         folder: the study's.
         experiment: what it does.
         point: `t03/2`, or the `baseline`.
-        method: a key of `compression.METHODS`.
-        bits: of a weight, 2 to 8.
-        env_steps: to train for, at least.
-        to: a folder that RLlib's checkpoint is written into.
+        train: goes on from where the point's round ended.
 
     Raises:
         UserError: there is no such point, there is no room for its training, or that fails.
@@ -45,7 +39,7 @@ def fine_tuned(
     study = folder.study()
     assert study is not None and study.baseline is not None
     if point == "control":
-        raise UserError("--env-steps: the dense control is not fine-tuned; name a point")
+        raise UserError("--env-steps: the dense control is not trained on; name a point")
     ready(experiment)
     require_trust(experiment)
     process_settings(experiment.resources.threads)
@@ -59,16 +53,6 @@ def fine_tuned(
         check_room([{}, *trial_resources(experiment).bundles[1:]], experiment.resources, cluster())
         BaselineFolder.of(study.baseline, folder.mirror).bring()
         try:
-            return fine_tune(
-                experiment,
-                study.baseline,
-                plan,
-                folder,
-                begun,
-                method,
-                bits,
-                env_steps,
-                to,
-            )
+            return train(Start(experiment, study.baseline, plan, folder, begun))
         except (TrialError, ValueError) as error:
-            raise UserError(f"--env-steps: {point} is not fine-tuned: {one_line(error)}") from None
+            raise UserError(f"--env-steps: {point} is not trained on: {one_line(error)}") from None

@@ -151,6 +151,7 @@ class StoredPolicy:
         max_bytes: int | None = None,
         anyway: bool = False,
         levels: Sequence[float] = (),
+        env_steps: int | None = None,
     ) -> Export:
         """Writes the policy as a file that runs without RLlib, and measures that file.
 
@@ -162,6 +163,7 @@ class StoredPolicy:
             max_bytes: what it may have at most.
             anyway: keep it although its return lies below this policy's interval.
             levels: sparsities, in (0, 1), that it can be switched to beside its own: `c`, `packed`.
+            env_steps: to train the levels for together; they are cut alone if None.
 
         Raises:
             UserError: the target is unknown or has no place for the policy, the file is worse than
@@ -179,6 +181,7 @@ class StoredPolicy:
             max_bytes=max_bytes,
             anyway=anyway,
             levels=levels,
+            env_steps=env_steps,
         )
         return found
 
