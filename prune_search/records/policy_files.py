@@ -6,17 +6,54 @@ of arrays: zeros, and in a checkpoint the critic, among them.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from prune_search.errors import UserError, one_line
 from prune_search.records.checkpoint import MODULES_PATH
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from ray.rllib.core.rl_module.rl_module import RLModule
 
 WEIGHTS = "module_state.pkl"
 """The file's name, in the folder of a network."""
+_CALLED = {  # what arrays by name are made by
+    ("collections", "OrderedDict"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
+
+
+class _Arrays(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy.core.", "numpy._core.")  # its name before numpy 2
+        if (module, name) not in _CALLED:
+            raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
+        return super().find_class(module, name)
+
+
+def arrays(algorithm: Path) -> dict[str, dict[str, NDArray[Any]]]:
+    """The weights in the checkpoint of an algorithm, by ModuleID and name; runs no code of theirs.
+
+    Raises:
+        UserError: they are not here, or something else is.
+    """
+    found = {}
+    for path in sorted((algorithm / MODULES_PATH).glob(f"*/{WEIGHTS}")):
+        try:
+            with path.open("rb") as stream:
+                found[path.parent.name] = dict(_Arrays(stream).load())
+        except Exception as error:  # a pickle that was harmed raises anything
+            raise UserError(f"{path}: no weights by name: {one_line(error)}") from None
+    if not found:
+        raise UserError(f"{algorithm}: no checkpoint is here")
+    return found
 
 
 def stored_bytes(algorithm: Path) -> int:

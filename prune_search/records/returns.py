@@ -29,6 +29,8 @@ class Return(Record):
     """Episodes measured."""
     each: list[float] = []
     """Return of each, in the order of their env seeds; empty where it was not kept."""
+    mean_alone: float | None = None
+    """The mean, where each was left out to save room."""
 
     @property
     def value(self) -> float:
@@ -37,8 +39,12 @@ class Return(Record):
 
     @property
     def mean(self) -> float | None:
-        """Mean over all episodes; None where they were not kept."""
-        return sum(self.each) / len(self.each) if self.each else None
+        """Mean over all episodes; None where neither they nor it were kept."""
+        return sum(self.each) / len(self.each) if self.each else self.mean_alone
+
+    def without_episodes(self) -> Return:
+        """The same, but for what only single episodes can say."""
+        return self.model_copy(update={"each": [], "mean_alone": self.mean})
 
     @property
     def worst(self) -> float | None:

@@ -19,7 +19,7 @@ KINDS: dict[str, dict[str, str]] = {
     "commands and options": {
         "shwo cartpole": "no such command 'shwo'; did you mean 'show'",
         "benchmark maks": "did you mean 'masks'",
-        "show": "missing argument 'NAME'; see prune-search show --help",
+        "show": "missing argument 'NAME|FILE'; see prune-search show --help",
         "evaluate cartpole": "missing argument 'POINT'",
         "show cartpole --plto x.png": "no such option: --plto (Possible options: --plot)",
         "show cartpole t00/1": "unexpected extra argument (t00/1)",
@@ -124,6 +124,13 @@ KINDS: dict[str, dict[str, str]] = {
     "places": {
         "show cartpole --plot front.bmp": "--plot: must end in .png, .svg, .pdf or .html",
         "show cartpole --plot no/front.png": "--plot: no folder 'no'",
+        "show page.html": "name: 'page.html' is no report of prune-search",
+        "show later.html": "by prune-search 9.9, in format 7; this version reads format 1: update",
+        "show cut.html": "name: the data in 'cut.html' can't be read: altered or cut off",
+        "show no.html": "name: no file 'no.html', and no study of this name in",
+        "report cartpole --out x.pdf": "--out: must end in .html, got 'x.pdf'",
+        "report cartpole --out no/x.html": "--out: no folder 'no'",
+        "report cartpole --lang fr": "--lang: unknown 'fr'; known are: en, zh",
         "restore cartpole baseline --to studies": "--to: 'studies' exists",
         "list --storage mine.yaml": "storage: no folder 'mine.yaml'",
         "show cartpole --storage nowhere": "there are: none",
@@ -162,6 +169,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "list.yaml").write_text("- 1\n")
     (place / "empty.yaml").write_text("")
     (place / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (place / "page.html").write_text("<!DOCTYPE html><script>let data = {}</script>")
+    opening = '<script type="application/json" id="prune-search-report">'
+    (place / "later.html").write_text(f'{opening}{{"format": 7, "version": "9.9"}}</script>')
+    (place / "cut.html").write_text(f'{opening}{{"format": 1, "deflated": "eJxT"}}</script>')
     return place
 
 

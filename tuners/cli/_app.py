@@ -29,6 +29,7 @@ _ORDER = (
         "resume",
         "list",
         "show",
+        "report",
         "ui",
         "evaluate",
         "restore",

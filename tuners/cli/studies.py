@@ -1,4 +1,4 @@
-"""Commands on whole studies: run, resume, list, show, ui."""
+"""Commands on whole studies: run, resume, list, show, report, ui."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prune_search.credentials import holds_credentials
 from prune_search.errors import NoBetterThanRandom, UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import StudyFolder
-from prune_search.records.places import storage_path
+from prune_search.records.places import is_name, storage_path
 from prune_search.storage.usual import STUDIES, VARIABLE
 from tuners.cli._app import (
     BEGAN,
@@ -32,6 +32,7 @@ from tuners.cli._app import (
     app,
     busy,
     check_picture,
+    complete_name,
     err,
     examples,
     opened,
@@ -215,10 +216,18 @@ def list_studies(as_json: AsJson = False, storage: Storage = STUDIES) -> None:
         "prune-search show cartpole",
         "prune-search show cartpole --plot front.png",
         "prune-search show cartpole --json | jq '.front[] | {point, sparsity, return}'",
+        "prune-search show cartpole.html",
     )
 )
 def show(
-    name: Name,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="The study's name; or a file that `prune-search report` wrote.",
+            autocompletion=complete_name,
+        ),
+    ],
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
@@ -230,12 +239,10 @@ def show(
     if plot is not None:
         check_picture(plot)
     with busy("reading the study"):  # what it imports takes seconds
-        folder, settings = opened(storage, name)
         from tuners.display.tables import renderables
         from tuners.report.as_json import to_json
-        from tuners.report.study_report import report
 
-        found = report(folder, settings)
+        found = _found(storage, name)
         parts = [] if as_json or plot else renderables(found, out.width)
     if plot is not None:
         _draw(found, plot)
@@ -245,6 +252,58 @@ def show(
         for part in parts:
             out.print(part)
         _lead_on(found)
+
+
+def _found(storage: str, name: str) -> StudyReport:
+    """What a study has found, or had when a file was made, if that is named and no study is."""
+    file = Path(name).expanduser()
+    there = is_name(name) and StudyFolder(storage, name).experiment_file.is_file()
+    if file.suffix == ".html" and not there:
+        if not file.is_file():
+            raise UserError(f"name: no file {name!r}, and no study of this name in {storage}")
+        from tuners.page.embedding import read
+        from tuners.page.held import report_of_held
+
+        return report_of_held(read(file))
+    from tuners.report.study_report import report
+
+    return report(*opened(storage, name))
+
+
+@app.command(
+    epilog=examples(
+        "prune-search report cartpole",
+        "prune-search report cartpole --lang zh --out cartpole-zh.html",
+        "prune-search show cartpole.html",
+    )
+)
+def report(
+    name: Name,
+    path: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file; NAME.html if absent. Is replaced."),
+    ] = None,
+    language: Annotated[str, typer.Option("--lang", help="en or zh.")] = "en",
+    storage: Storage = STUDIES,
+) -> None:
+    """Write what a study found as one HTML file, which opens without a network."""
+    with busy("reading the study"):  # what it imports takes seconds
+        from tuners.page.page import write
+        from tuners.page.words import words
+        from tuners.report.study_report import report as report_of
+
+        words(language)  # are there
+        folder, settings = opened(storage, name)
+        target = path or Path(f"{folder.name}.html")
+        if target.suffix != ".html":
+            raise UserError(f"--out: must end in .html, got {str(target)!r}")
+        if not target.parent.is_dir():
+            raise UserError(f"--out: no folder {str(target.parent)!r}")
+        try:
+            size = write(report_of(folder, settings), folder, target, language)
+        except OSError as error:
+            raise UserError(f"--out: cannot write {str(target)!r}: {error.strerror}") from None
+    out.print(f"wrote {target}: {size:,} bytes", markup=False, highlight=False, soft_wrap=True)
 
 
 def _draw(found: StudyReport, path: Path) -> None:

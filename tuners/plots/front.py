@@ -7,9 +7,8 @@ The horizontal axis is the logarithm of compression, labelled with both: 0 %, 50
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from io import StringIO
 from itertools import islice
 from math import log10
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from prune_search.records.fronts import front
 from prune_search.records.models import BaselineRecord, ControlRecord, Point
 from prune_search.records.returns import Return
+from tuners.plots.vectors import drawn
 from tuners.report.phrases import counted
 from tuners.words import count
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from tuners.report.study_report import StudyReport
 
-_FRONT, _DENSE, _FLOOR, _FAINT = "#c2410c", "#1f2937", "#6b7280", "#94a3b8"
+FRONT, DENSE, FLOOR, FAINT = "#c2410c", "#1f2937", "#6b7280", "#94a3b8"
+"""Colours: of the front, of the dense policy, of the return that gives trials up, of the rest."""
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
 _FINEST = 1e-6  # density below which points are drawn on the edge: an empty network is at infinity
 
@@ -66,6 +67,11 @@ def ticks(points: Sequence[Point]) -> list[float]:
     return [*inside, *_TICKS[len(inside) : len(inside) + 1]]
 
 
+def tick_label(sparsity: float) -> str:
+    """Of an axis: `99.5 %`."""
+    return f"{100 * sparsity:g} %"
+
+
 def front_figure(
     points: Sequence[Point],
     baseline: BaselineRecord,
@@ -74,6 +80,8 @@ def front_figure(
     control: ControlRecord | None = None,
     final: Mapping[str, Return] | None = None,
     title: str = "",
+    size: tuple[float, float] = (8, 5),
+    worded: bool = True,
 ) -> Figure:
     """A Matplotlib figure of points and of the front among them.
 
@@ -84,32 +92,34 @@ def front_figure(
         control: the baseline trained on with nothing pruned, a line of dashes and dots.
         final: re-evaluated returns by the point's name, drawn as hollow markers.
         title: above the picture.
+        size: width and height in inches.
+        worded: with a legend and names of the axes; without, nothing in it is of a language.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     best, labelled = front(points), ticks(points)
     # Made by hand: pyplot would choose a window system and keep every figure alive.
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.axhspan(baseline.returned.low, baseline.returned.high, color=_DENSE, alpha=0.08, lw=0)
+    axes.axhspan(baseline.returned.low, baseline.returned.high, color=DENSE, alpha=0.08, lw=0)
     axes.axhline(
-        baseline.returned.value, color=_DENSE, lw=1.2, ls="--", label=_dense(baseline), zorder=1
+        baseline.returned.value, color=DENSE, lw=1.2, ls="--", label=_dense(baseline), zorder=1
     )
     if floor is not None:
-        axes.axhline(floor, color=_FLOOR, lw=1.2, ls=":", label=_floor(floor), zorder=1)
+        axes.axhline(floor, color=FLOOR, lw=1.2, ls=":", label=_floor(floor), zorder=1)
     if control is not None:
         value = control.returned.value
-        axes.axhline(value, color=_DENSE, lw=1.2, ls="-.", label=_trained_on(control), zorder=1)
+        axes.axhline(value, color=DENSE, lw=1.2, ls="-.", label=_trained_on(control), zorder=1)
     off = _others(points, best)
-    _errorbars(axes, off, _FAINT, "other points", _OFF_ID, alpha=0.6, markersize=4.5)
+    _errorbars(axes, off, FAINT, "other points", _OFF_ID, alpha=0.6, markersize=4.5)
     if best:
         x, y = _steps(best)
-        axes.plot(x, y, color=_FRONT, lw=2, drawstyle="steps-pre", zorder=3)
-        _errorbars(axes, best, _FRONT, "front", _FRONT_ID, markersize=6.5, zorder=4)
+        axes.plot(x, y, color=FRONT, lw=2, drawstyle="steps-pre", zorder=3)
+        _errorbars(axes, best, FRONT, "front", _FRONT_ID, markersize=6.5, zorder=4)
         x, y = _worst(best)
-        axes.plot(x, y, ls="", marker="v", ms=4.5, color=_FRONT, alpha=0.5, label=_WORST, zorder=2)
+        axes.plot(x, y, ls="", marker="v", ms=4.5, color=FRONT, alpha=0.5, label=_WORST, zorder=2)
     again = [(point, final[point.name]) for point in best if final and point.name in final]
     if again:
         axes.plot(
@@ -119,20 +129,22 @@ def front_figure(
             marker="o",
             ms=9,
             mfc="none",
-            mec=_DENSE,
+            mec=DENSE,
             mew=1.4,
             zorder=5,
             label="front, on seeds the search never saw",
         )
-    axes.set_xticks([position(tick) for tick in labelled], [_tick(tick) for tick in labelled])
+    names = [f"{tick_label(tick)}\n{1 / (1 - tick):.0f}×" for tick in labelled]
+    axes.set_xticks([position(tick) for tick in labelled], names)
     axes.set_xlim(-0.04, position(labelled[-1]) + 0.04)
-    axes.set_xlabel("sparsity and compression of the policy network")
-    axes.set_ylabel(f"return ({counted(baseline.returned)}, 95 % interval)")
     axes.grid(color="#e5e7eb", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    # Below the axes: inside, it would cover points, which lie anywhere.
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    if worded:
+        axes.set_xlabel("sparsity and compression of the policy network")
+        axes.set_ylabel(f"return ({counted(baseline.returned)}, 95 % interval)")
+        # Below the axes: inside, it would cover points, which lie anywhere.
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     if title:
         axes.set_title(title, loc="left", fontsize=12)
     return figure
@@ -156,19 +168,17 @@ def front_html(
         points: as for `front_figure`, like baseline, floor, control, final and title.
         labels: a few words on each trial, by its number.
     """
-    import matplotlib
-
     figure = front_figure(points, baseline, floor, control=control, final=final, title=title)
-    written = StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "prune-search"}):
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    picture = written.getvalue()
-    best = front(points)
-    for group, drawn in ((_OFF_ID, _others(points, best)), (_FRONT_ID, best)):
-        told = [_hover(point, labels or {}) for point in drawn]
-        picture = _with_titles(picture, group, told)
-    picture = picture[picture.index("<svg") :]
+    picture = hovered(figure, points, lambda point: _hover(point, labels or {}))
     return _PAGE.format(title=escape(title), picture=picture)
+
+
+def hovered(figure: Figure, points: Sequence[Point], told: Callable[[Point], str]) -> str:
+    """The SVG of a front's figure, with what is told of each of its points under the mouse."""
+    picture, best = drawn(figure), front(points)
+    for group, of in ((_OFF_ID, _others(points, best)), (_FRONT_ID, best)):
+        picture = _with_titles(picture, group, [told(point) for point in of])
+    return picture
 
 
 def study_figure(study: StudyReport) -> Figure:
@@ -285,7 +295,3 @@ def _trained_on(control: ControlRecord) -> str:
 
 def _floor(floor: float) -> str:
     return f"floor {floor:.4g}"
-
-
-def _tick(sparsity: float) -> str:
-    return f"{100 * sparsity:g} %\n{1 / (1 - sparsity):.0f}×"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,36 @@ from prune_search.records.models import (
     ControlRecord,
     FinalRecord,
     Point,
+    StudyRecord,
     TrialRecord,
 )
+from prune_search.records.record import Record
 from prune_search.records.returns import Return
 from tuners.report.repeats import Repeated, repeated, verdict
+
+
+class Asked(Record):
+    """What a report needs of an experiment; its fields are those of the experiment file."""
+
+    environment: str
+    retention: float
+    """That a trial's point must hold, `search.retention`."""
+    floor: float
+    """The retention below which trials are given up, `pruning.floor`."""
+    holds_at: float
+    """The retention from which on an episode holds, `evaluation.holds_at`."""
+    final_seed: int
+    """Of the final evaluation, `evaluation.final_seed`."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Asked:
+        return cls(
+            environment=experiment.environment.id,
+            retention=experiment.search.retention,
+            floor=experiment.pruning.floor,
+            holds_at=experiment.evaluation.holds_at,
+            final_seed=experiment.evaluation.final_seed,
+        )
 
 
 @dataclass(frozen=True)
@@ -45,9 +72,7 @@ class StudyReport:
     name: str
     folder: Path
     """The study's; points' checkpoints are relative to it."""
-    environment: str
-    retention: float
-    """The retention that a trial's point must hold, `search.retention`."""
+    asked: Asked
     baseline: BaselineRecord | None
     """None until it is trained."""
     control: ControlRecord | None
@@ -63,6 +88,17 @@ class StudyReport:
     log_hypervolume: float
     """The same over the logarithm of compression."""
     final: FinalRecord | None
+    measure_importances: Callable[[], dict[str, float]]
+    """Takes a second, so that only who asks waits."""
+
+    @property
+    def environment(self) -> str:
+        return self.asked.environment
+
+    @property
+    def retention(self) -> float:
+        """The retention that a trial's point must hold, `search.retention`."""
+        return self.asked.retention
 
     @property
     def points(self) -> list[Point]:
@@ -77,9 +113,7 @@ class StudyReport:
     @cached_property
     def importances(self) -> dict[str, float]:
         """How much each searched field mattered, the most first; empty for few trials."""
-        from tuners.search.database import importances
-
-        return importances(StudyFolder(self.folder.parent, self.name))
+        return self.measure_importances()
 
     @cached_property
     def repeated(self) -> list[Repeated]:
@@ -117,7 +151,38 @@ class StudyReport:
 
 def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
     """Reads a study's records; at any time, also while it runs."""
-    study, trials, final = folder.study(), folder.trials(), folder.final()
+
+    def measured() -> dict[str, float]:
+        from tuners.search.database import importances
+
+        return importances(folder)
+
+    return report_of(
+        folder.path,
+        Asked.of(experiment),
+        folder.study(),
+        folder.trials(),
+        folder.final(),
+        measured,
+    )
+
+
+def report_of(
+    folder: Path,
+    asked: Asked,
+    study: StudyRecord | None,
+    trials: Sequence[TrialRecord],
+    final: FinalRecord | None,
+    importances: Callable[[], dict[str, float]],
+) -> StudyReport:
+    """The report of records, wherever they come from.
+
+    Args:
+        folder: the study's, whose name is the study's.
+        asked: what its experiment asks for.
+        study, trials, final: its records.
+        importances: as `StudyReport.importances`, measured when they are asked for.
+    """
     baseline = study.baseline if study else None
     control = study.control if study else None
     plans = {trial.number: trial.plan for trial in trials}
@@ -134,23 +199,23 @@ def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:
         return FrontPoint(
             point=point,
             plan=plans[point.trial],
-            checkpoint=folder.path / point.checkpoint,
+            checkpoint=folder / point.checkpoint,
             final=again,
             than_dense=verdict([seen or point.returned], dense) if dense else None,
         )
 
     return StudyReport(
         name=folder.name,
-        folder=folder.path,
-        environment=experiment.environment.id,
-        retention=experiment.search.retention,
+        folder=folder,
+        asked=asked,
         baseline=baseline,
         control=control,
-        floor=baseline.return_at(experiment.pruning.floor) if baseline else None,
-        bound=baseline.return_at(experiment.evaluation.holds_at) if baseline else None,
-        trials=trials,
+        floor=baseline.return_at(asked.floor) if baseline else None,
+        bound=baseline.return_at(asked.holds_at) if baseline else None,
+        trials=list(trials),
         front=[on_front(point) for point in front(points)],
         hypervolume=hypervolume(points),
         log_hypervolume=log_hypervolume(points),
         final=final,
+        measure_importances=importances,
     )

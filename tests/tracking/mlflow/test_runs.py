@@ -209,6 +209,7 @@ def test_the_summary_run_holds_the_study(finished: Finished) -> None:
         "front.json",
         "front.png",
         "hypervolume.png",
+        "report.html",
     ]
     grown = finished.history("summary", "study/front_area")
     assert sorted((item.step, item.value) for item in grown) == [

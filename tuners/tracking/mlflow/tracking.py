@@ -10,6 +10,8 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front
 from prune_search.records.models import StudyRecord, TrialRecord
 from prune_search.records.returns import Return
+from tuners.page.held import held
+from tuners.page.page import html
 from tuners.plots.front import front_figure, front_html, study_figure, study_html
 from tuners.plots.search import curve_figure, importances_figure
 from tuners.report.study_report import StudyReport
@@ -131,6 +133,7 @@ def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
         files["experiment.yaml"] = folder.experiment_file.read_text(encoding="utf-8")
     if not found.front or not found.baseline:
         return files
+    files["report.html"] = html(held(found, folder))
     if found.importances:
         files[IMPORTANCES] = importances_json(found.importances)
         files["importances.png"] = importances_figure(
