@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,12 @@ def test_each_room_says_its_purpose(house: House) -> None:
 def test_each_folder_with_code_is_a_room(house: House) -> None:
     folders = {module.rpartition(".")[0] for module in house.trees} - {""}
     assert folders <= house.rooms
+
+
+def test_no_room_is_a_heap(house: House) -> None:
+    """What has more files than one looks through has rooms within it."""
+    files = Counter(module.rpartition(".")[0] for module in house.trees.keys() - house.rooms)
+    assert {room: count for room, count in files.items() if count > 16} == {}
 
 
 def test_drawing_is_as_the_house_is_now(house: House) -> None:
