@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import prune_search.artifacts.c.target
+import prune_search.artifacts.litert
 import prune_search.artifacts.onnx_targets
 import prune_search.artifacts.packed_target
 import prune_search.artifacts.torch_program

@@ -245,7 +245,9 @@ class _Choose(nn.Module):
 
     def forward(self, given: Tensor, noise: Tensor | None = None) -> Tensor:
         given = given if noise is None else given + noise
-        groups: Sequence[Tensor] = torch.split(given, self._sizes, 1)
+        # One group is not split: LiteRT's converter fails at it.
+        whole = len(self._sizes) == 1
+        groups: Sequence[Tensor] = [given] if whole else torch.split(given, self._sizes, 1)
         chosen = torch.stack([group.argmax(1) for group in groups], 1) + self.first
         return chosen[:, 0] if self._single else chosen
 

@@ -68,7 +68,7 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="torch, onnx, onnx-int8, c, c-int8, web, packed, rllib, or one of your own."
+            help="torch, onnx, onnx-int8, c, c-int8, web, litert, packed, rllib, or your own."
         ),
     ] = "onnx",
     path: Annotated[

@@ -156,8 +156,8 @@ class StoredPolicy:
         """Writes the policy as a file that runs without RLlib, and measures that file.
 
         Args:
-            to: the target's name: torch, onnx, onnx-int8, c, c-int8, web, packed, rllib, or one of
-                your own.
+            to: the target's name: torch, onnx, onnx-int8, c, c-int8, web, litert, packed, rllib,
+                or one of your own.
             path: of the file or folder, which must not be there; named by study and point if None.
             observations: for how many its actions are compared with RLlib's.
             max_bytes: what it may have at most.
