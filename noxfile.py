@@ -32,6 +32,8 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Writes what is generated in the pages and needs no training, and checks all pages."""
+    """Writes what is generated in the pages and needs no training, checks all pages, and builds
+    the site of them in build/site."""
     session.run("python", "-m", "tests.house", "--write")
     session.run("pytest", "-n", "0", "tests/test_docs.py", "tests/test_house.py")
+    session.run("mkdocs", "build", env={"NO_MKDOCS_2_WARNING": "1"})

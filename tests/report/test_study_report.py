@@ -235,6 +235,7 @@ def test_what_dynamic_parts_did_is_told(tmp_path: Path) -> None:
         ({"schedule": "gated"}, Did(prunings=1, gate_pruned=1)),
         ({"schedule": "gated"}, None),
         ({}, Did(prunings=2)),
+        ({"quantization": "sharing", "bits": 4}, Did(prunings=1, quantized=150)),
     ]
     for number, (part, did) in enumerate(kinds, start=1):
         trial = make_trial(number, rounds=2)
@@ -246,12 +247,13 @@ def test_what_dynamic_parts_did_is_told(tmp_path: Path) -> None:
         "8 of 10 regrowths (1,234 weights)",
         "2 rewinds in 2 prunings",
         "gate pruned 2 times, held 0, took back 0",
+        "300 weights quantized",
     ):
         assert text.count(words) == 1
     found = [trial["did"] for trial in to_json(report(folder, make_experiment()))["trials"]]
     grown = {"regrowths_due": 10, "regrowths": 8, "regrown": 1234}
     assert found[:3] == [None, {"prunings": 18} | grown, {"prunings": 2, "rewinds": 2}]
-    assert found[4:] == [None, {"prunings": 4}]
+    assert found[4:] == [None, {"prunings": 4}, {"prunings": 2, "quantized": 300}]
     study, (_, trial, *_) = folder.study(), folder.trials()
     assert study is not None
     run = trial_run(study, trial, make_experiment(), {}, over=True)

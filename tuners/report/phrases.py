@@ -33,6 +33,8 @@ def did(trial: TrialRecord) -> dict[str, int] | None:
         fields.append("rewinds")
     if plan.schedule == GATED:
         fields += ["gate_pruned", "gate_held", "gate_took_back"]
+    if plan.quantization != "none":
+        fields.append("quantized")
     return {field: getattr(whole, field) for field in fields}
 
 
@@ -54,6 +56,8 @@ def did_words(trial: TrialRecord) -> str:
             f"gate pruned {count(found['gate_pruned'], 'time')}, held {found['gate_held']},"
             f" took back {found['gate_took_back']}"
         )
+    if "quantized" in found:
+        words.append(f"{count(found['quantized'], 'weight')} quantized")
     return ", ".join(words)
 
 

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, hypervolume, hypervolume_curve, summary
-from prune_search.records.models import StudyRecord
+from prune_search.records.models import Did, StudyRecord
 from prune_search.records.reasons import SEARCH_TIME_USED, below_floor, stopped_by
+from tests.house import ROOT
 from tests.studies import STARTED, make_experiment, make_study, make_trial, mlflow_tracker, returned
 from tests.tracking.stores import (
     ARTIFACTS,
@@ -30,6 +31,14 @@ from tuners.display.tables import show
 from tuners.plots.front import study_html
 from tuners.report.study_report import report
 from tuners.tracking.mlflow.tracking import default_uri
+
+
+def test_every_metric_is_explained(finished: Finished) -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    logged = {key for run in finished.runs.values() for key in run.data.metrics}
+    logged |= {f"work/{field}" for field in Did.model_fields}
+    assert len(logged) > 30
+    assert {key for key in logged if f"`{key}`" not in page} == set()
 
 
 def test_a_study_becomes_one_flat_run_a_trial_and_one_summary(finished: Finished) -> None:
