@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,11 @@ def test_an_installed_package_names_a_page_that_is_there(tmp_path: Path) -> None
     wheel = [sys.executable, "-m", "pip", "--quiet", "wheel", *options, "-w", tmp_path, source]
     subprocess.run(wheel, check=True, cwd=tmp_path)
     (built,) = tmp_path.glob("prune_search-*.whl")
+    with zipfile.ZipFile(built) as wheel:
+        packed = set(wheel.namelist())
+    for package in ("prune_search", "tuners"):  # pages' templates and words, presets, scripts
+        files = (path for path in (source / package).rglob("*") if path.is_file())
+        assert {path.relative_to(source).as_posix() for path in files} - packed == set()
     # pip finds what lies on PYTHONPATH already installed.
     apart = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     install = [*pip, "install", "--no-deps", "--no-index", built]

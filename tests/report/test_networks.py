@@ -61,7 +61,7 @@ def test_convolutions_removed_units_and_dead_layers_are_drawn() -> None:
     after = [Kernel.of("conv.0", np.ones((5, 3, 8, 8))), Kernel.of("conv.3", np.zeros((4, 256)))]
     assert before[2].wires == [] and before[2].weights == 256 * 3_136
     drawn = network_svg(before, before)
-    assert "802,816" in drawn and drawn.count("<polygon") == 2
+    assert "802,816" in drawn and drawn.count("<polygon") == 3
     drawn = network_svg(after, before)
     assert "960 / 3,072" in drawn and "0 / 1,024" in drawn and drawn.count("M") == 15
 

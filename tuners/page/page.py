@@ -79,7 +79,7 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["code"] = _code
-    environment.filters["slashed"] = _slashed
+    environment.filters["breaking"] = _breaking
     return environment.get_template("report.html.jinja")
 
 
@@ -88,6 +88,6 @@ def _code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _slashed(text: str) -> Markup:
-    """A cell that may go on in the next line behind a slash, as plans do."""
-    return Markup(str(escape(text)).replace("/", "/<wbr>"))
+def _breaking(text: str, sign: str) -> Markup:
+    """A text that may go on in the next line behind a sign, as plans do behind a slash."""
+    return Markup(str(escape(text)).replace(sign, f"{sign}<wbr>"))

@@ -20,7 +20,7 @@ from tuners.words import outcome
 
 COLORS = {"front": FRONT, "dense": DENSE, "floor": FLOOR, "faint": FAINT, "others": OTHERS}
 _POINTS, _LINES = 300, 60  # beyond which points off the front, and trials, are thinned
-_KERNELS = 10  # beyond which a network is not drawn
+_SHORT, _KERNELS = 4, 10  # kernels of which two networks fit side by side, and that are drawn
 _SIZE = (4.9, 3.4)  # inches: texts can be read on a telephone as on paper
 _TALL = (4.9, 4.4)
 
@@ -122,6 +122,7 @@ def network(one: Held, t: Words) -> dict[str, Any]:
     before = sum(kernel.nonzero for kernel in known.dense)
     after = sum(kernel.nonzero for kernel in known.pruned)
     return {
+        "long": len(known.dense) > _SHORT,
         "before": t("network_before", weights=f"{before:,}"),
         "after": t("network_after", point=known.point, weights=f"{after:,}"),
         "dense": Markup(network_svg(known.dense, known.dense)),

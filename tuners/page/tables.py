@@ -6,7 +6,7 @@ from collections.abc import Callable
 from shlex import quote
 from typing import Any
 
-from prune_search.records.fronts import delivered
+from prune_search.records.fronts import delivered, well_posed
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.commands import command, storage_option
 from tuners.page.held import Held
@@ -67,7 +67,9 @@ def found(one: Held, study: StudyReport, t: Words) -> list[str]:
         dense_returned=interval(beside),
         verdict=t(f"verdict_{item.than_dense or 'unknown'}"),
     )
-    return [first, second, _cost(one, study, t)]
+    unsound = study.baseline is not None and not well_posed(study.baseline)
+    warned = [t("found_no_gain")] if unsound else []
+    return [*warned, first, second, _cost(one, study, t)]
 
 
 def _cost(one: Held, study: StudyReport, t: Words) -> str:

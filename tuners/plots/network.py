@@ -16,6 +16,7 @@ from tuners.report.networks import Kernel
 _STEP, _GAP, _MARGIN = 116, 56, 34  # between joined columns, between others, at the sides
 _TOP, _HEIGHT, _FOOT = 26, 140, 22
 _NARROWEST = 416
+_CLEAR = 300  # lines beyond which a layer of which nothing is gone is a band
 _DOTS = 64  # units beyond which a column is a bar
 _TALL = 16  # units from which on a column has its full height
 
@@ -83,7 +84,7 @@ def _link(kernel: Kernel, source: _Column, target: _Column, dense: Kernel) -> st
     left, right = source.x + 5, target.x - 5
     pruned = kernel.nonzero < dense.weights
     color = FRONT if pruned else DENSE
-    if kernel.wires:
+    if kernel.wires and (pruned or len(kernel.wires) <= _CLEAR):
         lines = "".join(
             f"M{left:g} {source.y(i):.1f}L{right:g} {target.y(o):.1f}" for o, i in kernel.wires
         )
