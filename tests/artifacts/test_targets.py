@@ -102,7 +102,9 @@ def test_what_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: MonkeyPa
             open_artifact(tmp_path / name)
     with pytest.raises(UserError, match="there is no"):
         open_artifact(tmp_path / "none")
-    with pytest.raises(UserError, match=r"unknown 'onx', did you mean onnx\?.*c, c-int8, litert, onnx"):
+    with pytest.raises(
+        UserError, match=r"unknown 'onx', did you mean onnx\?.*c-int8, litert, onnx"
+    ):
         find_target("onx")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r'needs onnx; pip install "prune-search\[onnx\]"'):
