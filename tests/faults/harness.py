@@ -37,7 +37,7 @@ algorithm:
              grad_clip: 0.5, vf_clip_param: .inf}
   model: {fcnet_hiddens: [16, 16], fcnet_activation: tanh, vf_share_layers: false}
 baseline: {env_steps: 6000, control: false}
-pruning: {criterion: [magnitude, saliency], floor: 0.0}
+pruning: {criterion: [magnitude, saliency], floor: 0.0, patience: 100}  # no trial is given up
 search: {stopping: null, retries: 60}
 evaluation: {episodes: 4, final_episodes: 4, envs: 4}
 resources: {envs_per_env_runner: 8, concurrent_trials: 1, memory_gb: 2.2}
