@@ -46,7 +46,8 @@ def test_kernels_are_counted_and_every_weight_has_its_line(tmp_path: Path) -> No
     assert [kernel.nonzero for kernel in found.dense] == [256, 128]
     encoder, head = found.pruned
     assert encoder.wires == [(7, 0), (7, 3), (9, 1)] and head.wires == [(1, 7)]
-    assert (encoder.inputs_read, encoder.outputs_fed, head.outputs_fed) == (3, 2, 1)
+    assert encoder.idle_inputs == [2] and head.idle_outputs == [0]
+    assert set(range(64)) - set(encoder.idle_outputs) == {7, 9}
     drawn = network_svg(found.pruned, found.dense)
     assert drawn.count("M") == 3 + 1
     for told in ("3 / 256", "1 / 128", "3 / 4", "2 / 64", "1 / 2"):

@@ -1,7 +1,7 @@
 """A network drawn: units in columns, and between them the weights that are not zero.
 
 No words, so that it stands in a page of any language. A figure above two columns counts the weights
-between them that are not zero, one below a column its units, those that are in use first.
+between them that are not zero, one below a column its units that a weight still joins to something.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Column:
     units: int
     x: float
     used: set[int] = field(default_factory=set)
-    in_use: int = 0
+    """Units that a weight joins to something, on either side."""
 
     def y(self, unit: int) -> float:
         """Where a unit lies."""
@@ -72,11 +72,8 @@ def _laid_out(
         target = _Column(kernel.outputs, source.x + _STEP)
         columns.append(target)
         links.append((kernel, source, target))
-        source.used |= {i for _, i in kernel.wires}
-        target.used |= {o for o, _ in kernel.wires}
-        # What nothing feeds is a constant, but still read; so either end counts as in use.
-        source.in_use = max(source.in_use, kernel.inputs_read, len(source.used))
-        target.in_use = max(kernel.outputs_fed, len(target.used))
+        source.used |= set(range(kernel.inputs)) - set(kernel.idle_inputs)
+        target.used |= set(range(kernel.outputs)) - set(kernel.idle_outputs)
     return columns, links
 
 
@@ -117,14 +114,13 @@ def _units(column: _Column) -> str:
             f' height="{bottom - top + 4:.1f}" fill="{FAINT}" opacity=".55"/>'
         )
     for unit in range(column.units):
-        # Where wires are not known one by one, all units that are drawn look alike.
-        used = unit in column.used if column.used else column.in_use > 0
-        if column.units > _DOTS and not (column.used and used):
-            continue
+        used = unit in column.used
+        if column.units > _DOTS and (not used or len(column.used) == column.units):
+            continue  # of many units, those that are left, where some are gone
         look = f'fill="{DENSE}"' if used else f'fill="#fff" stroke="{FAINT}" stroke-width=".6"'
         drawn += f'<circle cx="{column.x:g}" cy="{column.y(unit):.1f}" r="{radius:.1f}" {look}/>'
-    of = "" if column.in_use == column.units else f" / {column.units:,}"
-    return drawn + _text(column.x, _TOP + _HEIGHT + 17, f"{column.in_use:,}{of}")
+    of = "" if len(column.used) == column.units else f" / {column.units:,}"
+    return drawn + _text(column.x, _TOP + _HEIGHT + 17, f"{len(column.used):,}{of}")
 
 
 def _text(x: float, y: float, text: str) -> str:

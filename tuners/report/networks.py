@@ -27,9 +27,9 @@ class Kernel(Record):
     """Outputs, inputs, and of a convolution its window."""
     nonzero: int
     """Weights that are not zero."""
-    inputs_read: int
-    """Inputs with at least one of them."""
-    outputs_fed: int
+    idle_inputs: list[int]
+    """Inputs that none of them joins to anything."""
+    idle_outputs: list[int]
     """Outputs likewise."""
     wires: list[tuple[int, int]]
     """(output, input) of each pair that they join; empty where there are too many to draw."""
@@ -55,8 +55,8 @@ class Kernel(Record):
             name=name,
             shape=values.shape,
             nonzero=int(np.count_nonzero(values)),
-            inputs_read=int(joined.any(axis=0).sum()),
-            outputs_fed=int(joined.any(axis=1).sum()),
+            idle_inputs=np.flatnonzero(~joined.any(axis=0)).tolist(),
+            idle_outputs=np.flatnonzero(~joined.any(axis=1)).tolist(),
             wires=[(int(o), int(i)) for o, i in np.argwhere(joined)] if few else [],
         )
 
