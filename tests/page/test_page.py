@@ -218,6 +218,11 @@ def test_studies_that_have_little_to_show(language: str, tmp_path: Path) -> None
     assert t("network_missing", why="")[:4] in one and "no checkpoint is here" in one
     told = dict.fromkeys(("returned", "dense", "dense_returned", "verdict"), "")
     assert t("found_search", **told)[-20:] in one
+    assert t("found_no_gain") not in one
+    worthless = BASELINE.model_copy(update={"returned": returned(9)})
+    folder = StudyFolder(tmp_path, "one")
+    folder.write_study(StudyRecord(name="one", started=STARTED, baseline=worthless))
+    assert t("found_no_gain") in html(held(report(folder, make_experiment()), folder), language)
 
 
 @pytest.mark.slow
