@@ -2,7 +2,8 @@
 
     python -m tests.pages OUT [--storage STUDIES]
 
-writes a picture of each page into OUT, of the studies in STUDIES or of one made by hand.
+writes a picture of each page into OUT, and the beginning of each study's report, of the studies in
+STUDIES or of one made by hand.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from tests.browser import chromium
 from tests.cluster.servers import free_port
 from tests.commands import python
 from tests.studies import end_study, make_experiment, make_study, make_trial, mlflow_tracker
+from tuners.catalog.finding import open_study, studies
+from tuners.page.page import write
+from tuners.report.study_report import report as report_of
 from tuners.tracking.mlflow.tracking import default_uri
 from tuners.tracking.mlflow.views import compare_url
 
@@ -123,6 +127,15 @@ def compare(page: Any, address: str) -> None:
     page.locator(".js-plotly-plot").first.wait_for()
 
 
+def report(page: Any, storage: str, name: str) -> None:
+    """The beginning of a study's report."""
+    folder, settings = open_study(storage, name)
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / "report.html"
+        write(report_of(folder, settings), folder, path)
+        page.goto(path.as_uri())
+
+
 PAGES: list[Callable[[Any, str], None]] = [chart, table, experiment, trial, summary, compare]
 
 
@@ -136,13 +149,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         if options.storage is None:
             make(Path(made))
-        with served(options.storage or Path(made)) as address, chromium() as page:
+        storage = options.storage or Path(made)
+        with served(storage) as address, chromium() as page:
             for show in PAGES:
                 try:
                     show(page, address)
                 finally:
                     page.wait_for_timeout(2_000)  # fades and late rows
                     page.screenshot(path=options.out / f"{show.__name__}.png")
+            page.set_viewport_size({"width": 1000, "height": 1000})
+            for name in studies(str(storage)):
+                report(page, str(storage), name)
+                page.screenshot(path=options.out / f"report-{name}.png")
 
 
 if __name__ == "__main__":
