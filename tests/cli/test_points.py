@@ -298,8 +298,9 @@ def test_the_page_on_using_a_policy_runs(
     missing = iter(["('prune_search',)", None, "('prune_search', 'ray')"])
     for language, block in re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL):
         if language == "bash":
-            _, *arguments = shlex.split(block.replace("t03/2", "t02/2"))
-            command(capsys, monkeypatch, *arguments)
+            for line in block.replace("t03/2", "t02/2").splitlines():
+                _, *arguments = shlex.split(line, comments=True)
+                command(capsys, monkeypatch, *arguments)
         elif (hidden := next(missing)) is None:
             exec(block, {})
             assert len(capsys.readouterr().out.split()) == 2
