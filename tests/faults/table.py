@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ down to the time at which it was measured. It is doubled if the study or MLflow 
 MLflow lacks it. The front is equal if all points, the front and its final measurements are, to the
 last bit, those of a study with the same seed to which nothing happened."""
 
+_ROOT = f"{Path(__file__).parents[2]}/"
 _COLUMNS = [
     "| kind | moment | the user was told | points before → at the end | lost | doubled |"
     " front equal |",
@@ -47,5 +49,5 @@ def markdown(outcomes: Sequence[Outcome], command: str) -> str:
 
 
 def _told(lines: Sequence[str]) -> str:
-    shorter = (re.sub(r"\S*/faults-\w+/", ".../", line) for line in lines)
+    shorter = (re.sub(r"[^\s(]*/faults-\w+/", ".../", line).replace(_ROOT, "") for line in lines)
     return "<br>".join(line.replace("|", "\\|") for line in shorter) or "**nothing**"
