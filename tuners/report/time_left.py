@@ -180,7 +180,7 @@ class TimeLeft:
         """
         then, now = self._start_pace, self.env_step_s
         faster = min(1.0, now / then) if then and now else 1.0
-        return max(self._start_s * faster - silent, OVERDUE * silent)
+        return max(max(_START_S, self._start_s * faster) - silent, OVERDUE * silent)
 
     def measurement(self, ratio: float) -> float:
         """Seconds of one of the final evaluation's measurements, without a process's start."""
