@@ -78,6 +78,7 @@ def test_centroids_follow_the_loss_and_assignments_stay(
     assert not np.array_equal(after, longer) and found.changed > found.kept / 2
 
 
+@pytest.mark.slow
 def test_continuous_actions_from_the_dense_policy(
     tiny: Any, local_ray: None, tmp_path: Path
 ) -> None:

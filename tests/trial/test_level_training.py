@@ -21,7 +21,9 @@ from tests.plans import SHORT
 from tests.trial.test_fine_tuning import CONTINUOUS, dense_policy
 
 
-@pytest.fixture(scope="module", params=["discrete", "continuous"])
+@pytest.fixture(
+    scope="module", params=["discrete", pytest.param("continuous", marks=pytest.mark.slow)]
+)
 def start(
     request: pytest.FixtureRequest, tiny: Any, baseline: BaselineRecord, tmp_path_factory: Any
 ) -> Start:
