@@ -76,12 +76,10 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def baseline(tiny: Any, local_ray: None, shared_storage: Path) -> Any:
     """The small experiment's dense policy."""
-    from prune_search.trial.baselines.baseline import BaselineTrainer
+    from prune_search.trial.baselines.baseline import train_baseline
 
-    trainer = BaselineTrainer(shared_storage, tiny(storage=shared_storage))
-    while not trainer.step().done:
-        pass
-    return trainer.finish()
+    *_, record = train_baseline(shared_storage, tiny(storage=shared_storage))
+    return record
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prune_search.artifacts.base import Artifact, Material, Target, stored_bytes
+from prune_search.artifacts.base import TARGETS, Artifact, Material, Target, stored_bytes
 from prune_search.artifacts.card import Card, Level, Measured
 from prune_search.errors import UserError
 from prune_search.export.measuring import measured_again
@@ -71,12 +71,14 @@ def levels_of(policy: PolicyDescription, wished: Wished) -> list[Level]:
 
 
 def require_elastic(target: Target, name: str) -> None:
-    """
+    """Refuses a target that has no place for levels.
+
     Raises:
-        UserError: the target has no place for levels.
+        UserError: that, with those that have one.
     """
     if not target.elastic:
-        raise cannot("levels", name, able="c, packed")
+        able = sorted(other for other, each in TARGETS.items() if each.elastic)
+        raise cannot("levels", name, able=", ".join(able))
 
 
 def measured_levels(artifact: Artifact, wished: Wished, returned: Return | None) -> list[Level]:

@@ -71,6 +71,15 @@ def env_steps(algorithm: Algorithm) -> int:
     return int(algorithm.metrics.peek(key, default=0) or 0)
 
 
+def training_seed(*entropy: int) -> int:
+    """A seed of training, below those of evaluations: the same for the same numbers.
+
+    Args:
+        entropy: 0 or more, each; what it is for.
+    """
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % TRAINING_SEEDS
+
+
 def reseed(algorithm: Algorithm, seed: int) -> None:
     """Starts sampling anew: fresh episodes and random numbers on every env runner and learner.
 

@@ -22,7 +22,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord
 from prune_search.rllib.checkpoints.replay import postpone_learning
 from prune_search.rllib.learners import masks as learner
-from prune_search.rllib.running import TRAINING_SEEDS, env_steps, settle
+from prune_search.rllib.running import env_steps, settle, training_seed
 from prune_search.trial.algorithm import TrialAlgorithm
 
 
@@ -72,9 +72,8 @@ class Start:
             trained.stop()
 
     def seed(self, steps: int) -> int:
-        """Of so many env steps of training, below those of evaluations."""
-        entropy = [self.experiment.search.seed, steps]
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % TRAINING_SEEDS
+        """Of so many env steps of training."""
+        return training_seed(self.experiment.search.seed, steps)
 
 
 def fine_tune(start: Start, method: str, bits: int, steps: int, to: Path) -> FineTuned:

@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
@@ -29,7 +27,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.reasons import BUDGET_USED, below_floor
-from prune_search.rllib.running import TRAINING_SEEDS
+from prune_search.rllib.running import TRAINING_SEEDS, training_seed
 from prune_search.sparsity.gate import GATED
 from prune_search.trial.algorithm import Found, TrialAlgorithm
 
@@ -166,9 +164,8 @@ class TrialRounds:
             self.trained = None
 
     def _seed(self, number: int) -> int:
-        """Seed of a round, below those of evaluations."""
-        entropy = [self._experiment.search.seed, self.record.number, number]
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % TRAINING_SEEDS
+        """Seed of a round."""
+        return training_seed(self._experiment.search.seed, self.record.number, number)
 
     def _write(self, **changes: Any) -> None:
         record = self.record.model_copy(update=changes)

@@ -70,7 +70,7 @@ class TimeLeft:
         self._end(env_steps, budget)
 
     def control(self, env_steps: int, begun: float | None = None) -> None:
-        """The dense control is trained too: since a time, or after the search; 0 env steps: not.
+        """The dense control is trained too: since a time, or after the search.
 
         While it is trained, it has one of the places.
         """
@@ -148,11 +148,11 @@ class TimeLeft:
         return left + self._of_control(step_s, now)
 
     def _control_runs(self, now: float) -> bool:
-        return bool(self._control and self._control.budget and self._control.since <= now)
+        return self._control is not None and self._control.since <= now
 
     def _of_control(self, step_s: float, now: float) -> float:
         """Seconds that the control still takes, or will."""
-        if self._control is None or not self._control.budget:
+        if self._control is None:
             return 0.0
         silent = max(0.0, now - self._control.since)
         return max(self._control.budget * step_s - silent, OVERDUE * silent)

@@ -18,7 +18,12 @@ from prune_search.records.models import BaselineRecord
 from prune_search.records.places import storage_path
 from prune_search.rllib.running import process_settings
 from prune_search.storage.usual import STUDIES
-from prune_search.trial.baselines.baseline import BaselineTrainer, baseline_folder
+from prune_search.trial.baselines.baseline import (
+    BaselineProgress,
+    baseline_folder,
+    followed,
+    train_baseline,
+)
 from prune_search.trial.preflight import check
 from prune_search.trial.sensitivity.scan import sensitivity_of
 from tuners.catalog.finding import open_study, studies
@@ -129,11 +134,10 @@ def _trained(settings: Experiment, storage: Path, watching: Watching) -> Baselin
     given = settings.baseline.checkpoint is not None
     text = "measuring your policy" if given else "training the dense policy"
     watching.stage(text, None if given else settings.baseline.env_steps)
-    trainer, done = BaselineTrainer(storage, settings), False
-    while not done:
-        state = trainer.step()
-        watching.at(state.env_steps)
-        if state.note:
-            watching.note(state.note)
-        done = state.done
-    return trainer.finish()
+
+    def tell(step: BaselineProgress) -> None:
+        watching.at(step.env_steps)
+        if step.note:
+            watching.note(step.note)
+
+    return followed(train_baseline(storage, settings), tell)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from prune_search.errors import NoBetterThanRandom, UserError, one_line
 from prune_search.experiment.schema import Evaluation, Experiment
@@ -34,6 +32,7 @@ from prune_search.rllib.running import (
     reseed,
     settle,
     sync_weights,
+    training_seed,
 )
 from prune_search.sparsity.sizes import size
 from prune_search.storage.mirror import Mirror
@@ -90,6 +89,27 @@ def train_baseline(
         yield trainer.finish()
     finally:
         trainer.stop()
+
+
+def followed(
+    training: Iterable[BaselineProgress | BaselineRecord],
+    tell: Callable[[BaselineProgress], None],
+) -> BaselineRecord:
+    """Follows `train_baseline` to its end, where it ends RLlib's processes: what it ends with.
+
+    Args:
+        training: what it yields.
+        tell: is told of each step.
+    """
+    record = None
+    for news in training:
+        if isinstance(news, BaselineRecord):
+            record = news
+        else:
+            tell(news)
+    if record is None:
+        raise RuntimeError("baseline: its training ended without a record")
+    return record
 
 
 class BaselineTrainer:
@@ -201,9 +221,8 @@ class BaselineTrainer:
         return BaselineProgress(steps, returned, done, self._end, note)
 
     def _seed(self, leg: int) -> int:
-        """Seed of a leg, below those of evaluations."""
-        entropy = [self._experiment.baseline.seed, leg, _STREAM]
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % TRAINING_SEEDS
+        """Seed of a leg."""
+        return training_seed(self._experiment.baseline.seed, leg, _STREAM)
 
     def _look(self, steps: int) -> tuple[bool, str]:
         """Whether the policy has `baseline.until_return` by now; what the user is to know of it."""

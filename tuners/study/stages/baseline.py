@@ -8,7 +8,12 @@ from prune_search.errors import UserError
 from prune_search.ray_failures import lost
 from prune_search.records.baselines import BaselineFolder
 from prune_search.records.models import BaselineRecord
-from prune_search.trial.baselines.baseline import baseline_folder, train_baseline
+from prune_search.trial.baselines.baseline import (
+    BaselineProgress,
+    baseline_folder,
+    followed,
+    train_baseline,
+)
 from prune_search.trial.baselines.determinants import determinants, differences
 from prune_search.trial.preflight import check_baseline
 from prune_search.user_code import of_code
@@ -94,19 +99,16 @@ def _followed(training: Any, study: DrivenStudy) -> BaselineRecord:
     """Shows how a training comes along, and returns what it ends with."""
     import ray
 
-    progress, record = study.progress, None
-    for reference in training:  # to its end, where it ends RLlib's processes
-        news = ray.get(reference)
-        if isinstance(news, BaselineRecord):
-            record = news
-            continue
-        progress.baseline_step(news)
-        if news.note:
-            progress.note(news.note)
-        if news.done:
+    progress = study.progress
+
+    def tell(step: BaselineProgress) -> None:
+        progress.baseline_step(step)
+        if step.note:
+            progress.note(step.note)
+        if step.done:
             progress.begin_measuring()
-    if record is None:
-        raise RuntimeError("baseline: its training ended without a record")
+
+    record = followed((ray.get(reference) for reference in training), tell)
     for note in record.notes:
         progress.note(note)
     return record
