@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,11 +57,21 @@ def shared_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("storage")
 
 
+def nearest() -> list[Any]:
+    """The first two entries of `inspect.stack`: who asks, and who called it."""
+    own = sys._getframe(1)
+    return [SimpleNamespace(frame=frame) for frame in (own, own.f_back)]
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """A Ray of the tests' own on this machine, with room for more actors than it has cores."""
     import ray
+    from ray.rllib.connectors import connector_v2
 
+    # Each connector asks for all its callers, with their sources, of which it takes the nearest
+    # one's frame: more than half of what building an algorithm costs below pytest's many frames.
+    connector_v2.inspect = SimpleNamespace(stack=nearest, getargvalues=inspect.getargvalues)
     ray.init(
         address="local",
         num_cpus=6,

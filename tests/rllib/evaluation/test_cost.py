@@ -105,7 +105,7 @@ class Careful(DefaultPPOTorchRLModule):
     """Takes no observations that its task can't have, as compaction tries some."""
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        if batch[Columns.OBS].abs().max() > 12:
+        if batch[Columns.OBS].abs().max() > 8:
             raise OverflowError("no such observation")
         found: dict[str, Any] = super()._forward(batch, **kwargs)
         return found
