@@ -63,15 +63,20 @@ def nearest() -> list[Any]:
     return [SimpleNamespace(frame=frame) for frame in (own, own.f_back)]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def connectors_ask_nearby() -> None:
+    """Each of RLlib's connectors asks for all its callers, with their sources, and takes the
+    nearest one's frame: more than half of what building an algorithm costs below pytest's many."""
+    connectors: Any = sys.modules.get("ray.rllib.connectors.connector_v2")
+    if connectors is not None:  # by the tests that have been collected
+        connectors.inspect = SimpleNamespace(stack=nearest, getargvalues=inspect.getargvalues)
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """A Ray of the tests' own on this machine, with room for more actors than it has cores."""
     import ray
-    from ray.rllib.connectors import connector_v2
 
-    # Each connector asks for all its callers, with their sources, of which it takes the nearest
-    # one's frame: more than half of what building an algorithm costs below pytest's many frames.
-    connector_v2.inspect = SimpleNamespace(stack=nearest, getargvalues=inspect.getargvalues)
     ray.init(
         address="local",
         num_cpus=6,

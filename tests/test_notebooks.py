@@ -56,6 +56,7 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_every_notebook_is_run_here() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
+        "comparing_in_mlflow",
         "from-a-front-point-to-a-device",
         "keras_threshold",
         "mnist_threshold",
@@ -64,12 +65,21 @@ def test_every_notebook_is_run_here() -> None:
 
 
 @pytest.mark.slow
-def test_a_search_from_python(tmp_path: Path) -> None:
+def test_a_search_from_python_and_its_comparison(tmp_path: Path) -> None:
     notebook = execute("python_face", tmp_path)
     shown = [part for cell in notebook.cells for part in cell.get("outputs", [])]
     assert any("image/png" in part.get("data", {}) for part in shown)
     assert any("retention" in part.get("data", {}).get("text/plain", "") for part in shown)
     assert (tmp_path / "small" / "default_policy").is_dir()
+
+    notebook = execute("comparing_in_mlflow", tmp_path)  # of what the first has left
+    found = result(notebook)
+    assert found["trials"] == 4 and found["front"] >= 1 and 0 < found["sparsest"] < 1
+    assert any(
+        "image/png" in part.get("data", {})
+        for cell in notebook.cells
+        for part in cell.get("outputs", [])
+    )
 
 
 @pytest.mark.slow

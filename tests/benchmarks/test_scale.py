@@ -18,7 +18,7 @@ from tuners.benchmarks.simulation import BASELINE, SimulatedRounds
 from tuners.search.database import states
 from tuners.tracking.mlflow.tracking import default_uri
 
-TRIALS, ROUNDS = 20, 3
+TRIALS, ROUNDS = 6, 2
 
 
 def made_up(folder: StudyFolder, number: int, **changes: Any) -> list[Any]:

@@ -12,7 +12,6 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis.q_net_api import QNetAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from prune_search.errors import one_line
 from prune_search.modules import shrunk_class
@@ -106,6 +105,8 @@ def policy_latency(modules: Mapping[str, RLModule]) -> float:
     The median of a fifth of a second of forward passes, each of one observation, in torch, one
     thread, in this process; other processes slow it down.
     """
+    from torch.utils.benchmark import Timer  # a third of a second, in each trial's process
+
     total = 0.0
     for module in modules.values():
         one = tree.map_structure(lambda tensor: tensor[:1], example_batch(module))

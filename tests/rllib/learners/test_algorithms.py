@@ -80,7 +80,7 @@ def test_actor_is_what_acts_and_the_critic_the_rest(local_ray: None, name: str) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ppo", "appo", "sac"])  # APPO is an IMPALA, SAC a DQN
+@pytest.mark.parametrize("name", ["appo", "sac"])  # APPO is an IMPALA and a PPO, SAC a DQN
 def test_masks_hold_on_a_remote_runner_and_two_learners(local_ray: None, name: str) -> None:
     """And what is clipped there are the gradients of kept weights, of both learners' batches."""
     places = ["resources.env_runners=1", "resources.learners=2"]

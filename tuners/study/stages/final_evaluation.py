@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Evaluation, Experiment
@@ -68,33 +66,40 @@ def _measured(
     """Index and return of each checkpoint as it has been measured, a few at a time.
 
     Tasks, and not actors, so that processes which have trained measure too: they have imported
-    RLlib, which takes longer than most measurements.
+    RLlib, which takes longer than most measurements. One task a process, as Ray may give each
+    task of many to another process.
     """
     import ray
 
     # A measurement changes nothing: it can be repeated, in another process.
     task = ray.remote(_measure).options(
         num_cpus=1,
+        num_returns="streaming",
         max_retries=experiment.search.retries,
         retry_exceptions=True,
         name="final evaluation",
     )
-    left, pending = deque(enumerate(paths)), dict[Any, int]()
-    while left or pending:
-        while left and len(pending) < workers:
-            index, path = left.popleft()
-            pending[task.remote(experiment, storage, path)] = index
-        (ready, *_), _ = ray.wait(list(pending))
-        yield pending.pop(ready), ray.get(ready)
+    numbered = list(enumerate(paths))
+    left = [task.remote(experiment, storage, numbered[n::workers]) for n in range(workers)]
+    while left:
+        (ready, *_), _ = ray.wait(left)
+        try:
+            yield ray.get(next(ready))
+        except StopIteration:
+            left.remove(ready)
 
 
-def _measure(experiment: Experiment, storage: Path, checkpoint: Path | None) -> Return:
-    """Return on the final seeds of the policy in a checkpoint; of random actions where None."""
+def _measure(
+    experiment: Experiment, storage: Path, checkpoints: Sequence[tuple[int, Path | None]]
+) -> Iterator[tuple[int, Return]]:
+    """Return on the final seeds of the policy in each checkpoint; of random actions where None."""
     seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
     meter = CheckpointMeter(experiment, storage)
-    if checkpoint is None:
-        return meter.random(seed, episodes)
-    return meter.measure(checkpoint, seed, episodes).returned
+    for index, checkpoint in checkpoints:
+        if checkpoint is None:
+            yield index, meter.random(seed, episodes)
+        else:
+            yield index, meter.measure(checkpoint, seed, episodes).returned
 
 
 def meters(points: list[Point], evaluation: Evaluation, cpus: int) -> int:
