@@ -135,14 +135,28 @@ def compare(returns: Sequence[Return], dense: Return) -> Verdict:
         difference = sum(one.value for one in returns) / len(returns) - dense.value
         above, below = sides(returns, dense)
         ahead = stats.binomtest(above if difference > 0 else below, len(returns))
-        measured = (dense.high - dense.low) / (2 * stats.norm.ppf(0.5 + _LEVEL / 2))
-        noise = math.hypot(_error(returns), measured)
+        noise = math.hypot(_error(returns), _measured(dense))
         significant = (
             ahead.pvalue <= 1 - _LEVEL and abs(difference) > _t_bound(len(returns)) * noise
         )
     if not significant:
         return "undecided"
     return "better" if difference > 0 else "worse"
+
+
+def differing(
+    differences: Sequence[float], shared: Return | None = None
+) -> tuple[float, float, float]:
+    """Mean of differences, one a training seed, with its 95 % t interval.
+
+    Args:
+        differences: two or more.
+        shared: what all of them were taken from, whose own noise is then in each alike.
+    """
+    mean = sum(differences) / len(differences)
+    noise = math.hypot(float(stats.sem(differences)), _measured(shared) if shared else 0.0)
+    half = _t_bound(len(differences)) * noise
+    return mean, mean - half, mean + half
 
 
 def sides(returns: Sequence[Return], dense: Return) -> tuple[int, int]:
@@ -154,6 +168,11 @@ def sides(returns: Sequence[Return], dense: Return) -> tuple[int, int]:
 def _error(returns: Sequence[Return]) -> float:
     """Standard error of the mean over seeds of what each counts as."""
     return float(stats.sem([one.value for one in returns]))
+
+
+def _measured(one: Return) -> float:
+    """Standard error of one policy's return, by its interval over episodes."""
+    return float((one.high - one.low) / (2 * stats.norm.ppf(0.5 + _LEVEL / 2)))
 
 
 def _t_bound(seeds: int) -> float:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_search.experiment.schema import Evaluation
-from prune_search.records.intervals import compare, holding, pooled, sides, summarised
+from prune_search.records.intervals import compare, differing, holding, pooled, sides, summarised
 from prune_search.records.returns import Aggregate, Return, retention_of, return_at
 
 
@@ -190,6 +190,30 @@ def test_the_interval_over_seeds_holds_the_plan_s_return(
     with capsys.disabled():
         told = ", ".join(f"{rate:.1%} with {seeds} seeds" for seeds, rate in rates.items())
         print(f"\nintervals that hold the plan's return: {told}; stated 95%")
+    assert min(rates.values()) >= 0.93
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0])
+def test_the_interval_of_differences_from_one_dense_policy_has_its_noise(
+    spread: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pruned policies that are as good in the mean, `spread` apart, beside one dense policy."""
+    rates = {}
+    for seeds in (2, 3, 5):
+        rng, inside, without = np.random.default_rng(seeds), 0, 0
+        for _ in range(400):
+            dense = plain(rng.normal(size=20))
+            pruned = spread * rng.normal(size=(seeds, 1)) + rng.normal(size=(seeds, 20))
+            differences = [plain(one).value - dense.value for one in pruned]
+            _, low, high = differing(differences, dense)
+            inside += low <= 0 <= high
+            _, low, high = differing(differences)
+            without += low <= 0 <= high
+        rates[seeds] = inside / 400
+        assert without < inside
+    with capsys.disabled():
+        told = ", ".join(f"{rate:.1%} with {seeds} seeds" for seeds, rate in rates.items())
+        print(f"\nintervals that hold no difference: {told}; stated 95%")
     assert min(rates.values()) >= 0.93
 
 

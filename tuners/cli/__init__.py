@@ -19,6 +19,7 @@ from tuners.cli import (  # noqa: F401 - they are registered
     points,
     recorded_benchmarks,
     register,
+    robustness,
     sensitivity,
     studies,
     training_benchmarks,

@@ -69,6 +69,15 @@ def evaluate(
         int | None,
         typer.Option(min=0, help="Of a file with levels, 0 the sparsest; the densest if absent."),
     ] = None,
+    under: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHANGES",
+            help="Make the task harder meanwhile: noise=0.1, sticky=0.25, delay=1,"
+            " physics.ATTRIBUTE=FACTOR, config.ARGUMENT=VALUE, joined by commas.",
+            show_default=False,
+        ),
+    ] = None,
     module: Modules = None,
     as_json: AsJson = False,
     trust: Trust = False,
@@ -83,6 +92,8 @@ def evaluate(
 
         if not Path(name).exists() and name in studies(storage):
             raise UserError("missing argument 'POINT': such as t03/2, or 'baseline'")
+        if under is not None:
+            raise UserError("--under: of a study's points alone; POINT is missing")
         evaluate_file(
             Path(name),
             episodes=episodes,
@@ -101,7 +112,7 @@ def evaluate(
     from tuners.report.as_json import returned_json
     from tuners.report.phrases import tail
 
-    found = policy.measure(episodes, seed)
+    found = policy.measure(episodes, seed, under)
     size, returned, baseline = found.size, found.returned, found.baseline
     bound = baseline.return_at(study.experiment.evaluation.holds_at) if baseline else None
     worst, held = tail(returned, bound)
@@ -117,6 +128,7 @@ def evaluate(
         "retention": found.retention,
         "episodes": found.episodes,
         "seed": found.seed,
+        "under": under,
         "checkpoint": str(policy.checkpoint),
     }
     if as_json:
@@ -126,7 +138,8 @@ def evaluate(
             f"{point}: sparsity {found.sparsity:.4f} ({size.nonzero:,} of {found.parameters:,}"
             f" parameters), weight sparsity {found.weight_sparsity:.4f}, return"
             f" {returned.value:.2f} \\[{returned.low:.2f}, {returned.high:.2f}] over"
-            f" {found.episodes} episodes of seed {found.seed},"
+            f" {found.episodes} episodes of seed {found.seed}"
+            f"{f' under {escape(under)}' if under else ''},"
             f" worst tenth {worst}{f', {escape(held)} hold' if held else ''}",
             highlight=False,
         )

@@ -87,26 +87,37 @@ class StoredPolicy:
 
         return Policy(self.checkpoint)
 
-    def evaluate(self, episodes: int | None = None, seed: int | None = None) -> Return:
+    def evaluate(
+        self, episodes: int | None = None, seed: int | None = None, under: str | None = None
+    ) -> Return:
         """The policy's return, measured anew; the arguments are those of `measure`."""
-        return self.measure(episodes, seed).returned
+        return self.measure(episodes, seed, under).returned
 
-    def measure(self, episodes: int | None = None, seed: int | None = None) -> Evaluated:
+    def measure(
+        self, episodes: int | None = None, seed: int | None = None, under: str | None = None
+    ) -> Evaluated:
         """Its sizes and its return, from the checkpoint alone.
 
         Args:
             episodes: 2 to 100,000; as many as in the search if None.
             seed: of the evaluation, 0 to 9,999; the search's own if None.
+            under: what is done to the task meanwhile, such as `noise=0.1`; see
+                `prune_search.rllib.evaluation.perturbation`. Nothing if None.
 
         Raises:
-            UserError: the checkpoint can't be read.
+            UserError: the checkpoint can't be read, or the task has nothing of that kind.
         """
         path = self.checkpoint
         from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 
         settings, study = self._experiment.evaluation, self._folder.study()
         episodes, seed = episodes or settings.episodes, settings.seed if seed is None else seed
-        meter = CheckpointMeter(self._experiment, self._folder.path.parent)
+        experiment = self._experiment
+        if under is not None:
+            from prune_search.rllib.evaluation.perturbation import perturbation, perturbed
+
+            experiment = perturbed(experiment, perturbation(under))
+        meter = CheckpointMeter(experiment, self._folder.path.parent)
         found = meter.measure(path, seed, episodes)
         baseline = study.baseline if study else None
         return Evaluated(found.size, found.returned, baseline, episodes, seed)

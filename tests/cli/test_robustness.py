@@ -1,0 +1,54 @@
+"""Policies under a harder task, from the command line."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STUDY = Path(__file__).parents[1] / "data" / "study-0.1.0.tar.gz"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    with tarfile.open(STUDY) as packed:
+        packed.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def test_the_dense_policy_and_a_point_under_changes(storage: Path, command: Any) -> None:
+    changes = ("--under", "noise=0.3", "--under", "physics.force_mag=0.2")
+    options = ("--episodes", "10", "--min-retention", "0.1", "--to", "found.json")
+    ran = command("robustness", "old", *changes, *options, "--storage", str(storage), cwd=storage)
+    assert ran.status == 0, ran
+    found = json.loads((storage / "found.json").read_text())
+    rows = found["studies"]
+    assert [row["under"] for row in rows] == ["", "noise=0.3", "physics.force_mag=0.2"]
+    assert len({row["dense"]["return"] for row in rows}) > 1  # it is another task
+    assert len({row["random"] for row in rows}) > 1
+    assert found["over_studies"] == [] and "physics.force_mag=0.2" in ran.out
+
+    point = rows[0]["point"]
+    told = command(
+        *("evaluate", "old", point, "--under", "noise=0.3", "--episodes", "10", "--seed", "2"),
+        *("--json", "--storage", str(storage)),
+        cwd=storage,
+    )
+    alone = json.loads(told.out)
+    assert alone["return"] == pytest.approx(rows[1]["pruned"]["return"])
+    assert alone["under"] == "noise=0.3"
+
+
+def test_mistakes_are_told_before_anything_is_measured(storage: Path, command: Any) -> None:
+    place = ("--storage", str(storage))
+    for arguments, message in (
+        (("robustness", "old", "--under", "noize=1"), "did you mean noise?"),
+        (("robustness", "old", "--under", "physics.wings=1"), "no number wings"),
+        (("robustness", "old", "--min-retention", "9"), "no point of study"),
+        (("evaluate", "file.onnx", "--under", "noise=1"), "--under"),
+    ):
+        ran = command(*arguments, *place, cwd=storage)
+        assert ran.status == 2 and message in ran.error and "dense" not in ran.error, ran
