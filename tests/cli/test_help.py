@@ -25,7 +25,7 @@ from tuners.catalog.lock import driven, driving
 def test_help_begins_with_run_and_ends_with_schema(command: Command, tmp_path: Path) -> None:
     said = command("--help", cwd=tmp_path)
     listed = re.findall(r"│ ([a-z]+) {2,}\S", said.out)
-    assert listed[0] == "run" and listed[-1] == "schema" and len(listed) == 17
+    assert listed[0] == "run" and listed[-1] == "schema" and len(listed) == 18
     assert "prune-search run noisy-cartpole" in said.out and "--version" in said.out
     assert "--install-completion" in said.out and said.status == 0
     for name in (
@@ -38,6 +38,7 @@ def test_help_begins_with_run_and_ends_with_schema(command: Command, tmp_path: P
         "compress",
         "export",
         "register",
+        "robustness",
         "sensitivity",
     ):
         assert "Examples:" in command(name, "--help", cwd=tmp_path).out

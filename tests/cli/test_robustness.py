@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,38 @@ def test_mistakes_are_told_before_anything_is_measured(storage: Path, command: A
     ):
         ran = command(*arguments, *place, cwd=storage)
         assert ran.status == 2 and message in ran.error and "dense" not in ran.error, ran
+
+
+def test_several_studies_are_one_page(storage: Path, command: Any) -> None:
+    shutil.copytree(storage / "old", storage / "again")
+    files = []
+    for name in ("one", "other"):
+        files.append(f"{name}.json")
+        options = ("--under", "delay=1", "--episodes", "6", "--min-retention", "0.1")
+        written = ("--to", files[-1], "--storage", str(storage))
+        ran = command("robustness", "old", "again", *options, *written, cwd=storage)
+        assert ran.status == 0, ran
+    ran = command("benchmark", "robustness", *files, "--to", "page.md", cwd=storage)
+    assert ran.status == 0, ran
+    text = (storage / "page.md").read_text()
+    assert "Of 2 changes on 2 tasks" in text and text.count("## CartPole-v1") == 2
+    assert text.count("2 studies of 1 dense policy;") == 2
+    found = json.loads((storage / "one.json").read_text())["over_studies"]
+    assert f"| delay=1 | {found[1]['dense']:.1f} | {found[1]['pruned']:.1f} |" in text
+    command(
+        "robustness",
+        "old",
+        "--under",
+        "delay=1",
+        "--to",
+        "single.json",
+        "--episodes",
+        "6",
+        "--min-retention",
+        "0.1",
+        "--storage",
+        str(storage),
+        cwd=storage,
+    )
+    ran = command("benchmark", "robustness", "single.json", cwd=storage)
+    assert ran.status == 2 and "is of one study" in ran.error

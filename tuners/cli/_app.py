@@ -39,7 +39,7 @@ _ORDER = (
         "register",
         "import",
     ),
-    *("sensitivity", "presets", "benchmark", "schema"),
+    *("robustness", "sensitivity", "presets", "benchmark", "schema"),
 )
 _PICTURES = (".png", ".svg", ".pdf", ".html")
 

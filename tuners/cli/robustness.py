@@ -11,7 +11,17 @@ import typer
 
 from prune_search.errors import UserError, one_line
 from prune_search.storage.usual import STUDIES
-from tuners.cli._app import Storage, Trust, app, complete_name, err, examples, opened, out
+from tuners.cli._app import (
+    Storage,
+    Trust,
+    app,
+    benchmarks,
+    complete_name,
+    err,
+    examples,
+    opened,
+    out,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,6 +90,7 @@ def robustness(
     if to is not None:
         text = json.dumps(
             {
+                "environment": studies[0].experiment.environment.id,
                 "episodes": episodes,
                 "seed": seed,
                 "studies": [_as_json(one) for one in found],
@@ -91,6 +102,39 @@ def robustness(
             to.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise UserError(f"to: cannot write {str(to)!r}: {one_line(error)}") from None
+
+
+@benchmarks.command("robustness", epilog=examples("prune-search benchmark robustness a.json"))
+def robustness_page(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="What `prune-search robustness --to` has written."),
+    ],
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the page; it is printed if absent.")
+    ] = None,
+) -> None:
+    """Put together what pruned policies of several tasks bear, as a page in Markdown."""
+    from tuners.benchmarks.robustness_page import page
+
+    tasks = []
+    for file in files:
+        try:
+            task = json.loads(file.read_text(encoding="utf-8"))
+            complete = bool(task["over_studies"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{str(file)!r} cannot be read: {one_line(error)}") from None
+        if not complete:
+            raise UserError(f"{str(file)!r} is of one study; the page takes several of a task")
+        tasks.append(task)
+    text = page(tasks)
+    if to is None:
+        print(text, end="")
+        return
+    try:
+        to.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"to: cannot write {str(to)!r}: {one_line(error)}") from None
 
 
 def _as_json(one: Borne) -> dict[str, Any]:

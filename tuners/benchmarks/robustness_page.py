@@ -1,0 +1,83 @@
+"""The page on robustness, of the figures that `prune-search robustness --to` has written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_HEAD = """# Does a pruned policy bear a harder task?
+
+Pruning is said to help a policy generalize. The question has an answer only where both policies are
+as good on the task as it was, and where both meet the same episodes. So each study's dense policy
+is compared with the sparsest policy of its front that holds `search.retention`, on the task as it
+is and while something is done to it that no training has seen:
+
+```bash
+prune-search robustness STUDY... --under noise=0.1 --under sticky=0.25 --to FILE.json
+prune-search benchmark robustness FILE.json... --to docs/robustness.md
+```
+
+- `noise=0.1`: Gaussian noise on each component of the observation, a tenth as wide as the component
+  itself varies while random actions are taken
+- `sticky=0.25`: an action is the one before again with this probability
+- `delay=1`: observations come a step late
+- `physics.gravity=1.5`: an attribute of the environment times a factor
+
+`evaluate --under` measures any one policy so. Returns are means over {episodes} fresh episodes,
+the same for both; the difference is pruned minus dense, its 95 % interval a t interval over
+studies, with the noise of measuring the dense policy in it where they share one. What studies of
+one dense policy say is about pruning this one.
+"""
+
+
+def page(tasks: Sequence[dict[str, Any]]) -> str:
+    """The page in Markdown.
+
+    Args:
+        tasks: what the files hold, one of several studies of a task each.
+    """
+    episodes = sorted({task["episodes"] for task in tasks})
+    parts = [_HEAD.format(episodes=" or ".join(map(str, episodes)))]
+    signs = [_sign(row) for task in tasks for row in task["over_studies"] if row["under"]]
+    parts.append(
+        f"Of {len(signs)} changes on {len(tasks)} tasks the pruned policies return more under"
+        f" {signs.count(1)}, less under {signs.count(-1)}, and no interval tells under"
+        f" {signs.count(0)}.\n"
+    )
+    parts += [_task(task) for task in tasks]
+    return "\n".join(parts)
+
+
+def _sign(row: dict[str, Any]) -> int:
+    return int(row["low"] > 0) - int(row["high"] < 0)
+
+
+def _task(task: dict[str, Any]) -> str:
+    rows, studies = task["over_studies"], [one for one in task["studies"] if not one["under"]]
+    shares = sorted(one["sparsity"] for one in studies)
+    kept = sorted(one["retention"] for one in studies)
+    policies = (
+        f"{rows[0]['baselines']} dense {'policies' if rows[0]['baselines'] > 1 else 'policy'}"
+    )
+    lines = [
+        f"## {task['environment']}",
+        "",
+        f"{rows[0]['studies']} studies of {policies}; pruned policies {shares[0]:.1%} to"
+        f" {shares[-1]:.1%} sparse, with {kept[0]:.1%} to {kept[-1]:.1%} of the dense policy's gain"
+        " over random actions on these episodes.",
+        "",
+        "| under | dense | pruned | pruned − dense [95 %] | dense control |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        controls = [
+            one["control"]["return"]
+            for one in task["studies"]
+            if one["under"] == row["under"] and "control" in one
+        ]
+        control = f"{sum(controls) / len(controls):.1f}" if controls else ""
+        lines.append(
+            f"| {row['under'] or 'no change'} | {row['dense']:.1f} | {row['pruned']:.1f} |"
+            f" {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}] | {control} |"
+        )
+    return "\n".join(lines) + "\n"
