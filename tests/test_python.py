@@ -18,11 +18,7 @@ from prune_search.experiment.file import dump
 from prune_search.rllib.evaluation.evaluator import evaluation_seeds
 
 STUDY = Path(__file__).parent / "data" / "study-0.1.0.tar.gz"
-EXAMPLES = (
-    *("prune_search", "prune_search.sparsity", "prune_search.sparsity.criteria"),
-    *("prune_search.sparsity.schedules", "prune_search.sparsity.selection.granularities"),
-    "prune_search.records.objectives",
-)
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +54,23 @@ assert logging.getLogger("mlflow").level == 0
     assert ran.returncode == 0, ran.stderr[-1000:]
 
 
-@pytest.mark.parametrize("module", EXAMPLES)
-def test_examples_of_docstrings_run(module: str) -> None:
-    """In a process of their own: they register entries."""
+def test_examples_of_docstrings_run() -> None:
+    """All there are, in a process of their own: they register entries."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for package in ("prune_search", "tuners")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if ">>> " in path.read_text(encoding="utf-8")
+    ]
+    assert {"prune_search", "prune_search.sparsity", "prune_search.compression"} < {*modules}
     code = (
         "import doctest, importlib, sys\n"
-        "found = doctest.testmod(importlib.import_module(sys.argv[1]))\n"
-        "sys.exit(found.failed or not found.attempted)"
+        "for name in sys.argv[1:]:\n"
+        "    found = doctest.testmod(importlib.import_module(name))\n"
+        "    assert found.attempted and not found.failed, name"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, module], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *modules], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr[-500:]
 
