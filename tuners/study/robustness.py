@@ -94,26 +94,39 @@ def borne(
         tasks = [("", study.experiment)]
         tasks += [(change.text, perturbed(study.experiment, change)) for change in read]
         plans.append((study, best.name, best.sparsity, tasks))
-    found = []
+    found, known = [], dict[tuple[Path | None, str], Return]()
     for study, point, sparsity, tasks in plans:
         record = study.folder.study()
-        has_control = record is not None and record.control is not None
+        names = ["baseline", point]
+        if record is not None and record.control is not None:
+            names.append("control")
         for under, experiment in tasks:
             meter = CheckpointMeter(experiment, study.folder.path.parent)
+            task = experiment.environment.model_dump_json()
 
-            def returned(name: str, meter: CheckpointMeter = meter, study: Study = study) -> Return:
-                path: Path = study.stored(name).checkpoint
-                return meter.measure(path, seed, episodes).returned
+            def returned(
+                path: Path | None, meter: CheckpointMeter = meter, under: str = under + task
+            ) -> Return:
+                """Measured once, where studies share a dense policy."""
+                key = (path, under)
+                if key not in known:
+                    known[key] = (
+                        meter.measure(path, seed, episodes).returned
+                        if path
+                        else meter.random(seed, episodes)
+                    )
+                return known[key]
 
+            returns = {name: returned(study.stored(name).checkpoint) for name in names}
             one = Borne(
                 study=study.name,
                 point=point,
                 sparsity=sparsity,
                 under=under,
-                dense=returned("baseline"),
-                pruned=returned(point),
-                control=returned("control") if has_control else None,
-                random=meter.random(seed, episodes),
+                dense=returns["baseline"],
+                pruned=returns[point],
+                control=returns.get("control"),
+                random=returned(None),
                 baseline=record.baseline.key if record and record.baseline else "",
             )
             found.append(one)
