@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -184,3 +185,5 @@ def quiet_rllib() -> None:
 
     for name in ("ray.rllib", "ray.tune", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Each env runner registers its environment with gymnasium under one name, RLlib's.
+    warnings.filterwarnings("ignore", ".*Overriding environment rllib-single-agent-env")
