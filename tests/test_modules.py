@@ -192,6 +192,7 @@ for open_, given in (
 """
 
 
+@pytest.mark.slow
 def test_where_the_package_is_missing_it_is_named(tmp_path: Any) -> None:
     """Of a network, of one of a class of one's own, and of what an algorithm's checkpoint holds."""
     mine = ppo_spec()

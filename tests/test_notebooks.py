@@ -126,6 +126,7 @@ def test_threshold_pruning_on_mnist(mnist: Any) -> None:
     assert found["final_sparsity"] > 0.7
 
 
+@pytest.mark.slow
 def test_the_stored_figures_of_mnist_agree_with_a_new_run(mnist: Any) -> None:
     stored = result(nbformat.read(NOTEBOOKS[0].parent / "mnist_threshold.ipynb", as_version=4))
     found = result(mnist)

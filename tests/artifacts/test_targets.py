@@ -65,6 +65,7 @@ def test_integers_of_8_bits(name: str, tmp_path: Path) -> None:
         written("recurrent", "onnx-int8", tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_artifacts_need_neither_ray_nor_rllib(tmp_path: Path) -> None:
     paths = [str(written("vector", target, tmp_path)) for target in ("torch", "onnx")]
     (tmp_path / "c").mkdir()

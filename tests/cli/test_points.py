@@ -172,6 +172,7 @@ def test_a_point_leaves_as_a_file_that_is_measured(
     assert same.agreement.equal == 1 and same.path == Path(path.replace("-c", ".onnx"))
 
 
+@pytest.mark.slow
 def test_a_file_has_levels_each_with_its_return(
     storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:
@@ -245,6 +246,7 @@ def test_a_point_is_compressed_stage_by_stage(
     assert noted == [f"fine-tuned for {found[1]} env steps"]
 
 
+@pytest.mark.slow
 def test_a_point_becomes_a_version_of_a_registered_model(
     storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:

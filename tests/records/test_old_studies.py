@@ -43,6 +43,7 @@ def test_an_old_study_is_shown_and_its_points_measure_as_they_did(
     assert f"sparsity {point['sparsity']:.4f} " in measured.out
 
 
+@pytest.mark.slow
 def test_an_old_checkpoint_opens_by_rllib_alone(storage: Path) -> None:
     point = storage / "old" / "trials" / "t01" / "round-00" / "algorithm"
     code = (

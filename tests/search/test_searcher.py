@@ -70,7 +70,12 @@ def test_log_ratios_are_even_in_the_logarithm_of_density() -> None:
     assert 0.4 < sum(ratio > 0.99 for ratio in ratios) / 300 < 0.6
 
 
-@pytest.mark.parametrize("name", ["tpe", "nsga2", "random"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name", ["tpe", pytest.param("nsga2", marks=SLOW), pytest.param("random", marks=SLOW)]
+)
 def test_a_new_driver_goes_on_as_the_old_one_would_have(
     tiny: Any, tmp_path: Path, name: str
 ) -> None:

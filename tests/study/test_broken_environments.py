@@ -42,6 +42,7 @@ def test_the_line_at_fault_is_named(tmp_path: Path) -> None:
     assert culprit(raised.value) == TOLD
 
 
+@pytest.mark.slow
 def test_the_line_at_fault_is_named_from_another_process(local_ray: None, tmp_path: Path) -> None:
     remote = ray.remote(failing_step)
     with pytest.raises(ray.exceptions.RayTaskError) as raised:

@@ -89,6 +89,7 @@ def test_forty_columns_without_colours(folder: Path) -> None:
     assert not long
 
 
+@pytest.mark.slow
 def test_output_that_is_closed_or_cut_off_is_no_traceback(folder: Path) -> None:
     shell = f"{COMMAND} list >&-; {COMMAND} show robot | head -c 1"
     done = subprocess.run(
@@ -114,6 +115,7 @@ def test_sigterm_is_ctrl_c_also_where_a_shell_has_that_ignored() -> None:
         signal.signal(signal.SIGINT, interrupt)
 
 
+@pytest.mark.slow
 def test_a_path_too_long_for_rays_sockets(folder: Path, tmp_path: Path) -> None:
     """One line, and the study's name stays free."""
     long = tmp_path / ("long" * 25)

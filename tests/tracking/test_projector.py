@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from prune_search.records.fronts import front
 from prune_search.records.models import StudyRecord, TrialRecord
 from tests.cluster.servers import free_port
@@ -59,6 +61,7 @@ def test_projecting_twice_changes_nothing(storage: Path) -> None:
     assert set(again.where.runs.values()) == set(before)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_loses_and_doubles_nothing(storage: Path) -> None:
     folder = make_study(storage, trials=1)
     folder.write_trial(make_trial(2, rounds=2, state="running"))

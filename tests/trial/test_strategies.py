@@ -100,7 +100,7 @@ KINDS = {
 }  # fmt: skip
 
 
-QUICK = {"dormant, distilled", "gated neuron", "rigl cubic", "set", "initial"}
+QUICK = {"gated neuron", "rigl cubic", "initial"}
 
 
 @pytest.mark.parametrize(

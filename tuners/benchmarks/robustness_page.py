@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,12 +41,18 @@ def page(tasks: Sequence[dict[str, Any]]) -> str:
     parts = [_HEAD.format(episodes=" or ".join(map(str, episodes)))]
     signs = [_sign(row) for task in tasks for row in task["over_studies"] if row["under"]]
     parts.append(
-        f"Of {len(signs)} changes on {len(tasks)} tasks the pruned policies return more under"
-        f" {signs.count(1)}, less under {signs.count(-1)}, and no interval tells under"
-        f" {signs.count(0)}.\n"
+        _filled(
+            f"Of {len(signs)} changes on {len(tasks)} task{'s' * (len(tasks) > 1)} the pruned"
+            f" policies return more under {signs.count(1)}, less under {signs.count(-1)}, and no"
+            f" interval tells under {signs.count(0)}."
+        )
     )
     parts += [_task(task) for task in tasks]
     return "\n".join(parts)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100) + "\n"
 
 
 def _sign(row: dict[str, Any]) -> int:
@@ -62,10 +69,11 @@ def _task(task: dict[str, Any]) -> str:
     lines = [
         f"## {task['environment']}",
         "",
-        f"{rows[0]['studies']} studies of {policies}; pruned policies {shares[0]:.1%} to"
-        f" {shares[-1]:.1%} sparse, with {kept[0]:.1%} to {kept[-1]:.1%} of the dense policy's gain"
-        " over random actions on these episodes.",
-        "",
+        _filled(
+            f"{rows[0]['studies']} studies of {policies}; pruned policies {shares[0]:.1%} to"
+            f" {shares[-1]:.1%} sparse, with {kept[0]:.1%} to {kept[-1]:.1%} of the dense policy's"
+            " gain over random actions on these episodes."
+        ),
         "| under | dense | pruned | pruned − dense [95 %] | dense control |",
         "|---|---|---|---|---|",
     ]

@@ -100,10 +100,11 @@ def test_rounds_with_a_replay_buffer_resume_exactly(
     assert kept == [False] * (len(whole) - 1) + [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param("EpisodeReplayBuffer", marks=pytest.mark.slow),
+        "EpisodeReplayBuffer",
         "PrioritizedEpisodeReplayBuffer",
     ],
 )
@@ -128,7 +129,8 @@ def test_a_buffer_that_is_loaded_replaces_what_was_there(
     algorithm.stop()
 
 
-@pytest.mark.parametrize("rewind", [pytest.param("initial", marks=pytest.mark.slow), "early"])
+@pytest.mark.slow
+@pytest.mark.parametrize("rewind", ["initial", "early"])
 def test_a_ticket_has_the_buffer_of_its_weights(
     tiny: Any, baseline: Any, tmp_path: Path, rewind: str
 ) -> None:

@@ -133,6 +133,7 @@ def test_twice_in_sequence(built: Any) -> None:
     assert type(held(algorithm)) is ShrunkPPOTorchRLModule
 
 
+@pytest.mark.slow
 def test_the_network_alone_opens_where_only_rllib_is_known(built: Any, tmp_path: Path) -> None:
     algorithm = built(ppo())
     shrink(algorithm, {MID: clear_units(held(algorithm), actor_and_critic)})

@@ -45,11 +45,16 @@ def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]
     "name",
     [
         "ppo",
-        "ppo-lstm",
-        "dqn",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("ppo-shared", "ppo-images", "dqn-images", "sac-discrete")
+            for name in (
+                "ppo-shared",
+                "ppo-lstm",
+                "ppo-images",
+                "dqn",
+                "dqn-images",
+                "sac-discrete",
+            )
         ),
     ],
 )
