@@ -27,8 +27,7 @@ def test(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """The slow tests: studies that are trained, killed and resumed, clusters, browsers."""
     # In the order of the folders: by their numbers of tests, the longest single ones came last.
-    # Three at a time: they wait, for processes of Ray and of servers, for a good part of it.
-    session.run("pytest", "-m", "slow", "-n", "3", "--no-loadscope-reorder", *session.posargs)
+    session.run("pytest", "-m", "slow", "--no-loadscope-reorder", *session.posargs)
 
 
 @nox.session
