@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tuners.benchmarks.robustness_page import page
+
 STUDY = Path(__file__).parents[1] / "data" / "study-0.1.0.tar.gz"
 
 
@@ -88,3 +90,9 @@ def test_several_studies_are_one_page(storage: Path, command: Any) -> None:
     )
     ran = command("benchmark", "robustness", "single.json", cwd=storage)
     assert ran.status == 2 and "is of one study" in ran.error
+
+
+def test_the_page_is_of_the_figures_beside_it() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    tasks = [json.loads(file.read_text()) for file in sorted(docs.glob("robustness-*.json"))]
+    assert page(tasks) == (docs / "robustness.md").read_text(encoding="utf-8")

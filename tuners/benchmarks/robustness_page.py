@@ -15,7 +15,7 @@ is and while something is done to it that no training has seen:
 
 ```bash
 prune-search robustness STUDY... --under noise=0.1 --under sticky=0.25 --to FILE.json
-prune-search benchmark robustness FILE.json... --to docs/robustness.md
+prune-search benchmark robustness docs/robustness-*.json --to docs/robustness.md
 ```
 
 - `noise=0.1`: Gaussian noise on each component of the observation, a tenth as wide as the component
@@ -27,7 +27,8 @@ prune-search benchmark robustness FILE.json... --to docs/robustness.md
 `evaluate --under` measures any one policy so. Returns are means over {episodes} fresh episodes,
 the same for both; the difference is pruned minus dense, its 95 % interval a t interval over
 studies, with the noise of measuring the dense policy in it where they share one. What studies of
-one dense policy say is about pruning this one.
+one dense policy say is about pruning this one. The dense control is the dense policy trained on for
+as many env steps as a trial has: what is above it is more than training on.
 """
 
 
@@ -51,6 +52,11 @@ def page(tasks: Sequence[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
+def _span(shares: Sequence[float]) -> str:
+    low, high = (f"{share:.1%}" for share in (shares[0], shares[-1]))
+    return low if low == high else f"{low} to {high}"
+
+
 def _filled(text: str) -> str:
     return textwrap.fill(text, 100) + "\n"
 
@@ -70,9 +76,8 @@ def _task(task: dict[str, Any]) -> str:
         f"## {task['environment']}",
         "",
         _filled(
-            f"{rows[0]['studies']} studies of {policies}; pruned policies {shares[0]:.1%} to"
-            f" {shares[-1]:.1%} sparse, with {kept[0]:.1%} to {kept[-1]:.1%} of the dense policy's"
-            " gain over random actions on these episodes."
+            f"{rows[0]['studies']} studies of {policies}; pruned policies {_span(shares)} sparse,"
+            f" with {_span(kept)} of the dense policy's gain over random actions on these episodes."
         ),
         "| under | dense | pruned | pruned − dense [95 %] | dense control |",
         "|---|---|---|---|---|",
