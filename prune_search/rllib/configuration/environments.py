@@ -27,6 +27,10 @@ from prune_search.rllib.configuration.observations import (
     conversion,
 )
 
+_CREATORS: dict[str, Any] = {}
+"""What modules have registered with RLlib, which forgets it with each Ray that ends, while a module
+is imported once a process."""
+
 
 def environment_id(environment: Environment) -> str:
     """The id under which any process can make the environment, its modules imported first.
@@ -46,6 +50,10 @@ def environment_id(environment: Environment) -> str:
         if not before and name in gym.registry:
             return f"{entry.partition(':')[0]}:{name}"
     if _global_registry.contains(ENV_CREATOR, environment.id):
+        _CREATORS[environment.id] = _global_registry.get(ENV_CREATOR, environment.id)
+        return environment.id
+    if environment.id in _CREATORS:
+        _global_registry.register(ENV_CREATOR, environment.id, _CREATORS[environment.id])
         return environment.id
     if not own:
         for entry in environment.modules:  # imported earlier in this process

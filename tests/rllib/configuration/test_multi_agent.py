@@ -155,7 +155,6 @@ def test_returns_are_those_of_a_plain_loop(local_ray: None, most: int) -> None:
     assert random[0] == random[1] != expected
 
 
-@pytest.mark.slow
 def test_a_checkpoint_opens_without_this_package(local_ray: None, tmp_path: Path) -> None:
     with built(small()) as algorithm:
         algorithm.save_to_path(tmp_path)
@@ -171,6 +170,28 @@ print(mapping("chaser_2", None), mapping("runner", None))
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert found.stdout.split() == ["chasers", "runner"]
+
+
+@pytest.mark.slow
+def test_what_is_registered_with_rllib_outlives_a_cluster() -> None:
+    """As two studies in one notebook need: their modules are imported once."""
+    program = """
+import ray
+from tests.rllib.configuration.test_multi_agent import pursuit
+from prune_search.rllib.configuration.environments import environment_id
+for _ in range(2):
+    ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
+    print(environment_id(pursuit().environment))
+    ray.shutdown()
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout.split() == ["pursuit", "pursuit"], found.stderr[-500:]
 
 
 def test_an_agent_without_policy_is_named() -> None:
