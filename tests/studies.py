@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tarfile
 from pathlib import Path
 
 from prune_search.experiment.pruning import Pruning
@@ -26,6 +27,13 @@ from tuners.tracking.projector import Tracker
 
 PARAMETERS = 4_610
 STARTED = 1_760_000_000.0
+
+
+def unpack_old_study(folder: Path) -> Path:
+    """A study `old` of version 0.1.0, stopped within its second trial, in a storage folder."""
+    with tarfile.open(Path(__file__).parent / "data" / "study-0.1.0.tar.gz") as packed:
+        packed.extractall(folder, filter="data")
+    return folder
 
 
 def returned(iqm: float, episodes: int = 20) -> Return:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ import prune_search as ps
 import tuners
 from prune_search.experiment.file import dump
 from prune_search.rllib.evaluation.evaluator import evaluation_seeds
+from tests.studies import unpack_old_study
 
-STUDY = Path(__file__).parent / "data" / "study-0.1.0.tar.gz"
 ROOT = Path(__file__).parents[1]
 
 
@@ -25,9 +24,7 @@ ROOT = Path(__file__).parents[1]
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuners.Study:
     """Interrupted in its second trial."""
     storage = tmp_path_factory.mktemp("studies")
-    with tarfile.open(STUDY) as packed:
-        packed.extractall(storage, filter="data")
-    return tuners.open(storage / "old")
+    return tuners.open(unpack_old_study(storage) / "old")
 
 
 def test_importing_is_quick_and_changes_nothing() -> None:

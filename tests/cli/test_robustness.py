@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.studies import unpack_old_study
 from tuners.benchmarks.robustness_page import page
-
-STUDY = Path(__file__).parents[1] / "data" / "study-0.1.0.tar.gz"
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
-    with tarfile.open(STUDY) as packed:
-        packed.extractall(tmp_path, filter="data")
-    return tmp_path
+    return unpack_old_study(tmp_path)
 
 
 def test_the_dense_policy_and_a_point_under_changes(storage: Path, command: Any) -> None:

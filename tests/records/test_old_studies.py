@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,12 @@ import pytest
 
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import trial_name
-
-STUDY = Path(__file__).parents[1] / "data" / "study-0.1.0.tar.gz"
+from tests.studies import unpack_old_study
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
-    with tarfile.open(STUDY) as packed:
-        packed.extractall(tmp_path, filter="data")
-    return tmp_path
+    return unpack_old_study(tmp_path)
 
 
 def test_an_old_study_is_shown_and_its_points_measure_as_they_did(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -184,6 +185,19 @@ Trust = Annotated[
 def busy(what: str) -> AbstractContextManager[Any]:
     """Says on a terminal what is going on, until there is something to show or to ask."""
     return err.status(what, spinner="line") if err.is_terminal else nullcontext()
+
+
+@contextmanager
+def writing(option: str, path: Path) -> Iterator[None]:
+    """Names the option whose file cannot be written.
+
+    Raises:
+        UserError: that.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{option}: cannot write {str(path)!r}: {error.strerror}") from None
 
 
 def check_picture(path: Path) -> None:

@@ -23,6 +23,7 @@ from tuners.cli._app import (
     err,
     opened,
     out,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -233,11 +234,9 @@ def benchmark_search(
         for name in found.others
     ]
     title = f"{settings.environment.id}: the default search, its parts, and its rivals"
-    try:
+    with writing("--to", to):
         to.write_text(json.dumps(found.to_json(), indent=1), encoding="utf-8")
         benchmark_figure(curves, env_steps, title, ratios).savefig(picture, dpi=130)
-    except OSError as error:
-        raise UserError(f"--to: cannot write {str(to)!r}: {error.strerror}") from None
     out.print(_searches(found))
     for line in ratios:
         out.print(line, highlight=False, soft_wrap=True)

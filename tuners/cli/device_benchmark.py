@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from prune_search.errors import UserError
-from tuners.cli._app import benchmarks, err
+from tuners.cli._app import benchmarks, err, writing
 
 
 @benchmarks.command("devices")
@@ -35,8 +35,6 @@ def benchmark_devices(
     if to is None or page is None:
         print(text)
         return
-    try:
+    with writing("--to", to):
         to.write_text(json.dumps([asdict(cost) for cost in found], indent=1), encoding="utf-8")
         page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--to: cannot write {str(to)!r}: {error.strerror}") from None

@@ -21,6 +21,7 @@ from tuners.cli._app import (
     examples,
     opened,
     out,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -98,10 +99,8 @@ def robustness(
             },
             indent=1,
         )
-        try:
+        with writing("--to", to):
             to.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"to: cannot write {str(to)!r}: {one_line(error)}") from None
 
 
 @benchmarks.command("robustness", epilog=examples("prune-search benchmark robustness a.json"))
@@ -131,10 +130,8 @@ def robustness_page(
     if to is None:
         print(text, end="")
         return
-    try:
+    with writing("--to", to):
         to.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"to: cannot write {str(to)!r}: {one_line(error)}") from None
 
 
 def _as_json(one: Borne) -> dict[str, Any]:

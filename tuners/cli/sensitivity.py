@@ -13,7 +13,7 @@ import typer
 from prune_search.errors import UserError, check_known, one_line
 from prune_search.plan.axes import names
 from prune_search.storage.usual import VARIABLE
-from tuners.cli._app import AsJson, Trust, app, check_picture, err, examples, out
+from tuners.cli._app import AsJson, Trust, app, check_picture, err, examples, out, writing
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -167,13 +167,11 @@ def _cell(point: SensitivityPoint) -> str:
 def _draw(record: SensitivityRecord, path: Path) -> None:
     from tuners.plots.sensitivity import sensitivity_figure, sensitivity_html
 
-    try:
+    with writing("--plot", path):
         if path.suffix == ".html":
             path.write_text(sensitivity_html(record), encoding="utf-8")
         else:
             sensitivity_figure(record).savefig(path, dpi=110)
-    except OSError as error:
-        raise UserError(f"--plot: cannot write {str(path)!r}: {error.strerror}") from None
 
 
 def _safe(text: Any) -> str:

@@ -37,6 +37,7 @@ from tuners.cli._app import (
     examples,
     opened,
     out,
+    writing,
 )
 from tuners.commands import command, storage_option
 from tuners.signals import sigterm_interrupts
@@ -299,10 +300,8 @@ def report(
             raise UserError(f"--out: must end in .html, got {str(target)!r}")
         if not target.parent.is_dir():
             raise UserError(f"--out: no folder {str(target.parent)!r}")
-        try:
+        with writing("--out", target):
             size = write(report_of(folder, settings), folder, target, language)
-        except OSError as error:
-            raise UserError(f"--out: cannot write {str(target)!r}: {error.strerror}") from None
     out.print(f"wrote {target}: {size:,} bytes", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -311,13 +310,11 @@ def _draw(found: StudyReport, path: Path) -> None:
 
     if found.baseline is None:
         raise UserError(f"--plot: study {found.name!r} has no baseline yet")
-    try:
+    with writing("--plot", path):
         if path.suffix == ".html":
             path.write_text(study_html(found), encoding="utf-8")
         else:
             study_figure(found).savefig(path, dpi=110)
-    except OSError as error:
-        raise UserError(f"--plot: cannot write {str(path)!r}: {error.strerror}") from None
 
 
 @app.command(epilog=examples("prune-search ui", "prune-search ui --port 5001"))

@@ -105,10 +105,10 @@ def borne(
             task = experiment.environment.model_dump_json()
 
             def returned(
-                path: Path | None, meter: CheckpointMeter = meter, under: str = under + task
+                path: Path | None, meter: CheckpointMeter = meter, task: str = task
             ) -> Return:
                 """Measured once, where studies share a dense policy."""
-                key = (path, under)
+                key = (path, task)
                 if key not in known:
                     known[key] = (
                         meter.measure(path, seed, episodes).returned

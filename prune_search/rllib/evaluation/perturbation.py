@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,7 +91,7 @@ def perturbed(experiment: Experiment, change: Perturbation) -> Experiment:
         kwargs = {"repeat_action_probability": change.sticky}
         added.append({"name": "gymnasium.wrappers.StickyAction", "kwargs": kwargs})
     if change.noise:
-        deviation = _deviation(task)
+        deviation = _deviation(task.model_dump_json())
         added.append(_step(ObservationNoise, std=(change.noise * deviation).tolist()))
     if change.delay:
         added.append(
@@ -115,8 +116,11 @@ def _step(wrapper: type, **kwargs: Any) -> dict[str, Any]:
     return {"name": f"{wrapper.__module__}.{wrapper.__qualname__}", "kwargs": kwargs}
 
 
-def _deviation(task: Environment) -> np.ndarray[Any, Any]:
-    """Standard deviation of each component of the observation under random actions."""
+@functools.cache
+def _deviation(text: str) -> np.ndarray[Any, Any]:
+    """Standard deviation of each component of the observation under random actions, found once in a
+    process."""
+    task = Environment.model_validate_json(text)
     environment = make_environment(task, environment_for(task, convert=False))
     space = environment.observation_space
     if not (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)):
