@@ -134,8 +134,11 @@ KINDS: dict[str, dict[str, str]] = {
         "restore cartpole baseline --to studies": "--to: 'studies' exists",
         "list --storage mine.yaml": "storage: no folder 'mine.yaml'",
         "show cartpole --storage nowhere": "there are: none",
-        "benchmark search --to no/x.json": "--to: must be a JSON file in a folder that exists",
+        "benchmark search --to no/x.json": "--to: no folder 'no'",
+        "benchmark search --to x.png": "--to: must be a JSON file, got 'x.png'",
         "benchmark methods --to no/x.md": "--to: no folder 'no'",
+        "robustness cartpole --to no/x.json": "--to: no folder 'no'",
+        "robustness cartpole --to folder.yaml": "--to: cannot write 'folder.yaml': Is a directory",
         "ui --storage nowhere": "no MLflow store",
     },
     "addresses": {

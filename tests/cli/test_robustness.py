@@ -20,12 +20,17 @@ def storage(tmp_path: Path) -> Path:
 
 def test_the_dense_policy_and_a_point_under_changes(storage: Path, command: Any) -> None:
     changes = ("--under", "noise=0.3", "--under", "physics.force_mag=0.2")
+    idle = ("--under", "physics.screen_width=2")
     options = ("--episodes", "10", "--min-retention", "0.1", "--to", "found.json")
-    ran = command("robustness", "old", *changes, *options, "--storage", str(storage), cwd=storage)
+    ran = command(
+        "robustness", "old", *changes, *idle, *options, "--storage", str(storage), cwd=storage
+    )
     assert ran.status == 0, ran
     found = json.loads((storage / "found.json").read_text())
     rows = found["studies"]
-    assert [row["under"] for row in rows] == ["", "noise=0.3", "physics.force_mag=0.2"]
+    assert [row["under"] for row in rows] == ["", *changes[1::2], *idle[1:]]
+    assert [row["idle"] for row in rows] == [False, False, False, True]
+    assert ran.out.count("the change does nothing here") == 1
     assert len({row["dense"]["return"] for row in rows}) > 1  # it is another task
     assert len({row["random"] for row in rows}) > 1
     assert found["over_studies"] == [] and "physics.force_mag=0.2" in ran.out
@@ -45,7 +50,7 @@ def test_mistakes_are_told_before_anything_is_measured(storage: Path, command: A
     place = ("--storage", str(storage))
     for arguments, message in (
         (("robustness", "old", "--under", "noize=1"), "did you mean noise?"),
-        (("robustness", "old", "--under", "physics.wings=1"), "no number wings"),
+        (("robustness", "old", "--under", "physics.wings=2"), "no number wings"),
         (("robustness", "old", "--min-retention", "9"), "no point of study"),
         (("evaluate", "file.onnx", "--under", "noise=1"), "--under"),
     ):

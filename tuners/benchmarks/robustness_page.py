@@ -23,6 +23,11 @@ prune-search benchmark robustness docs/robustness-*.json --to docs/robustness.md
 - `sticky=0.25`: an action is the one before again with this probability
 - `delay=1`: observations come a step late
 - `physics.gravity=1.5`: an attribute of the environment times a factor
+- `config.wind_power=20`: an argument of the environment
+
+A change that would do nothing is refused: a noise of 0, a factor of 1, an argument that is so
+already, an attribute that is 0, or that the environment sets anew in each reset. Where every
+episode returns what it does without the change, the table says so.
 
 `evaluate --under` measures any one policy so. Returns are means over {episodes} fresh episodes,
 the same for both; the difference is pruned minus dense, its 95 % interval a t interval over

@@ -12,17 +12,14 @@ from prune_search.import_paths import import_from_here
 from tuners.cli import (  # noqa: F401 - they are registered
     benchmarks,
     compress,
-    device_benchmark,
     exports,
     files,
     imports,
     points,
-    recorded_benchmarks,
     register,
     robustness,
     sensitivity,
     studies,
-    training_benchmarks,
 )
 from tuners.cli._app import app, err
 from tuners.cli.characters import plain_output

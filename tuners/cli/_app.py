@@ -168,6 +168,7 @@ Storage = Annotated[
     typer.Option(help="Folder of the studies.", envvar=VARIABLE, show_default=True),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Preset = Annotated[str, typer.Option(help="Preset or experiment file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what went wrong.")]
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
@@ -200,12 +201,33 @@ def writing(option: str, path: Path) -> Iterator[None]:
         raise UserError(f"{option}: cannot write {str(path)!r}: {error.strerror}") from None
 
 
+def check_writable(option: str, path: Path | None) -> None:
+    """Raises UserError for a file that can't be written, before it is worked for."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise UserError(f"{option}: no folder {str(path.parent)!r}")
+    new = not path.exists()
+    with writing(option, path):
+        path.open("ab").close()
+        if new:
+            path.unlink()
+
+
 def check_picture(path: Path) -> None:
     """Raises UserError for a picture that can't be written, before it is worked for."""
     if path.suffix not in _PICTURES:
         raise UserError(f"--plot: must end in .png, .svg, .pdf or .html, got {str(path)!r}")
-    if not path.parent.is_dir():
-        raise UserError(f"--plot: no folder {str(path.parent)!r}")
+    check_writable("--plot", path)
+
+
+def print_or_write(text: str, to: Path | None) -> None:
+    """Prints a page, or writes it to the file that `--to` names."""
+    if to is None:
+        print(text, end="" if text.endswith("\n") else "\n")
+        return
+    with writing("--to", to):
+        to.write_text(text, encoding="utf-8")
 
 
 def opened(storage: str, name: str, trust: bool = False) -> tuple[StudyFolder, Experiment]:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prune_search.errors import UserError, one_line
 from prune_search.storage.usual import STUDIES
 from tuners.cli._app import (
     Storage,
     Trust,
     app,
-    benchmarks,
+    check_writable,
     complete_name,
     err,
     examples,
@@ -72,6 +71,7 @@ def robustness(
 
     The same episodes for both, on seeds that the search has not seen.
     """
+    check_writable("--to", to)
     from tuners.study.handle import Study
     from tuners.study.robustness import borne, over_studies
 
@@ -103,37 +103,6 @@ def robustness(
             to.write_text(text + "\n", encoding="utf-8")
 
 
-@benchmarks.command("robustness", epilog=examples("prune-search benchmark robustness a.json"))
-def robustness_page(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="What `prune-search robustness --to` has written."),
-    ],
-    to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the page; it is printed if absent.")
-    ] = None,
-) -> None:
-    """Put together what pruned policies of several tasks bear, as a page in Markdown."""
-    from tuners.benchmarks.robustness_page import page
-
-    tasks = []
-    for file in files:
-        try:
-            task = json.loads(file.read_text(encoding="utf-8"))
-            complete = bool(task["over_studies"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{str(file)!r} cannot be read: {one_line(error)}") from None
-        if not complete:
-            raise UserError(f"{str(file)!r} is of one study; the page takes several of a task")
-        tasks.append(task)
-    text = page(tasks)
-    if to is None:
-        print(text, end="")
-        return
-    with writing("--to", to):
-        to.write_text(text, encoding="utf-8")
-
-
 def _as_json(one: Borne) -> dict[str, Any]:
     policies = {"dense": one.dense, "pruned": one.pruned, "control": one.control}
     returns = {
@@ -150,6 +119,7 @@ def _as_json(one: Borne) -> dict[str, Any]:
         **returns,
         "retention": one.retention,
         "verdict": one.verdict,
+        "idle": one.idle,
     }
 
 
@@ -167,6 +137,8 @@ def _table(found: list[Borne]) -> Table:
         verdict = {"undecided": "as good, as far as the episodes tell"}.get(
             one.verdict, one.verdict
         )
+        if one.idle:
+            verdict = "the change does nothing here"
         table.add_row(
             name, one.under or "no change", dense, pruned, f"{one.retention:.1%}", verdict
         )

@@ -32,6 +32,7 @@ from tuners.cli._app import (
     app,
     busy,
     check_picture,
+    check_writable,
     complete_name,
     err,
     examples,
@@ -298,8 +299,7 @@ def report(
         target = path or Path(f"{folder.name}.html")
         if target.suffix != ".html":
             raise UserError(f"--out: must end in .html, got {str(target)!r}")
-        if not target.parent.is_dir():
-            raise UserError(f"--out: no folder {str(target.parent)!r}")
+        check_writable("--out", target)
         with writing("--out", target):
             size = write(report_of(folder, settings), folder, target, language)
     out.print(f"wrote {target}: {size:,} bytes", markup=False, highlight=False, soft_wrap=True)

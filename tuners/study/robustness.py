@@ -30,6 +30,9 @@ class Borne:
     random: Return
     baseline: str
     """Key of the dense policy; studies may share one."""
+    idle: bool
+    """Whether every episode returned what it does without the change, those of random actions too:
+    it does nothing on this task."""
 
     @property
     def retention(self) -> float:
@@ -100,6 +103,7 @@ def borne(
         names = ["baseline", point]
         if record is not None and record.control is not None:
             names.append("control")
+        without: dict[str, list[float]] = {}
         for under, experiment in tasks:
             meter = CheckpointMeter(experiment, study.folder.path.parent)
             task = experiment.environment.model_dump_json()
@@ -118,6 +122,9 @@ def borne(
                 return known[key]
 
             returns = {name: returned(study.stored(name).checkpoint) for name in names}
+            returns["random"] = returned(None)
+            each = {name: value.each for name, value in returns.items()}
+            without = without if under else each  # the task as it is comes first
             one = Borne(
                 study=study.name,
                 point=point,
@@ -126,13 +133,15 @@ def borne(
                 dense=returns["baseline"],
                 pruned=returns[point],
                 control=returns.get("control"),
-                random=returned(None),
+                random=returns["random"],
                 baseline=record.baseline.key if record and record.baseline else "",
+                idle=bool(under) and each == without,
             )
             found.append(one)
             say(
                 f"{one.study} {one.point}, {one.under or 'no change'}: dense"
                 f" {one.dense.value:.1f}, pruned {one.pruned.value:.1f}"
+                + ("; every episode as without the change" if one.idle else "")
             )
     return found
 

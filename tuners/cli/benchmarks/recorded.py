@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prune_search.errors import UserError, check_known
-from tuners.cli._app import benchmarks, err, out
+from tuners.cli._app import benchmarks, check_writable, err, out, print_or_write
 
 
 @benchmarks.command("record")
@@ -57,14 +57,10 @@ def benchmark_replay(
 
     Nothing is trained; a study takes about a second.
     """
-    if to is not None and not to.parent.is_dir():
-        raise UserError(f"--to: no folder {str(to.parent)!r}")
+    check_writable("--to", to)
     from tuners.benchmarks.recorded.compare import compare, markdown
     from tuners.benchmarks.recorded.dataset import read
 
     recordings = [read(path) for path in files]
     text = markdown([compare(one, seeds, env_steps, err.print) for one in recordings])
-    if to is None:
-        print(text)
-    else:
-        to.write_text(text, encoding="utf-8")
+    print_or_write(text, to)

@@ -9,8 +9,7 @@ import typer
 from prune_search.errors import check_known
 from prune_search.experiment import file as experiment_file
 from prune_search.plan.axes import names as names_of
-from tuners.cli._app import Overrides, Trust, benchmarks, err, out
-from tuners.cli.benchmarks import Preset
+from tuners.cli._app import Overrides, Preset, Trust, benchmarks, err, out
 
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs of measurements.")]
 

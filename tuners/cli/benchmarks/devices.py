@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from prune_search.errors import UserError
-from tuners.cli._app import benchmarks, err, writing
+from tuners.cli._app import benchmarks, check_writable, err, writing
 
 
 @benchmarks.command("devices")
@@ -25,8 +25,9 @@ def benchmark_devices(
     Needs arm-none-eabi-gcc and qemu-system-arm; some minutes.
     """
     page = None if to is None else to.with_suffix(".md")
-    if to is not None and (to == page or not to.parent.is_dir()):
-        raise UserError(f"--to: must be a JSON file in a folder that exists, got {str(to)!r}")
+    if to is not None and to == page:
+        raise UserError(f"--to: must be a JSON file, got {str(to)!r}")
+    check_writable("--to", to)
     from tuners.benchmarks.devices.costs import costs
     from tuners.benchmarks.devices.page import markdown
 
