@@ -87,7 +87,8 @@ class Algorithm(Section):
     env_runners: Settings = {}
     """Settings for RLlib's `AlgorithmConfig.env_runners(...)`: batch_mode, ..., and of
     `environment(...)` normalize_actions, clip_actions and clip_rewards. Those that `resources`
-    has are refused."""
+    has are refused. `observation_filter: MeanStdFilter` lets networks see observations less their
+    running mean, over their running deviation, learned in training and kept with the policy."""
     offline: Settings = {}
     """Settings for RLlib's `AlgorithmConfig.offline_data(...)`, for algorithms that learn from
     recorded episodes: BC, MARWIL, CQL, IQL. They may hold pickles: read only with

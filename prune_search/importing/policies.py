@@ -80,6 +80,11 @@ def import_policy(
     check_known("import: algorithm.name", experiment.algorithm.name, KINDS)
     if experiment.environment.policies or experiment.algorithm.module:
         raise refused("policies act for one agent, in RLlib's default network")
+    if "observation_filter" in experiment.algorithm.env_runners:
+        raise refused(
+            "algorithm.env_runners.observation_filter would be of no use to it: what it sees"
+            " through is given by --normalizer"
+        )
     baseline = experiment.baseline.model_copy(update={"checkpoint": None})
     experiment = experiment.model_copy(update={"baseline": baseline})
     seen, acts = _spaces(experiment)

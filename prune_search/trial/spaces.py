@@ -30,7 +30,7 @@ def spaces_of(
         spaces = policy_spaces(environment, experiment)
     finally:
         environment.close()
-    if not own_connectors(config):
+    if experiment.baseline.checkpoint is None or not own_connectors(config):
         return spaces
     # A checkpoint's own connectors: what they make of observations, only they can tell.
     config = config.copy(copy_frozen=False)
@@ -58,7 +58,7 @@ def _check_wrappers(environment: Any) -> None:
                 f"environment: {type(environment).__name__} learns from what it sees, in each"
                 " environment on its own, and no checkpoint holds it, so that an evaluation would"
                 " measure another policy; scale by constants (RescaleObservation,"
-                " TransformReward), or start from a checkpoint with RLlib's MeanStdFilter"
+                " TransformReward), or set algorithm.env_runners.observation_filter: MeanStdFilter"
             )
         environment = environment.env
 

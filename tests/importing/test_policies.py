@@ -39,6 +39,9 @@ resources: {envs_per_env_runner: 4}
 """
 
 
+FILTERED = "algorithm.env_runners.observation_filter=MeanStdFilter"
+
+
 def of_algorithm(text: str, name: str, **model: Any) -> Any:
     return parse(f"{{{text}, algorithm: {{name: {name}, model: {model}}}}}")
 
@@ -320,6 +323,7 @@ class TestPlainTorch:
         (lambda: nn.LSTM(4, 2), parse(CARTPOLE), "'weight_ih_l0' (8, 4) belongs to no dense"),
         (Agent, of_algorithm(PENDULUM, "SAC"), "SAC begins from a model of Stable-Baselines3"),
         (Agent, of_algorithm(CARTPOLE, "BC"), "algorithm.name: unknown 'BC'"),
+        (Agent, parse(CARTPOLE, [FILTERED]), "observation_filter would be of no use"),
         (lambda: nn.Linear(4, 2), parse(CARTPOLE), "has no hidden layer"),
     ],
 )

@@ -74,7 +74,8 @@ def algorithm_config(experiment: Experiment, seed: int, lr_scale: float = 1.0) -
     checkpoint = experiment.baseline.checkpoint
     config = checkpoint_config(experiment) if checkpoint else ALGORITHMS[algorithm.name]()
     config.environment(_environment(experiment, config), env_config=experiment.environment.config)
-    set_env_runners(config, algorithm.env_runners)
+    agents = experiment.environment.policies is not None
+    set_env_runners(config, algorithm.env_runners, taken_over=bool(checkpoint), agents=agents)
     config.env_runners(
         num_env_runners=resources.env_runners,
         num_envs_per_env_runner=resources.envs_per_env_runner,

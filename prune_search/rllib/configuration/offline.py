@@ -11,8 +11,8 @@ from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.rllib.configuration.environments import steps_of
 
-# BC and IQL are kinds of MARWIL.
-_OFFLINE = (MARWILConfig, CQLConfig)
+OFFLINE = (MARWILConfig, CQLConfig)
+"""Of algorithms that learn from recorded episodes; BC and IQL are kinds of MARWIL."""
 
 
 def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
@@ -28,7 +28,7 @@ def set_offline_data(config: AlgorithmConfig, experiment: Experiment) -> None:
             that RLlib refuses.
     """
     name, settings = experiment.algorithm.name, experiment.algorithm.offline
-    if not isinstance(config, _OFFLINE):
+    if not isinstance(config, OFFLINE):
         if settings:
             raise UserError(f"algorithm.offline: {name} samples its own episodes; remove it")
         return

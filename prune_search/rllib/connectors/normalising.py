@@ -1,4 +1,4 @@
-"""RLlib's observation filter with statistics that were learned elsewhere."""
+"""RLlib's observation filter, and statistics for it that were learned elsewhere."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from ray.rllib.utils.numpy import SMALL_NUMBER
 from prune_search.rllib.connectors.obstacles import connectors
 
 
-def filtering(clip: float) -> Callable[..., MeanStdFilter]:
+def filtering(clip: float, *, agents: bool = False) -> Callable[..., MeanStdFilter]:
     """What makes the filter, for `env_to_module_connector`; checkpoints carry its code.
 
     Args:
         clip: what filtered observations are cut at.
+        agents: one filter for each of several agents.
     """
 
     def made(env: Any = None, spaces: Any = None, device: Any = None) -> MeanStdFilter:
         from ray.rllib.connectors.env_to_module import MeanStdFilter
 
-        return MeanStdFilter(clip_by_value=clip)
+        return MeanStdFilter(clip_by_value=clip, multi_agent=agents)
 
     return made
 

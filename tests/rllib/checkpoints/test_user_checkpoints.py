@@ -134,7 +134,7 @@ def test_an_id_may_import_its_module(tmp_path: Path) -> None:
         ("num_env_runners: 2", "num_env_runners: can't be set here; set resources.env_runners"),
         ("num_envs_per_env_runner: 2", "set resources.envs_per_env_runner"),
         ("env_to_module_connector: x", "environment.wrappers, or give a baseline.checkpoint"),
-        ("observation_filter: MeanStdFilter", "unknown 'observation_filter'"),
+        ("observation_filter: Kalman", "must be MeanStdFilter or NoFilter, got 'Kalman'"),
         ("num_rollout_workers: 2", "unknown 'num_rollout_workers'"),
         ("batch_mode: whole", "algorithm.env_runners: "),
     ],

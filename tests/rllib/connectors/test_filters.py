@@ -12,11 +12,18 @@ import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 
+from prune_search.errors import UserError
+from prune_search.records.folder import StudyFolder
+from prune_search.rllib.configuration.algorithms import algorithm_config
+from prune_search.rllib.connectors.policy_parts import observation_filter
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
 from prune_search.rllib.learners import masks as learner
 from prune_search.trial.algorithm import measure
+from prune_search.trial.baselines.baseline import BaselineTrainer
+from prune_search.trial.rounds import TrialRounds
 from tests.algorithms import built, experiment, small
+from tests.plans import plan
 from tests.rllib.configuration.test_multi_agent import pursuit
 from tests.rllib.configuration.test_multi_agent import small as small_pursuit
 
@@ -74,6 +81,55 @@ def test_measuring_teaches_connectors_nothing(local_ray: None, tmp_path: Path, c
     saved = described(*name, *LIMITS, f"baseline.checkpoint={tmp_path}").trusting()
     again = CheckpointMeter(saved).measure(tmp_path, 0, settings.evaluation.episodes)
     assert again.returned == measured
+
+
+ASKED = "algorithm.env_runners.observation_filter=MeanStdFilter"
+
+
+def seen(algorithm: Any) -> int:
+    """How many observations the filter has learned from."""
+    first = algorithm.env_runner._env_to_module.connectors[0]
+    assert type(first) is MeanStdFilter
+    first.get_state()  # which makes the filter where nothing was seen
+    return int(observation_filter(first).running_stats.num_pushes)
+
+
+@pytest.mark.parametrize("origin", ["baseline", "scratch"])
+def test_a_filter_that_the_file_asks_for_is_the_policy_s(
+    local_ray: None, tmp_path: Path, origin: str
+) -> None:
+    """Learned in the baseline's training, and on in trials that start from it; sampled leanly."""
+    learning = ("baseline.env_steps=2000", "algorithm.training.lr=0.003")
+    settings = experiment(
+        "ppo", ASKED, *LIMITS, *learning, "pruning.floor=0", f"pruning.origin={origin}"
+    )
+    trainer = BaselineTrainer(tmp_path, settings)
+    while not trainer.step().done:
+        pass
+    baseline, folder = trainer.finish(), StudyFolder(tmp_path, "study")
+    trainer.stop()
+    assert baseline.sampled_by == "lean"
+    chosen = plan(origin=origin, schedule="one_shot", rounds=1, env_steps=64, ratio=0.3)
+    rounds = TrialRounds(settings, folder, baseline, 1, chosen)
+    assert rounds.trained is not None
+    algorithm = rounds.trained.algorithm
+    before = seen(algorithm)
+    assert (before >= baseline.env_steps) is (origin == "baseline")
+    point = rounds.step()
+    assert seen(algorithm) >= before + 64
+    rounds.stop()
+    again = CheckpointMeter(settings, tmp_path).measure(
+        folder.path / point.checkpoint / "algorithm", 0, settings.evaluation.episodes
+    )
+    assert again.returned == point.returned
+
+
+def test_a_filter_that_would_be_another_s_is_refused(tmp_path: Path) -> None:
+    given = experiment("ppo", ASKED, f"baseline.checkpoint={tmp_path}").trusting()
+    with built(small("ppo")) as algorithm:
+        algorithm.save_to_path(tmp_path)
+    with pytest.raises(UserError, match="comes with its own connectors"):
+        algorithm_config(given, 0)
 
 
 def test_sampled_actions_explore_as_the_policy_does_by_then(local_ray: None) -> None:
