@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from prune_search.artifacts.c.storage import (
     Constant,
+    GroupedRows,
     LevelRows,
     Requantization,
     Rows,
@@ -92,7 +93,7 @@ class Emitter:
         weight: NDArray[Any],
         lay: Callable[[NDArray[Any]], NDArray[Any]] = lambda weight: weight,
         places: NDArray[np.int64] | None = None,
-    ) -> Rows | SparseRows | LevelRows:
+    ) -> Rows | SparseRows | GroupedRows | LevelRows:
         """How a layer's matrix lies in flash.
 
         Args:

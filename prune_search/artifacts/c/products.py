@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.artifacts.c.emitter import Emitter
-from prune_search.artifacts.c.storage import LevelRows, Rows, SparseRows
+from prune_search.artifacts.c.storage import GroupedRows, LevelRows, Rows, SparseRows
 from prune_search.policy.arrays import Shape
 from prune_search.policy.layers import Convolution
 
@@ -46,6 +46,30 @@ static void {name}(const {x} *x, {y} *y, const IN_FLASH {weight} *value,
         for (k = count[i]; k > 0; k--)
             sum += {cast}*value++ * x[*place++];
         y[i] = {result};
+    }}
+}}
+"""
+_GROUPED = """
+/* y = weight x, four rows at a time; of each of them `count` weights are there, side by side. */
+static void {name}(const float *x, float *y, const IN_FLASH float *value,
+                   const IN_FLASH {place} *place, const IN_FLASH {count} *count, {beside},
+                   int outputs)
+{{
+    int i;
+    uint32_t k;
+    for (i = 0; i < outputs; i += 4) {{
+        float first = start ? start[i] : 0.0f, second = start ? start[i + 1] : 0.0f;
+        float third = start ? start[i + 2] : 0.0f, fourth = start ? start[i + 3] : 0.0f;
+        for (k = *count++; k > 0; k--) {{
+            first += *value++ * x[*place++];
+            second += *value++ * x[*place++];
+            third += *value++ * x[*place++];
+            fourth += *value++ * x[*place++];
+        }}
+        y[i] = first;
+        y[i + 1] = second;
+        y[i + 2] = third;
+        y[i + 3] = fourth;
     }}
 }}
 """
@@ -118,7 +142,7 @@ ADDED = replace(FLOAT, beside="float *start", kind="added")
 
 def product(
     to: Emitter,
-    form: Rows | SparseRows | LevelRows,
+    form: Rows | SparseRows | GroupedRows | LevelRows,
     of: Arithmetic,
     x: str,
     y: str,
@@ -145,7 +169,11 @@ def product(
         to.functions[name] = _ROWS.format(name=name, **texts)
         return f"{name}({x}, {y}, {form.weight.name}, {beside}, {outputs}, {shape});"
     place, count = form.place.kind, form.count.kind
-    how, text = ("levels", _LEVELS) if isinstance(form, LevelRows) else ("sparse", _SPARSE)
+    how, text = "sparse", _SPARSE
+    if isinstance(form, GroupedRows):
+        how, text = "grouped", _GROUPED
+    elif isinstance(form, LevelRows):
+        how, text = "levels", _LEVELS
     name = f"{how}{of.suffix}_{place[4:-2]}_{count[4:-2]}"
     to.functions[name] = text.format(name=name, place=place, count=count, **texts)
     held = f"{form.value.name}, {form.place.name}, {form.count.name}"

@@ -10,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WIDTH = 96
+LANES = 4
+"""Rows of a matrix that are multiplied together."""
+_ALLOWED = 1.05
+"""Bytes of rows together to those of rows one by one, up to which they lie together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +114,25 @@ class SparseRows:
 
 
 @dataclass(frozen=True, eq=False)
+class GroupedRows:
+    """As `SparseRows`, but that each `LANES` rows lie together.
+
+    The first entries of a group's rows lie side by side, then the second ones, and so on; zeros
+    fill up what shorter rows lack. So several sums grow at a time in one loop, and none of them
+    waits for another.
+    """
+
+    value: Constant
+    place: Constant
+    count: Constant
+    """Entries of each row of a group."""
+
+    @property
+    def constants(self) -> list[Constant]:
+        return [self.value, self.place, self.count]
+
+
+@dataclass(frozen=True, eq=False)
 class LevelRows:
     """As `SparseRows`, but that each row's entries lie in the order in which levels have them.
 
@@ -132,7 +155,7 @@ def stored_levels(
     entry: NDArray[np.uint8],
     levels: int,
     places: NDArray[np.int64] | None = None,
-) -> Rows | SparseRows | LevelRows:
+) -> Rows | SparseRows | GroupedRows | LevelRows:
     """A matrix of which levels have more and more entries; one that is the same to all: `stored`.
 
     Args:
@@ -159,8 +182,8 @@ def stored_levels(
 
 def stored(
     name: str, matrix: NDArray[Any], places: NDArray[np.int64] | None = None
-) -> Rows | SparseRows:
-    """A matrix in the form that takes fewer bytes; where they are equal, whole.
+) -> Rows | SparseRows | GroupedRows:
+    """A matrix in the form that takes the fewest bytes; rows lie together for a few more.
 
     Args:
         name: in front of the constants' names.
@@ -176,10 +199,36 @@ def stored(
         _unsigned(f"{name}_place", _some(places[columns])),
         _unsigned(f"{name}_count", counts),
     )
-    return whole if _bytes(whole) <= _bytes(sparse) else sparse
+    if _bytes(whole) <= _bytes(sparse):
+        return whole
+    # Rows of integers are in no order that suits groups; see `layout`.
+    if matrix.dtype != np.float32 or len(matrix) % LANES:
+        return sparse
+    grouped = _grouped(name, matrix, places)
+    return grouped if _bytes(grouped) <= _ALLOWED * _bytes(sparse) else sparse
 
 
-def _bytes(form: Rows | SparseRows) -> int:
+def _grouped(name: str, matrix: NDArray[Any], places: NDArray[np.int64]) -> GroupedRows:
+    groups = matrix.reshape(-1, LANES, matrix.shape[1])
+    counts = np.count_nonzero(groups, axis=2).max(axis=1)
+    # Of each row what is not zero comes first, in its order, and then zeros.
+    first = np.argsort(groups == 0, axis=2, kind="stable")
+    values = np.take_along_axis(groups, first, axis=2)
+    held = np.where(values != 0, places[first], 0)
+    return GroupedRows(
+        Constant(f"{name}_value", _side_by_side(values, counts)),
+        _unsigned(f"{name}_place", _side_by_side(held, counts)),
+        _unsigned(f"{name}_count", counts),
+    )
+
+
+def _side_by_side(rows: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[Any]:
+    """Of [groups, `LANES`, entries] the first `counts` of each group, the lanes' in turn."""
+    parts = [group.T[:count].reshape(-1) for group, count in zip(rows, counts, strict=True)]
+    return _some(np.concatenate(parts))
+
+
+def _bytes(form: Rows | SparseRows | GroupedRows) -> int:
     return sum(constant.bytes for constant in form.constants)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.artifacts.base import Artifact, Material, Target, card_in, register_target
+from prune_search.artifacts.c.layout import laid_out
 from prune_search.artifacts.c.sizes import measured
 from prune_search.artifacts.c.source import arguments, c_source
 from prune_search.artifacts.card import Card
@@ -77,7 +78,8 @@ class CTarget(Target):
         (path / CARD).write_text(material.card.model_dump_json(indent=1), encoding="utf-8")
 
     def _policy(self, material: Material) -> PolicyDescription | IntegerPolicy:
-        return material.described
+        described = material.described
+        return described if material.card.levels else laid_out(described)
 
     def opens(self, path: Path) -> bool:
         return (path / SOURCE).is_file() and (path / CARD).is_file()
@@ -175,17 +177,20 @@ def _compiled(path: Path, card: Card, folder: Path) -> Path:
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
         raise UserError("export: target c is measured by compiling it; install gcc or clang")
-    command = [compiler, *STRICT, "-O2", "-fPIC", "-shared", "-I", str(path), "-o", str(library)]
-    try:
-        done = subprocess.run(
-            [*command, str(path / SOURCE), str(around), "-lm"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        problem = done.stderr if done.returncode else ""
-    except OSError as error:
-        problem = one_line(error)
-    if problem:
-        raise UserError(f"file: {compiler} does not take {str(path / SOURCE)!r}: {problem}")
-    return library
+    command = [compiler, *STRICT, "-O3", "-fPIC", "-shared", "-I", str(path), "-o", str(library)]
+    problem = ""
+    for tuned in (["-march=native"], []):  # as torch is; not every compiler knows its machine
+        try:
+            done = subprocess.run(
+                [*command, *tuned, str(path / SOURCE), str(around), "-lm"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError as error:
+            problem = one_line(error)
+            break
+        if not done.returncode:
+            return library
+        problem = done.stderr
+    raise UserError(f"file: {compiler} does not take {str(path / SOURCE)!r}: {problem}")

@@ -15,15 +15,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from prune_search.artifacts.base import Material, open_artifact
+from prune_search.artifacts.c.layout import laid_out
 from prune_search.artifacts.c.sizes import COMPILER
 from prune_search.artifacts.c.source import c_source
-from prune_search.artifacts.c.storage import Rows, SparseRows, number, stored
+from prune_search.artifacts.c.storage import LANES, GroupedRows, Rows, SparseRows, number, stored
 from prune_search.artifacts.c.target import STRICT
 from prune_search.artifacts.card import card_for
 from prune_search.artifacts.targets import find_target
 from prune_search.policy.actions import Choice, Continuous
 from prune_search.policy.description import PolicyDescription
 from prune_search.policy.layers import Activation, Dense
+from prune_search.policy.reference import act
 from tests.artifacts.test_targets import written
 from tests.describable import POLICIES, VECTOR, given, material, weights
 from tuners.benchmarks.devices.board import BOARDS, EMULATOR, Board, build, run
@@ -80,6 +82,58 @@ def test_only_what_is_not_zero_is_stored_where_that_is_smaller() -> None:
     assert np.count_nonzero(sparse.value.values) == sparse.value.values.size
     kinds = [each.kind for each in sparse.constants]
     assert kinds == ["float", "uint16_t", "uint8_t"]
+
+
+@settings(max_examples=50)
+@for_all(st.integers(1, 5), st.integers(1, 300), st.sampled_from([0.7, 0.95, 1.0]))
+def test_rows_that_lie_together_are_the_matrix(groups: int, inputs: int, sparsity: float) -> None:
+    """Wherever they do; sorted rows lie together in about as few bytes."""
+    matrix = weights(groups * LANES, inputs, sparsity=sparsity)
+    matrix = matrix[np.argsort(np.count_nonzero(matrix, axis=1))]
+    form = stored("w", matrix, np.arange(inputs) + 7)
+    if not isinstance(form, GroupedRows):
+        return
+    found = np.zeros((len(matrix), inputs + 7), np.float32)
+    begin = 0
+    for group, count in enumerate(form.count.values.tolist()):
+        for lane in range(LANES):
+            entries = slice(begin + lane, begin + count * LANES, LANES)
+            there = form.value.values[entries] != 0
+            row = found[group * LANES + lane]
+            row[form.place.values[entries][there]] = form.value.values[entries][there]
+        begin += count * LANES
+    assert np.array_equal(found[:, 7:], matrix)
+
+
+def test_units_of_sparse_layers_are_sorted_into_whole_groups() -> None:
+    """What the policy does is the same; dense layers, and what has an order, stay."""
+    rows = (weights(256, 4), weights(256)), (weights(250, 256, sparsity=0.95), weights(250))
+    last = weights(3, 250, sparsity=0.9)
+    layers = (Dense(*rows[0]), Activation("tanh"), Dense(*rows[1]), Activation("tanh"))
+    action = Continuous(-np.ones(3), np.ones(3), "none")
+    policy = PolicyDescription((4,), (), (*layers, Dense(last, None)), action)
+    found = laid_out(policy)
+    seen = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
+    assert np.abs(act(found, seen)[0] - act(policy, seen)[0]).max() < 1e-6
+    first, _, second, _, third = found.layers
+    assert first is policy.layers[0]
+    assert isinstance(second, Dense) and second.weight.shape == (252, 256)
+    assert isinstance(stored("w", second.weight), GroupedRows)
+    assert isinstance(third, Dense) and np.count_nonzero(third.weight) == np.count_nonzero(last)
+    assert found.nonzero == policy.nonzero
+    again = laid_out(found).layers[2]
+    assert isinstance(again, Dense) and np.array_equal(again.weight, second.weight)
+
+
+def test_a_compiler_that_does_not_know_its_machine_takes_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "old-cc"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *-march=native*) exit 1;; esac\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    folder = written("vector", "c", tmp_path)
+    monkeypatch.setenv("CC", str(compiler))
+    assert open_artifact(folder).card.name == material("vector", "c").card.name
 
 
 def test_flash_falls_with_the_weights(tmp_path: Path) -> None:
