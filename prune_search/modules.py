@@ -46,7 +46,8 @@ A parameter that is absent has the shape that the parent class gives it.
 class ShrunkModule(TorchRLModule, metaclass=Required):  # type: ignore[misc]
     """Mixin: an RLModule whose layers have the shapes of ``model_config["shapes"]``.
 
-    For a network class of one's own, put it in front: ``class Mine(ShrunkModule, MyModule)``.
+    For a network class of one's own, put it in front: ``class Mine(ShrunkModule, MyModule)``, or
+    derive the class itself from it; layers get their shapes after whichever ``setup`` builds them.
     Target networks are made later, as copies, and so have the shapes of what they follow.
 
     Raises:
@@ -57,8 +58,8 @@ class ShrunkModule(TorchRLModule, metaclass=Required):  # type: ignore[misc]
 
     model_config: Any
 
-    def setup(self) -> None:
-        super().setup()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         if shapes := module_shapes(self):
             self._resize(shapes)
 

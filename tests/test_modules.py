@@ -29,6 +29,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from torch import nn
 
 from prune_search.modules import (
     SHAPES,
@@ -265,3 +267,19 @@ def test_ones_own_class_needs_the_mixin() -> None:
     assert shrunk_class(ShrunkPPOTorchRLModule) is ShrunkPPOTorchRLModule
     with pytest.raises(ValueError, match=r"Mine can't be built.*\(ShrunkModule, Mine\)"):
         shrunk_class(Mine)
+
+
+class AllInOne(ShrunkModule, TorchRLModule):
+    """The mixin, and what it is to shrink, in one class."""
+
+    def setup(self) -> None:
+        self.body = nn.Linear(4, WIDTH)
+        self.head = nn.Linear(WIDTH, 3)
+
+
+def test_ones_own_class_may_be_derived_from_the_mixin_itself() -> None:
+    """Its `setup` stands in front of any of the mixin's, which must not be what resizes."""
+    given = {"body.weight": (NARROW, 4), "body.bias": (NARROW,), "head.weight": (3, NARROW)}
+    spaces = {"observation_space": OBSERVATION, "action_space": DISCRETE}
+    spec = RLModuleSpec(module_class=AllInOne, **spaces, model_config={SHAPES: given})
+    assert shapes(spec.build()) == {**given, "head.bias": (3,)}

@@ -57,10 +57,13 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_every_notebook_is_run_here() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
         "comparing_in_mlflow",
+        "dynamic_pruning",
         "from-a-front-point-to-a-device",
         "keras_threshold",
+        "lottery_tickets",
         "mnist_threshold",
         "python_face",
+        "your_own_parts",
     ]
 
 
@@ -80,6 +83,44 @@ def test_a_search_from_python_and_its_comparison(tmp_path: Path) -> None:
         for cell in notebook.cells
         for part in cell.get("outputs", [])
     )
+
+
+@pytest.mark.slow
+def test_lottery_tickets_and_their_controls(tmp_path: Path) -> None:
+    found = result(execute("lottery_tickets", tmp_path))
+    assert found["trials"] == found["rewinds"] == 24
+    assert found["zeros differ by"] == 0  # as many weights of each layer, whatever the rewinding
+    assert found["rewound"] < 0.3 * found["dense"]
+    assert found["first"]["initial"] > found["first"]["random"]
+
+
+@pytest.mark.slow
+def test_dynamic_pruning_follows_a_shift(tmp_path: Path) -> None:
+    found = result(execute("dynamic_pruning", tmp_path))
+    assert found["ratio before"] >= 0.9 and found["retention at the shift"] < 0.5
+    assert found["least ratio after"] < found["ratio before"]
+    assert found["ratio at the end"] >= 0.9 and found["retention at the end"] >= 0.9
+    assert found["gate"]["gate_pruned"] > 2 and found["gate"]["gate_took_back"] > 0
+    assert found["regrown"]["rigl"] > 0 == found["regrown"]["fixed mask"]
+
+
+@pytest.mark.slow
+def test_a_search_of_ones_own_parts(tmp_path: Path) -> None:
+    found = result(execute("your_own_parts", tmp_path))
+    assert found["states"] == ["complete"] and found["gain"] > 20
+    geometric, square_root = found["asked"]["t00"], found["asked"]["t02"]
+    assert square_root[0] == pytest.approx(0.95 * (1 / 3) ** 0.5, abs=0.1)
+    assert geometric[-1] == square_root[-1] == pytest.approx(0.95)
+    sizes = {"reflex": 3 * 8, "thought.0": 32 * 8, "thought.2": 32 * 32, "head": 3 * 32}
+    zeros = found["layers"]["t02"]
+    left = [(1 - zeros[f"{name}.weight"]) * size for name, size in sizes.items()]
+    assert left == pytest.approx([0.05 * sum(sizes.values()) / 4] * 4, abs=1)  # as many each
+    kept = found["kept"]
+    of_size, of_input = kept["magnitude, round 0"], kept["by_input, round 0"]
+    assert sum(of_input[:2]) / sum(of_input) > sum(of_size[:2]) / sum(of_size)
+    assert min(kept["dense"]) > 0 == max(kept["by_input, round 3"][2:])
+    assert found["stored"]["neuron"] < found["stored"]["weight"] == found["dense"]
+    assert found["retention"] >= 0.9
 
 
 @pytest.mark.slow

@@ -128,6 +128,12 @@ def test_points_are_written_where_they_are_asked_for(study: tuners.Study, tmp_pa
     assert (small / "default_policy").is_dir()
     with pytest.raises(ps.UserError, match="exists; give another folder"):
         point.restore(tmp_path / "restored")
+    baseline, whole = study.stored("baseline").laid_back(), point.laid_back()
+    sizes = [
+        {name: value.shape for name, value in networks["default_policy"].named_parameters()}
+        for networks in (baseline, whole)
+    ]
+    assert sizes[0] == sizes[1]  # the baseline's are dense as they are
 
 
 RUNS = """

@@ -134,14 +134,15 @@ class StoredPolicy:
         return target
 
     def laid_back(self) -> dict[str, RLModule]:
-        """Its networks in the dense shape, by ModuleID.
+        """Its networks in the dense shape, by ModuleID; those of the baseline are dense.
 
         Raises:
             UserError: a checkpoint can't be read.
         """
-        from prune_search.export.rllib import laid_back
+        from prune_search.export.rllib import laid_back, policies
 
-        return laid_back(self.checkpoint, checkpoint(self._folder, "baseline"))
+        path, dense = self.checkpoint, checkpoint(self._folder, "baseline")
+        return policies(path) if path == dense else laid_back(path, dense)
 
     def compacted(self) -> dict[str, Compacted]:
         """The networks that act without what zeros have made superfluous, by ModuleID.
