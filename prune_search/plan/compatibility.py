@@ -25,8 +25,11 @@ def conflict(chosen: Mapping[str, Any]) -> str | None:
     found = _clash(chosen)
     if found is None:
         return None
+    why = found.why
+    if why.endswith(": "):
+        why += " or ".join(name for name, entry in SCHEDULES.items() if in_steps(entry))
     first, second = (f"{axis} {chosen[axis]}" for axis in (found.axis, found.other))
-    return f"{first} does not go with {second}: {found.why}"
+    return f"{first} does not go with {second}: {why}"
 
 
 def _clash(chosen: Mapping[str, Any]) -> Clash | None:
@@ -42,7 +45,6 @@ def _clash(chosen: Mapping[str, Any]) -> Clash | None:
     single = granularity is None or not (granularity.structured or granularity.pattern)
     all_the_time = gated or (schedule is not None and not in_steps(schedule))
 
-    steps = " or ".join(name for name, entry in SCHEDULES.items() if in_steps(entry))
     pattern = granularity is not None and granularity.pattern is not None
     measured = allocation is not None and allocation.fitted_to == "curves"
     permutes = rewind is not None and rewind.masks is not None
@@ -58,7 +60,7 @@ def _clash(chosen: Mapping[str, Any]) -> Clash | None:
             rewinds and all_the_time,
             "rewind",
             "schedule",
-            f"it follows each pruning, and there it must go in steps: {steps}",
+            "it follows each pruning, and there it must go in steps: ",
         ),
         (permutes and not single, "rewind", "granularity", "single weights change places"),
         (grows and not single, "regrowth", "granularity", "single weights are grown"),

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ EVERYTHING = Pruning(
     rounds={"low": 2, "high": 6},  # type: ignore[arg-type]
     lr_scale=[0.5, 1.0],
 )
+
+SPACE = partial(suggest, pruning=EVERYTHING)
 
 
 @settings(max_examples=60)
@@ -339,7 +342,7 @@ def share_of_the_better(stopping: bool, as_pruned: bool, seed: int) -> float:
     study = optuna.create_study(directions=["maximize"] * 2)
     rule, chosen = FrontStopping(0.8, 0.001), []
     for number in range(40):
-        study.sampler = sampler(Search(seed=seed), number)
+        study.sampler = sampler(Search(seed=seed), number, SPACE, list)
         asked = study.ask()
         chosen.append(asked.suggest_categorical("criterion", [*"abcd"]) == "a")
         ratio = 1 - asked.suggest_float("ratio_density", 0.01, 0.5, log=True)
@@ -386,6 +389,6 @@ def test_samplers_differ_by_trial() -> None:
     space = Pruning(ratio={"low": 0.1, "high": 0.9}, criterion="magnitude")  # type: ignore[arg-type]
     drawn = set()
     for number in range(5):
-        study = optuna.create_study(sampler=sampler(Search(sampler="random"), number))
+        study = optuna.create_study(sampler=sampler(Search(sampler="random"), number, SPACE, list))
         drawn.add(suggest(study.ask(), space).ratio)
     assert len(drawn) == 5

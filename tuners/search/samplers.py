@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from prune_search.errors import UserError, check_known, one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Search
+from prune_search.plan.plan import Plan
+from prune_search.records.models import TrialRecord
 from prune_search.registry import Registry
 from tuners.search.beginnings import grid
-from tuners.search.space import suggest
+from tuners.search.curves.sampler import CurveSampler
+from tuners.search.space import Asked, suggest
 
 GRID = "grid"
 
@@ -25,7 +29,7 @@ class Sampler(NamedTuple):
     """One of Optuna's samplers, or of their interface."""
 
     kind: Callable[..., BaseSampler]
-    """Takes `seed` and options of its own."""
+    """Takes `seed`, `space` and `trials` if it wants them, and options of its own."""
     usual: Mapping[str, Any]
     """Options where a file gives no others."""
 
@@ -38,7 +42,9 @@ def register_sampler(name: str, kind: Callable[..., BaseSampler], **usual: Any) 
 
     Args:
         name: the name.
-        kind: its class; takes `seed` among its options.
+        kind: its class; takes `seed` among its options and, where it wants to know more than
+            Optuna's trials do, `space`, which makes a plan of what it asks for, and `trials`,
+            which gives the records of the study's trials with all their rounds.
         usual: options where a file gives no others.
 
     Raises:
@@ -50,17 +56,30 @@ def register_sampler(name: str, kind: Callable[..., BaseSampler], **usual: Any) 
 register_sampler(
     "tpe", TPESampler, multivariate=True, group=True, constant_liar=True, n_startup_trials=4
 )
+register_sampler("curves", CurveSampler)
+register_sampler("gp", GPSampler)
 register_sampler("nsga2", NSGAIISampler)
 register_sampler("random", RandomSampler)
 register_sampler(GRID, RandomSampler)  # its trials are enqueued, parameter by parameter
 SAMPLERS.close()
 
 _TRIED = 12  # of TPE the first four are random
-_OURS = ("self", "seed", "constraints_func")
+_OURS = ("self", "seed", "constraints_func", "space", "trials")
 
 
-def sampler(search: Search, number: int) -> BaseSampler:
+def sampler(
+    search: Search,
+    number: int,
+    space: Callable[[Asked], Plan],
+    trials: Callable[[], Sequence[TrialRecord]],
+) -> BaseSampler:
     """The sampler for the trial of this number.
+
+    Args:
+        search: the experiment's.
+        number: of the trial.
+        space: makes a plan of what it asks for.
+        trials: gives what the study's trials have measured so far.
 
     Each trial has random numbers of its own, so that a suggestion depends on the seed, its number
     and the results that are there when it is asked for, and not on how often the driver was
@@ -69,9 +88,12 @@ def sampler(search: Search, number: int) -> BaseSampler:
     """
     kind, usual = SAMPLERS.find(search.sampler)
     seed = (search.seed * 1_000_003 + number) % 2**32
+    wanted = inspect.signature(kind).parameters
+    given = {"space": space, "trials": trials}
+    more = {name: value for name, value in given.items() if name in wanted}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return kind(seed=seed, **{**usual, **search.sampler_options})
+        return kind(seed=seed, **more, **{**usual, **search.sampler_options})
 
 
 def check_sampler(experiment: Experiment) -> None:
@@ -94,11 +116,12 @@ def check_sampler(experiment: Experiment) -> None:
         check_known(f"search.sampler_options of {search.sampler}", name, known)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
+        space = partial(suggest, pruning=experiment.pruning)
         study = optuna.create_study(directions=["maximize"] * len(search.objectives))
         for number in range(_TRIED):
-            study.sampler = sampler(search, number)
+            study.sampler = sampler(search, number, space, list)
             trial = study.ask()
-            suggest(trial, experiment.pruning)
+            space(trial)
             study.tell(trial, [float(number)] * len(search.objectives))
     except Exception as error:  # whatever Optuna makes of a value
         options = search.sampler_options

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.objectives import OBJECTIVES
@@ -39,7 +41,7 @@ from tuners.search.database import (
 )
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
-from tuners.search.space import parameters, suggest
+from tuners.search.space import Asked, parameters, suggest
 from tuners.spans import SUGGEST, TELL, span
 
 T = TypeVar("T")
@@ -79,7 +81,7 @@ class StudySearch(OptunaSearch):
             space=self._define,
             metric=objectives,
             mode=["min" if OBJECTIVES[name].minimised else "max" for name in objectives],
-            sampler=sampler(experiment.search, 0),
+            sampler=self._sampler_for(0),
             study_name=folder.name,
             storage=database,
         )
@@ -139,8 +141,14 @@ class StudySearch(OptunaSearch):
             return list(islice(repeated, search.trials))
         return [*planned, *[None] * search.probes][: search.trials]
 
+    def _sampler_for(self, number: int) -> BaseSampler:
+        return sampler(self._experiment.search, number, self._plan_of, self._folder.trials)
+
+    def _plan_of(self, trial: Asked) -> Plan:
+        return suggest(trial, self._experiment.pruning, self._layers)
+
     def _define(self, trial: Any) -> dict[str, Any]:
-        plan = suggest(trial, self._experiment.pruning, self._layers)
+        plan = self._plan_of(trial)
         return {"number": trial.number, "plan": plan.model_dump()}
 
     @span(SUGGEST)
@@ -164,7 +172,7 @@ class StudySearch(OptunaSearch):
             else:
                 self._choose(trials)
                 number = sum(trial.state is not TrialState.WAITING for trial in trials)
-                self._ot_study.sampler = sampler(self._experiment.search, number)
+                self._ot_study.sampler = self._sampler_for(number)
         config: dict[str, Any] | None = super().suggest(trial_id)
         return config
 

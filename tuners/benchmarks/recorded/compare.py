@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from prune_search.experiment.schema import Experiment
 from prune_search.records.fronts import Curve, hypervolume_curve, log_hypervolume
 from tuners.benchmarks.recorded.dataset import Recording
-from tuners.benchmarks.recorded.replay import replay
-from tuners.benchmarks.recorded.tasks import experiment
+from tuners.benchmarks.recorded.replay import Stopping, replay
+from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
+from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
 from tuners.benchmarks.search.arms import DEFAULT, arms
 from tuners.benchmarks.search.comparison import StepsRatio, speed
 
-_ALONE = ("tpe", "nsga2")
+_TRIALS = 16
+_ALONE = ("tpe", "nsga2", "gp", "curves")
+_RULES: dict[str, Callable[[], Stopping]] = {
+    "probed tpe, halving": Halving,
+    "probed tpe, pareto rank": ParetoRank,
+    "probed tpe, half the rounds": AfterRounds,
+}
+
+
+class Search(NamedTuple):
+    """What chooses plans, and what stops trials in place of the experiment's own rule, if any."""
+
+    experiment: Experiment
+    rule: Callable[[], Stopping] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,32 +65,46 @@ class TaskResult:
     searches: list[Compared]
 
 
-def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Experiment]:
-    """The arms of `benchmark search`, and samplers alone: no probes, nothing stopped."""
-    found = arms(experiment(recording.task.name, 1, "."), seed, env_steps)
-    random = found["random"]
+def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Search]:
+    """What is compared.
+
+    - The arms of `benchmark search`.
+    - Samplers alone: no probes, nothing stopped.
+    - `probed curves`: the default with another sampler.
+    - The default with rules that are widely used in place of its own, see `stopping`.
+    """
+    made = arms(experiment(recording.task.name, 1, "."), seed, env_steps)
+    found = {name: Search(each) for name, each in made.items()}
     for name in _ALONE:
-        search = random.search.model_copy(update={"sampler": name})
-        found[name] = random.model_copy(update={"search": search})
-    return found
+        found[name] = Search(_with_sampler(made["random"], name))
+    found["probed curves"] = Search(_with_sampler(made[DEFAULT], "curves"))
+    return found | {name: Search(made[DEFAULT], rule) for name, rule in _RULES.items()}
+
+
+def _with_sampler(chosen: Experiment, name: str) -> Experiment:
+    search = chosen.search.model_copy(update={"sampler": name})
+    return chosen.model_copy(update={"search": search})
 
 
 def compare(
-    recording: Recording, seeds: int, env_steps: int, tell: Callable[[str], None]
+    recording: Recording, seeds: int, env_steps: int | None, tell: Callable[[str], None]
 ) -> TaskResult:
     """Replays every search on a task.
 
     Args:
         recording: of the task, whose name is a key of `TASKS`.
         seeds: studies of each search, from seed 0 on.
-        env_steps: of each study.
+        env_steps: of each study; None for those of 16 mean trials.
         tell: told of each search that is done, in a line.
     """
     world = World(recording)
+    if env_steps is None:
+        env_steps = round(_TRIALS * float(np.mean(TASKS[recording.task.name].env_steps)))
     curves: dict[str, list[Curve]] = {}
     for seed in range(seeds):
         for name, chosen in searches(recording, seed, env_steps).items():
-            trials = replay(world, chosen, env_steps)
+            rule = chosen.rule() if chosen.rule else None
+            trials = replay(world, chosen.experiment, env_steps, rule)
             curves.setdefault(name, []).append(hypervolume_curve(trials, log_hypervolume))
         tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
     ours = curves[DEFAULT]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Protocol
+
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -14,13 +17,21 @@ from prune_search.records.reasons import BUDGET_USED, SEARCH_STEPS_USED
 from prune_search.records.returns import Return
 from tuners.benchmarks.recorded.world import Seen, World
 from tuners.search.database import result_of
-from tuners.search.front_stopping import FrontStopping
+from tuners.search.front_stopping import Decision, FrontStopping
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
 from tuners.search.space import parameters, suggest
 
 
-def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRecord]:
+class Stopping(Protocol):
+    """What decides after each round whether a trial goes on."""
+
+    def on_trial_result(self, trial: TrialRecord) -> Decision: ...
+
+
+def replay(
+    world: World, experiment: Experiment, env_steps: int, rule: Stopping | None = None
+) -> list[TrialRecord]:
     """A study of so many env steps, one trial at a time, in less than a second.
 
     What a driver does with Tune, Ray and folders is left out; what chooses and stops trials is the
@@ -30,6 +41,7 @@ def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRe
         world: of the experiment's task.
         experiment: its `search`, seed included, and its `pruning`.
         env_steps: after which the study ends, in the middle of a trial.
+        rule: stops trials in place of the experiment's own.
 
     Returns:
         Its trials, in order.
@@ -41,20 +53,20 @@ def replay(world: World, experiment: Experiment, env_steps: int) -> list[TrialRe
         for name in goals
     ]
     study = optuna.create_study(directions=directions)
-    rule = search.stopping
-    stopping = None if rule is None else FrontStopping(rule.confidence, rule.gain)
+    own = search.stopping
+    if rule is None and own is not None:
+        rule = FrontStopping(own.confidence, own.gain)
     known: list[TrialRecord] = []
+    space = partial(suggest, pruning=pruning)
     spent = 0
     while spent < env_steps and len(known) < search.trials:
         number = len(known)
         given = _given(number, experiment, known)
         if given is not None:
             study.enqueue_trial(parameters(given, pruning))
-        study.sampler = sampler(search, number)
+        study.sampler = sampler(search, number, space, lambda: known)
         trial = study.ask()
-        record = _trial(
-            world, suggest(trial, pruning), number, search.seed, stopping, spent, env_steps
-        )
+        record = _trial(world, space(trial), number, search.seed, rule, spent, env_steps)
         spent += record.env_steps
         known.append(record)
         state, values = result_of(record, goals), None
@@ -83,7 +95,7 @@ def _trial(
     plan: Plan,
     number: int,
     seed: int,
-    stopping: FrontStopping | None,
+    stopping: Stopping | None,
     spent: int,
     most: int,
 ) -> TrialRecord:

@@ -18,14 +18,11 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 
 from prune_search.plan.plan import Plan
-from prune_search.trial.pruning.targets import plan_schedule
 from tuners.benchmarks.recorded.dataset import Recording, Round
+from tuners.search.curves.features import Encoding, log_density
 
-_CHOICES = (
-    "granularity", "criterion", "allocation", "scope", "schedule", "origin", "rewind", "regrowth",
-)  # fmt: skip
 _FOLDS = 5
-_LARGEST = 1e-4  # density below which nothing is told apart
+_ALIKE = 10  # trials of which one lends its errors
 
 
 class Seen(NamedTuple):
@@ -57,17 +54,28 @@ class World:
     def __init__(self, recording: Recording) -> None:
         self.task, self._trials = recording.task, recording.trials
         self._dense, self._random = (float(np.mean(r)) for r in (self.task.dense, self.task.random))
-        self._values = {
-            name: sorted({str(getattr(trial.plan, name)) for trial in self._trials})
-            for name in _CHOICES
-        }
-        rows = [(trial, each) for trial in self._trials for each in trial.rounds]
-        groups = np.array([trial.number for trial, _ in rows])
-        features = np.array([self._features(trial.plan, each.progress) for trial, each in rows])
-        density = np.array([_log_density(each.sparsity) for _, each in rows])
-        kept = np.array([self.retention(each) for _, each in rows])
-        self._models = _fit(features, density, kept)
-        self._errors, self.error = _left_out(features, density, kept, groups)
+        self._encoding = Encoding(trial.plan for trial in self._trials)
+        every = [
+            self._encoding.rows(trial.plan, [each.progress for each in trial.rounds])
+            for trial in self._trials
+        ]
+        rounds = [each for trial in self._trials for each in trial.rounds]
+        data = _Data(
+            features=np.concatenate([each.features for each in every]),
+            asked=np.concatenate([each.asked for each in every]),
+            density=np.array([log_density(each.sparsity) for each in rounds]),
+            kept=np.array([self.retention(each) for each in rounds]),
+        )
+        self._models = _fit(data)
+        self._ends = np.array([log_density(trial.rounds[-1].sparsity) for trial in self._trials])
+        off, self.error = _left_out(
+            data, np.repeat(np.arange(len(every)), [len(each.asked) for each in every])
+        )
+        ends = np.cumsum([len(each.asked) for each in every])[:-1]
+        self._errors = [
+            (np.array([each.progress for each in trial.rounds]), errors)
+            for trial, errors in zip(self._trials, np.split(off, ends), strict=True)
+        ]
 
     def retention(self, each: Round) -> float:
         """Share of the dense policy's gain over random actions that a recorded round keeps."""
@@ -85,14 +93,15 @@ class World:
             seed: of the training; another one gives other errors.
         """
         generator = np.random.default_rng(seed)
-        for trial in self._trials:
-            if trial.plan == plan:
-                return [self._again(each, generator) for each in trial.rounds]
+        same = [trial for trial in self._trials if trial.plan == plan]
+        if same:  # with several seeds, perhaps
+            again = same[int(generator.integers(len(same)))]
+            return [self._again(each, generator) for each in again.rounds]
         progress = np.arange(1, plan.rounds + 1) / plan.rounds
-        features = np.array([self._features(plan, share) for share in progress])
-        density = self._models[0].predict(features)
-        lent = self._errors[generator.integers(len(self._errors))]
-        off = np.array([np.interp(progress, lent[:, 0], lent[:, k]) for k in (1, 2)])
+        features, asked = self._encoding.rows(plan, progress.tolist())
+        density = asked + self._models[0].predict(features)
+        at, lent = self._errors[self._alike(density[-1], generator)]
+        off = np.array([np.interp(progress, at, lent[:, k]) for k in (0, 1)])
         # Nothing grows back between rounds, and nothing is denser than dense.
         density = np.minimum.accumulate(np.minimum(density + off[0], 0.0))
         kept = self._models[1].predict(np.column_stack([features, density])) + off[1]
@@ -101,76 +110,53 @@ class World:
             for share, log, value in zip(progress, density, kept, strict=True)
         ]
 
+    def _alike(self, density: float, generator: np.random.Generator) -> int:
+        """A recorded trial that went about as far, drawn: near the end errors are others."""
+        apart = np.abs(self._ends - density)
+        return int(generator.choice(np.argsort(apart)[:_ALIKE]))
+
     def _again(self, each: Round, generator: np.random.Generator) -> Seen:
         """A recorded round with episodes drawn anew from its own."""
         drawn = generator.choice(each.returns, len(each.returns))
         kept = (float(drawn.mean()) - self._random) / (self._dense - self._random)
         return Seen(each.progress, each.env_steps, each.sparsity, kept)
 
-    def _features(self, plan: Plan, progress: float) -> list[float]:
-        """Progress first; choices as 0 and 1, numbers, NaN where there is none."""
-        chosen = [
-            float(str(getattr(plan, name)) == value)
-            for name, values in self._values.items()
-            for value in values
-        ]
-        schedule = plan_schedule(plan)
-        done = schedule.fraction(progress) if schedule else math.nan
-        asked = math.nan
-        if plan.ratio is not None and schedule is not None and plan.scope != "critic":
-            asked = _log_density(schedule.at(progress, plan.ratio))
-        ended = 1.0 if plan.end is None else plan.end
-        return [
-            progress,
-            *chosen,
-            done,
-            asked,
-            math.nan if plan.critic_ratio is None else plan.critic_ratio,
-            math.nan if plan.threshold is None else done * math.log(plan.threshold),
-            max(0.0, progress - ended) * plan.env_steps,
-            math.log(plan.env_steps * progress),
-            math.log(plan.env_steps),
-            plan.rounds,
-            math.log(plan.lr_scale),
-            plan.distillation,
-        ]
+
+class _Data(NamedTuple):
+    """Rounds: what is known of them beforehand, and what was found."""
+
+    features: NDArray[np.float64]
+    asked: NDArray[np.float64]
+    density: NDArray[np.float64]
+    kept: NDArray[np.float64]
+
+    def of(self, chosen: NDArray[np.int64]) -> _Data:
+        return _Data(*(each[chosen] for each in self))
 
 
-def _left_out(
-    features: NDArray[np.float64],
-    density: NDArray[np.float64],
-    kept: NDArray[np.float64],
-    groups: NDArray[np.int64],
-) -> tuple[list[NDArray[np.float64]], Error]:
-    """Each trial's errors, [rounds, (progress, log density, retention)], when left out."""
-    off = np.empty((len(kept), 2))
-    for learned, asked in GroupKFold(_FOLDS).split(features, kept, groups):
-        models = _fit(features[learned], density[learned], kept[learned])
-        off[asked, 0] = density[asked] - models[0].predict(features[asked])
+def _left_out(data: _Data, groups: NDArray[np.int64]) -> tuple[NDArray[np.float64], Error]:
+    """Each round's errors, [rounds, (log density, retention)], while its trial is left out."""
+    off = np.empty((len(data.kept), 2))
+    for learned, left in GroupKFold(_FOLDS).split(data.features, data.kept, groups):
+        sparsities, kept = _fit(data.of(learned))
+        asked = data.of(left)
+        off[left, 0] = asked.density - asked.asked - sparsities.predict(asked.features)
         # At the sparsity that there was: errors of both are added one after the other.
-        known = np.column_stack([features[asked], density[asked]])
-        off[asked, 1] = kept[asked] - models[1].predict(known)
-    table = np.column_stack([features[:, 0], off])
-    each = [table[groups == number] for number in np.unique(groups)]
+        known = np.column_stack([asked.features, asked.density])
+        off[left, 1] = asked.kept - kept.predict(known)
     density_error, retention_error = np.sqrt((off**2).mean(axis=0))
-    return each, Error(float(retention_error), float(density_error), float(kept.std()))
+    return off, Error(float(retention_error), float(density_error), float(data.kept.std()))
 
 
-def _log_density(sparsity: float) -> float:
-    return math.log(max(_LARGEST, 1.0 - sparsity))
-
-
-def _fit(
-    features: NDArray[np.float64], density: NDArray[np.float64], kept: NDArray[np.float64]
-) -> tuple[HistGradientBoostingRegressor, HistGradientBoostingRegressor]:
-    """Of the log density by a round's features, and of the retention by both."""
+def _fit(data: _Data) -> tuple[HistGradientBoostingRegressor, HistGradientBoostingRegressor]:
+    """Of the log density beyond what is asked for, and of the retention where that is known."""
     # Shallow: there are a few hundred rows, in which choices show one by one.
     usual = {
         "max_iter": 200, "learning_rate": 0.05, "max_depth": 3, "min_samples_leaf": 8,
         "random_state": 0,
     }  # fmt: skip
     # The more is left of a network the better: retention rises with density.
-    rising = [0] * features.shape[1] + [1]
-    first = HistGradientBoostingRegressor(**usual).fit(features, density)
-    both = np.column_stack([features, density])
-    return first, HistGradientBoostingRegressor(monotonic_cst=rising, **usual).fit(both, kept)
+    rising = [0] * data.features.shape[1] + [1]
+    first = HistGradientBoostingRegressor(**usual).fit(data.features, data.density - data.asked)
+    both = np.column_stack([data.features, data.density])
+    return first, HistGradientBoostingRegressor(monotonic_cst=rising, **usual).fit(both, data.kept)

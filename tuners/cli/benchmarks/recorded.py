@@ -47,8 +47,13 @@ def benchmark_replay(
     files: Annotated[list[Path], typer.Argument(help="What `benchmark record` has written.")],
     seeds: Annotated[int, typer.Option(min=2, help="Studies of each search, a seed each.")] = 20,
     env_steps: Annotated[
-        int, typer.Option(min=1, help="Env steps of each study, not counting the baseline's.")
-    ] = 1_000_000,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Env steps of each study, without the baseline's; by default those of 16 mean"
+            " trials of its task.",
+        ),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the tables, as Markdown.")
     ] = None,

@@ -1,0 +1,77 @@
+"""Predicted curves follow what was measured, and doubt what was not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from prune_search.plan.plan import Plan
+from tests.benchmarks.recorded.made_up import drawn, retention, rounds
+from tuners.search.curves.surrogate import Experience, Measured, Surrogate
+
+
+def shown(plan: Plan, error: float = 0.0, shift: float = 0.0) -> Experience:
+    """A trial of the made-up task, without noise."""
+    measured = rounds(plan, np.random.default_rng(0))
+    return Experience(
+        plan,
+        [
+            Measured(r.progress, r.sparsity, retention(plan, r.sparsity) + shift, error)
+            for r in measured
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def plans() -> list[Plan]:
+    return drawn("cartpole", 90)
+
+
+def test_whole_curves_are_predicted(plans: list[Plan]) -> None:
+    known, asked = plans[:60], plans[60:]
+    curves = Surrogate([shown(plan) for plan in known], asked, seed=0).predict(asked)
+    assert curves.sparsity.shape == curves.retention.shape == (24, 30, 8)
+    assert (np.diff(curves.sparsity, axis=2) >= -1e-12).all()
+    assert (curves.sparsity >= 0).all() and (curves.sparsity < 1).all()
+    assert (curves.retention >= 0).all() and (curves.retention <= 1).all()
+    assert [row.sum() for row in curves.there] == [plan.rounds for plan in asked]
+    true = [shown(plan).rounds for plan in asked]
+    kept = [
+        (curves.retention[:, i, k].mean(), r.retention)
+        for i, rounds_ in enumerate(true)
+        for k, r in enumerate(rounds_)
+    ]
+    predicted, real = np.array(kept).T
+    assert np.sqrt(np.mean((predicted - real) ** 2)) < 0.7 * real.std()
+    # What a ratio asks for is nearly all there is to know of the sparsity.
+    ends = [
+        (curves.sparsity[:, i, plan.rounds - 1].mean(), true[i][-1].sparsity)
+        for i, plan in enumerate(asked)
+        if plan.ratio is not None and plan.scope != "critic"
+    ]
+    assert np.max(np.abs(np.subtract(*np.array(ends).T))) < 0.05
+
+
+def test_members_agree_on_what_was_measured_often_and_differ_elsewhere(plans: list[Plan]) -> None:
+    near = [plan for plan in plans if plan.origin == "baseline"]
+    far = [plan for plan in plans if plan.origin == "scratch"]
+    known = [shown(plan) for plan in near[:20]] + [shown(plan, shift=-0.5) for plan in far[:2]]
+    surrogate = Surrogate(known, [near[0], *far[2:]], seed=0)
+    doubt = surrogate.predict([near[0]]).retention.std(axis=0).mean()
+    assert surrogate.predict(far[2:]).retention.std(axis=0).mean() > 1.5 * doubt
+
+
+def test_what_many_episodes_tell_counts_more_than_what_few_do(plans: list[Plan]) -> None:
+    one = plans[0]
+    sure, unsure = shown(one, error=0.01, shift=-0.3), shown(one, error=1.0)
+    found = Surrogate([sure, unsure, sure, unsure], [one], seed=0).predict([one])
+    wanted = np.array([r.retention for r in sure.rounds]).clip(0, 1)
+    assert np.abs(found.retention.mean(axis=0)[0] - wanted).mean() < 0.1
+
+
+def test_the_same_seed_predicts_the_same(plans: list[Plan]) -> None:
+    known = [shown(plan) for plan in plans[:10]]
+    one, same, other = (
+        Surrogate(known, plans[10:20], seed).predict(plans[10:20]).retention for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one, same) and not np.array_equal(one, other)

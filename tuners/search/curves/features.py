@@ -1,0 +1,99 @@
+"""Rounds of plans as rows of numbers, for what predicts them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_search.plan.plan import Plan
+from prune_search.trial.pruning.targets import plan_schedule
+
+_LEAST_DENSITY = 1e-4  # below which nothing is told apart
+_NONE = -100.0  # for trees, which ask whether a number is above another
+_CHOICES = (
+    "granularity", "criterion", "allocation", "scope", "schedule", "origin", "rewind", "regrowth",
+    "quantization",
+)  # fmt: skip
+
+
+class Rows(NamedTuple):
+    """Rounds of one plan.
+
+    Attributes:
+        features: [rounds, columns].
+        asked: [rounds], the `log_density` that the plan asks of the policy; 0, dense, where it asks
+            for none. Where a ratio is reached, little is left to be predicted of the sparsity.
+    """
+
+    features: NDArray[np.float64]
+    asked: NDArray[np.float64]
+
+
+class Encoding:
+    """Makes rows of a plan's rounds: choices as 0 and 1, then numbers.
+
+    Where there is no number stands one that lies beyond all. Relative densities of layers, which
+    `allocation: searched` draws, are left out.
+
+    Args:
+        plans: all whose rounds will be asked about; what they have in common makes no column.
+    """
+
+    def __init__(self, plans: Iterable[Plan]) -> None:
+        every = list(plans)
+        found = {name: sorted({str(getattr(plan, name)) for plan in every}) for name in _CHOICES}
+        self._values = {name: values for name, values in found.items() if len(values) > 1}
+
+    def rows(self, plan: Plan, progress: Sequence[float]) -> Rows:
+        """Of rounds that end at these shares of the plan's env steps.
+
+        Args:
+            plan: one of those that the encoding was made of.
+            progress: in (0, 1].
+        """
+        fixed = [
+            *(
+                float(str(getattr(plan, name)) == value)
+                for name, values in self._values.items()
+                for value in values
+            ),
+            math.log(plan.env_steps),
+            plan.rounds,
+            math.log(plan.lr_scale),
+            plan.distillation,
+            _NONE if plan.critic_ratio is None else plan.critic_ratio,
+            _NONE if plan.bits is None else plan.bits,
+        ]
+        schedule = plan_schedule(plan)
+        end = 1.0 if plan.end is None else plan.end
+        asks = plan.ratio is not None and plan.scope != "critic"
+        features, asked = [], []
+        for share in progress:
+            done = schedule.fraction(share) if schedule else _NONE
+            wanted = (
+                log_density(schedule.at(share, plan.ratio))
+                if asks and schedule and plan.ratio is not None
+                else 0.0
+            )
+            asked.append(wanted)
+            features.append(
+                [
+                    *fixed,
+                    share,
+                    done,
+                    wanted,
+                    _NONE if plan.threshold is None else done * math.log(plan.threshold),
+                    max(0.0, share - end) * plan.env_steps,  # since the last pruning
+                    math.log(plan.env_steps * share),
+                ]
+            )
+        return Rows(np.array(features), np.array(asked))
+
+
+def log_density(sparsity: float) -> float:
+    """Natural logarithm of 1 - sparsity, which tells 95 % from 99 %."""
+    return math.log(max(_LEAST_DENSITY, 1.0 - sparsity))

@@ -1,0 +1,51 @@
+"""What curves would add to a front, in log-hypervolume, member by member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_search.records.fronts import log_compression
+from tuners.search.curves.surrogate import Curves
+
+CELLS = 128
+"""Of the axis of log compression, on which fronts are compared."""
+_CENTRES = (np.arange(CELLS) + 0.5) / CELLS
+
+
+def attained(points: Iterable[tuple[float, float]], parameters: int) -> NDArray[np.float64]:
+    """The retention that a front attains at each compression, [cells], 0 to 1.
+
+    Args:
+        points: (sparsity, retention) of any points.
+        parameters: of the baseline's inference network.
+    """
+    level = np.zeros(CELLS)
+    for sparsity, retention in points:
+        reached = log_compression(sparsity, parameters) > _CENTRES
+        level[reached] = np.maximum(level[reached], min(retention, 1.0))
+    return level
+
+
+def curves_attained(curves: Curves, parameters: int) -> NDArray[np.float64]:
+    """The same of predicted curves, [members, plans, cells]."""
+    left = np.maximum(1.0, parameters * (1.0 - curves.sparsity))
+    ends = 1.0 - np.log(left) / np.log(parameters)
+    level = np.zeros((*curves.sparsity.shape[:2], CELLS))
+    for index in range(curves.there.shape[1]):
+        reached = (ends[:, :, index, None] > _CENTRES) & curves.there[None, :, index, None]
+        level = np.maximum(level, np.where(reached, curves.retention[:, :, index, None], 0.0))
+    return level
+
+
+def gains(level: NDArray[np.float64], curves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-hypervolume that curves add to a front, [members, plans].
+
+    Args:
+        level: of the front, [cells] or [members, cells].
+        curves: as `curves_attained` has them.
+    """
+    before = level if level.ndim == 1 else level[:, None, :]
+    return np.asarray(np.maximum(curves - before, 0.0).mean(axis=-1))

@@ -1,0 +1,154 @@
+"""Optuna's interface: suggests the plan whose whole predicted curve adds most per env step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from prune_search.plan.plan import Plan
+from prune_search.records.models import Point, TrialRecord
+from tuners.search.curves.gain import attained, curves_attained, gains
+from tuners.search.curves.proposals import Proposal, propose
+from tuners.search.curves.surrogate import Experience, Measured, Surrogate
+from tuners.search.space import Asked
+
+_DRAWN, _CHANGED = 128, 64  # plans to choose among: of the whole space, and near the best
+_PARENTS = 6
+_Z95 = 1.96
+
+
+class CurveSampler(BaseSampler):
+    """Learns from every round of every trial, ended or not.
+
+    Of some two hundred plans it takes the one that is expected to add most log-hypervolume to the
+    front per env step (expected hypervolume improvement, Emmerich, Giannakoglou & Naujoks 2006, of
+    a whole curve and for its cost). Expected over the members of `Surrogate`, each of which
+    predicts whole curves. What the trials that run are predicted to still reach counts as reached,
+    so that several at a time don't repeat each other.
+
+    Args:
+        seed: of its random numbers.
+        space: makes a plan of what it asks for.
+        trials: gives the records of the study's trials, running ones too.
+        startup: trials with a round or more before it learns; until then it draws at random.
+
+    Raises:
+        ValueError: startup is no whole number from 1 on.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        space: Callable[[Asked], Plan],
+        trials: Callable[[], Sequence[TrialRecord]],
+        startup: int = 4,
+    ) -> None:
+        if not isinstance(startup, int) or startup < 1:
+            raise ValueError(f"startup: must be a whole number from 1 on, got {startup!r}")
+        self._seed, self._space, self._trials, self._startup = seed, space, trials, startup
+        self._random = RandomSampler(seed=seed)
+        self._chosen: dict[str, Any] | None = None
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        if self._chosen is None:
+            self._chosen = self._choose(study)
+        if param_name in self._chosen:
+            return self._chosen[param_name]
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def _choose(self, study: Study) -> dict[str, Any]:
+        trials = self._trials()
+        measured = [trial for trial in trials if trial.points]
+        if len(measured) < self._startup:
+            return {}
+        generator = np.random.default_rng(self._seed)
+        parents = _parents(measured, study)
+        proposed = propose(self._space, generator, parents, drawn=_DRAWN, changed=_CHANGED)
+        best = _best(proposed, measured, trials, self._seed)
+        return best.params
+
+
+def _best(
+    proposed: Sequence[Proposal],
+    measured: Sequence[TrialRecord],
+    trials: Sequence[TrialRecord],
+    seed: int,
+) -> Proposal:
+    running = [trial.plan for trial in trials if not trial.ended]
+    plans = [one.plan for one in proposed]
+    points = [point for trial in measured for point in trial.points]
+    scale = _scale(points)
+    known = [experience(trial, scale) for trial in measured]
+    surrogate = Surrogate(known, [*plans, *running], seed)
+    parameters = points[0].parameters
+    level = attained(((point.sparsity, point.retention) for point in points), parameters)
+    if running:
+        under_way = curves_attained(surrogate.predict(running), parameters).max(axis=1)
+        level = np.maximum(level, under_way)
+    found = gains(level, curves_attained(surrogate.predict(plans), parameters))
+    worth = found.mean(axis=0) / [plan.env_steps for plan in plans]
+    return proposed[int(np.argmax(worth))]
+
+
+def _parents(measured: Sequence[TrialRecord], study: Study) -> list[dict[str, Any]]:
+    """Parameters of the trials that hold most of the front."""
+    parameters = measured[0].points[0].parameters
+
+    def area(trial: TrialRecord) -> float:
+        points = ((point.sparsity, point.retention) for point in trial.points)
+        return float(attained(points, parameters).sum())
+
+    numbers = {trial.number for trial in sorted(measured, key=area)[-_PARENTS:]}
+    known = study.get_trials(deepcopy=False)
+    return [trial.params for trial in known if trial.number in numbers]
+
+
+def experience(trial: TrialRecord, scale: float) -> Experience:
+    """What a trial has shown.
+
+    Args:
+        trial: with its rounds so far.
+        scale: retention per return.
+    """
+    return Experience(
+        trial.plan,
+        [
+            Measured(
+                point.progress,
+                point.sparsity,
+                point.retention,
+                (point.returned.high - point.returned.low) / (2 * _Z95) * scale,
+            )
+            for point in trial.points
+        ],
+    )
+
+
+def _scale(points: Sequence[Point]) -> float:
+    """Retention per return: it is linear in the return. 0 where no two points tell."""
+    low = min(points, key=lambda point: point.returned.value)
+    high = max(points, key=lambda point: point.returned.value)
+    apart = high.returned.value - low.returned.value
+    return (high.retention - low.retention) / apart if apart > 0 else 0.0

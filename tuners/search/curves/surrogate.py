@@ -1,0 +1,132 @@
+"""Predicted curves: how sparse each round of a plan is, and what is kept there, with doubt.
+
+An ensemble of extremely randomised trees (Geurts, Ernst & Wehenkel 2006), each grown on trials
+drawn with replacement (Breiman 1996), as random forests have been used to configure algorithms
+(Hutter, Hoos & Leyton-Brown 2011, SMAC). Whole trials are drawn, not rounds, since rounds of one
+trial resemble each other. So a member of the ensemble is one possible world, in which plans have
+whole curves; where members differ, little is known. Retention falls with sparsity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.tree import ExtraTreeRegressor
+
+from prune_search.plan.plan import Plan
+from tuners.search.curves.features import Encoding, Rows, log_density
+
+MEMBERS = 24
+_ROWS = 1_000
+"""Rounds that are learned from, at most: the latest trials'."""
+_NOISE = 0.05
+"""Of a retention, beside what its episodes tell: another training would have ended elsewhere."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A round that was measured."""
+
+    progress: float
+    sparsity: float
+    retention: float
+    error: float
+    """Standard error of the retention, from its episodes."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """A trial's plan, and its rounds so far."""
+
+    plan: Plan
+    rounds: Sequence[Measured]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Predictions of each member for each plan and round.
+
+    Attributes:
+        sparsity: [members, plans, rounds], in [0, 1), rising over the rounds.
+        retention: of the same shape, 0 to 1.
+        there: [plans, rounds], False where a plan has fewer rounds.
+    """
+
+    sparsity: NDArray[np.float64]
+    retention: NDArray[np.float64]
+    there: NDArray[np.bool_]
+
+
+class Surrogate:
+    """Learns from trials, and predicts others.
+
+    Args:
+        known: trials with a round each, or more.
+        plans: that will be asked about.
+        seed: of the ensemble.
+    """
+
+    def __init__(self, known: Sequence[Experience], plans: Sequence[Plan], seed: int) -> None:
+        known = _latest(known)
+        self._encoding = Encoding([*(one.plan for one in known), *plans])
+        features, asked = self._rows(
+            [(one.plan, [r.progress for r in one.rounds]) for one in known]
+        )
+        rounds = [each for one in known for each in one.rounds]
+        density = np.array([log_density(each.sparsity) for each in rounds])
+        kept = np.array([min(max(each.retention, 0.0), 1.0) for each in rounds])
+        trust = np.array([_NOISE**2 / (_NOISE**2 + each.error**2) for each in rounds])
+        of = np.repeat(np.arange(len(known)), [len(one.rounds) for one in known])
+        generator = np.random.default_rng(seed)
+        rising = [0] * features.shape[1] + [1]
+        both = np.column_stack([features, density])
+        self._members = []
+        for _ in range(MEMBERS):
+            drawn = generator.integers(len(known), size=len(known))
+            weights = np.bincount(drawn, minlength=len(known))[of] * trust
+            taken = weights > 0
+            seeds = [int(one) for one in generator.integers(2**31, size=2)]
+            first = _tree(seeds[0]).fit(features[taken], (density - asked)[taken], weights[taken])
+            second = _tree(seeds[1], rising).fit(both[taken], kept[taken], weights[taken])
+            self._members.append((first, second))
+
+    def predict(self, plans: Sequence[Plan]) -> Curves:
+        """Whole curves of plans that were named to the surrogate."""
+        longest = max(plan.rounds for plan in plans)
+        there = np.array([np.arange(longest) < plan.rounds for plan in plans])
+        # A plan of fewer rounds repeats its last.
+        steps = np.arange(1, longest + 1)
+        features, asked = self._rows(
+            [(plan, list(steps.clip(max=plan.rounds) / plan.rounds)) for plan in plans]
+        )
+        sparsity, retention = [], []
+        for first, second in self._members:
+            density = np.minimum(asked + first.predict(features), 0.0).reshape(there.shape)
+            density = np.minimum.accumulate(density, axis=1)  # nothing grows back between rounds
+            both = np.column_stack([features, density.reshape(-1)])
+            sparsity.append(1.0 - np.exp(density))
+            retention.append(second.predict(both).reshape(there.shape))
+        return Curves(np.array(sparsity), np.array(retention), there)
+
+    def _rows(self, rounds: Sequence[tuple[Plan, Sequence[float]]]) -> Rows:
+        """The rows of all plans' rounds, given by their progress, one after the other."""
+        every = [self._encoding.rows(plan, progress) for plan, progress in rounds]
+        return Rows(*(np.concatenate(each) for each in zip(*every, strict=True)))
+
+
+def _latest(known: Sequence[Experience]) -> list[Experience]:
+    taken: list[Experience] = []
+    rows = 0
+    for one in reversed(known):
+        rows += len(one.rounds)
+        if taken and rows > _ROWS:
+            break
+        taken.append(one)
+    return taken[::-1]
+
+
+def _tree(seed: int, rising: Sequence[int] | None = None) -> ExtraTreeRegressor:
+    return ExtraTreeRegressor(max_features=0.5, monotonic_cst=rising, random_state=seed)
