@@ -67,7 +67,7 @@ def perturbation(text: str) -> Perturbation:
         elif name == "delay":
             found["delay"] = int(_number(part, given, 1, 1_000, whole=True))
         else:
-            found[name] = _number(part, given, 0, 1 if name == "sticky" else 100)
+            found[name] = _number(part, given, 0, 0.99 if name == "sticky" else 100)
     return Perturbation(text, **found)
 
 

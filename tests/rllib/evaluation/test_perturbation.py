@@ -44,7 +44,7 @@ def played(environment: gym.Env[Any, Any], seed: int, steps: int = 9) -> tuple[A
         ("nose=0.1", "did you mean noise?"),
         ("noise", "must be NAME=VALUE"),
         ("noise=loud", "'noise=loud' must give a number from 0 to 100"),
-        ("sticky=2", "must give a number from 0 to 1"),
+        ("sticky=1", "must give a number from 0 to 0.99"),
         ("delay=0.5", "must give a whole number from 1 to 1000"),
         ("delay=0", "must give a whole number from 1 to 1000"),
         ("noise=0", "'noise=0' changes nothing"),
