@@ -82,4 +82,4 @@ def test_a_study_of_made_up_trials_is_whole(tmp_path: Path) -> None:
         history = client.get_metric_history(run_id, "rounds/sparsity")
         assert [item.step for item in history] == list(range(ROUNDS))
         files = [item.path for item in client.list_artifacts(run_id)]
-        assert files == ["best_at_sparsity.json", "front.html", "front.json", "front.png"]
+        assert files == ["best_at_sparsity.json", "front.html", "front.json"]

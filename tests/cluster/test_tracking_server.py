@@ -115,7 +115,7 @@ def test_runs_lie_in_postgresql_and_artifacts_in_the_store(
     assert report.pending == [], report.problem
     client = MlflowClient(tracking.uri)
     files = {item.path for item in client.list_artifacts(report.where.runs["t00"])}
-    assert files == {"best_at_sparsity.json", "front.html", "front.json", "front.png"}
+    assert files == {"best_at_sparsity.json", "front.html", "front.json"}
 
     with psycopg.connect(connection(tracking)) as database:
         found = database.execute(

@@ -14,7 +14,7 @@ from tests.studies import make_experiment, mlflow_tracker
 from tuners.tracking.mlflow.tracking import default_uri
 from tuners.tracking.projector import TrackerReport
 
-ARTIFACTS = ["best_at_sparsity.json", "front.html", "front.json", "front.png"]
+ARTIFACTS = ["best_at_sparsity.json", "front.html", "front.json"]
 
 
 def client_of(storage: Path) -> Any:

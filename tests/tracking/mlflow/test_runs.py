@@ -231,7 +231,7 @@ def test_artifacts_lie_beside_a_sqlite_file(finished: Finished) -> None:
     experiment = client.get_experiment(finished.report.where.experiment_id)
     assert experiment.artifact_location == (storage / "mlartifacts").as_uri()
     run_id = finished.report.where.runs["t00"]
-    assert (storage / "mlartifacts" / run_id / "artifacts" / "front.png").is_file()
+    assert (storage / "mlartifacts" / run_id / "artifacts" / "front.html").is_file()
     assert finished.files("t03") == ARTIFACTS
 
 

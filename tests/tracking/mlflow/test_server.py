@@ -47,7 +47,7 @@ def test_the_server_shows_a_store_and_takes_what_was_pending(storage: Path) -> N
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
     assert sorted(by_trial(storage, report)) == ["summary", "t00"]
     assert (
-        storage / "mlartifacts" / report.where.runs["t00"] / "artifacts" / "front.png"
+        storage / "mlartifacts" / report.where.runs["t00"] / "artifacts" / "front.html"
     ).is_file()
 
 

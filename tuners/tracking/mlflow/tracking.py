@@ -12,7 +12,7 @@ from prune_search.records.models import StudyRecord, TrialRecord
 from prune_search.records.returns import Return
 from tuners.page.held import held
 from tuners.page.page import html
-from tuners.plots.front import front_figure, front_html, study_figure, study_html
+from tuners.plots.front import front_html, study_figure, study_html
 from tuners.plots.search import curve_figure, importances_figure
 from tuners.report.study_report import StudyReport
 from tuners.tracking.base import TRACKERS, Where, register_tracker
@@ -115,14 +115,18 @@ def _trial_artifacts(
     floor = study.baseline.return_at(experiment.pruning.floor)
     bound = study.baseline.return_at(experiment.evaluation.holds_at)
     title = f"{study.name} {trial.name}: {trial.plan.label}"
-    drawn = (trial.points, study.baseline, floor)
-    labels = {trial.number: trial.plan.label}
     return {
         LEVELS: levels_json(trial.points),
         TABLE: table_json(front(trial.points), folder, finals, bound),
-        "front.png": front_figure(*drawn, control=study.control, final=finals, title=title),
+        # Drawn once: with another form of it, a study of short trials would draw all the time.
         "front.html": front_html(
-            *drawn, control=study.control, final=finals, labels=labels, title=title
+            trial.points,
+            study.baseline,
+            floor,
+            control=study.control,
+            final=finals,
+            labels={trial.number: trial.plan.label},
+            title=title,
         ),
     }
 
