@@ -72,7 +72,7 @@ class Search(Section):
     sampler: Annotated[Line, Field(min_length=1)] = "tpe"
     """Optuna's sampler: tpe (grouped, multivariate), nsga2, gp or random; curves, which learns from
     every round of every trial and takes the plan that is expected to add most to the front of
-    sparsity and retention per env step, whatever the objectives are; or a grid, which runs every
+    sparsity and retention per env step; or a grid, which runs every
     combination of `pruning`'s lists once, as many as there are trials."""
     sampler_options: dict[str, Any] = {}
     """Arguments of Optuna's TPESampler, NSGAIISampler, GPSampler or RandomSampler; of curves:

@@ -44,7 +44,8 @@ def register_sampler(name: str, kind: Callable[..., BaseSampler], **usual: Any) 
         name: the name.
         kind: its class; takes `seed` among its options and, where it wants to know more than
             Optuna's trials do, `space`, which makes a plan of what it asks for, and `trials`,
-            which gives the records of the study's trials with all their rounds.
+            which gives the records of the study's trials with all their rounds. Its `refusal`, if
+            it has one, says of a search what it would pass over, or None.
         usual: options where a file gives no others.
 
     Raises:
@@ -100,7 +101,8 @@ def check_sampler(experiment: Experiment) -> None:
     """Tries the sampler's options out, on trials that are nowhere kept.
 
     Raises:
-        UserError: there is no such sampler; it has no such option, or can't work with its value; a
+        UserError: there is no such sampler; it has no such option, or can't work with its value; it
+            would pass over what the search asks for; a
             grid is asked for what is a range.
     """
     search = experiment.search
@@ -111,6 +113,9 @@ def check_sampler(experiment: Experiment) -> None:
         except ValueError as error:
             raise UserError(f"search.sampler: {error}") from None
     kind, _ = SAMPLERS[search.sampler]
+    refusal = getattr(kind, "refusal", lambda _: None)(search)
+    if refusal:
+        raise UserError(refusal)
     known = [name for name in inspect.signature(kind).parameters if name not in _OURS]
     for name in search.sampler_options:
         check_known(f"search.sampler_options of {search.sampler}", name, known)

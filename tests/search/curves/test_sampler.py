@@ -10,17 +10,23 @@ import numpy as np
 import optuna
 import pytest
 
+from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
+from prune_search.experiment.search_section import Constraints
+from prune_search.plan.plan import Plan
+from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import log_hypervolume
 from prune_search.records.models import TrialRecord
 from tests.benchmarks.recorded.made_up import recording
 from tests.search.test_searcher import EVERYTHING
+from tests.studies import make_point
 from tuners.benchmarks.recorded.compare import searches
 from tuners.benchmarks.recorded.replay import replay
 from tuners.benchmarks.recorded.tasks import experiment
 from tuners.benchmarks.recorded.world import World
 from tuners.search.curves.sampler import CurveSampler
 from tuners.search.samplers import check_sampler, sampler
+from tuners.search.searcher import StudySearch
 from tuners.search.space import suggest
 
 STEPS = 900_000
@@ -47,12 +53,18 @@ def test_it_gets_further_than_random_choices_in_as_many_env_steps(world: World) 
     assert np.mean(found["curves"]) > np.mean(found["random"]) + 0.02
 
 
-def asked(known: list[TrialRecord], seed: int = 0, pruning: Any = None) -> dict[str, Any]:
-    """The parameters of the next trial."""
-    pruning = pruning or experiment("cartpole", 1, ".").pruning
-    space = partial(suggest, pruning=pruning)
+def asked(
+    known: list[TrialRecord], seed: int = 0, running: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The parameters of the next trial, beside one that runs and has not measured anything yet."""
+    space = partial(suggest, pruning=experiment("cartpole", 1, ".").pruning)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in known:  # as many as there are, so that parents are found by their number
+        trial = study.ask()
+        space(trial)
+        study.tell(trial, 0.0)
+    if running:
+        study.enqueue_trial(running)
         space(study.ask())
     study.sampler = CurveSampler(seed, space, lambda: known)
     trial = study.ask()
@@ -77,16 +89,9 @@ def test_rounds_of_running_trials_count(known: list[TrialRecord]) -> None:
     assert asked([*known[:-1], few]) != asked([*known[:-1], started])
 
 
-def test_what_runs_is_not_begun_again(world: World, known: list[TrialRecord]) -> None:
+def test_what_runs_is_not_begun_again(known: list[TrialRecord]) -> None:
     chosen = asked(known)
-    plan = suggest(optuna.trial.FixedTrial(chosen), experiment("cartpole", 1, ".").pruning)
-    begun = known[0].model_copy(
-        update={"number": len(known), "plan": plan, "state": "running", "points": []}
-    )
-    other = asked([*known, begun])
-    assert other != chosen
-    plan = suggest(optuna.trial.FixedTrial(other), experiment("cartpole", 1, ".").pruning)
-    assert plan != begun.plan
+    assert asked(known, running=chosen) != chosen
 
 
 def test_until_there_are_trials_it_draws_at_random(known: list[TrialRecord]) -> None:
@@ -108,16 +113,68 @@ def test_spaces_of_every_kind(known: list[TrialRecord]) -> None:
     )
     space = partial(suggest, pruning=wide, layers=("one", "two"))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in known:
-        space(study.ask())
+    space(study.ask())
     study.sampler = CurveSampler(0, space, lambda: known)
     assert space(study.ask()).env_steps == 60_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"warm_start": ["earlier"]}, "search.warm_start: the sampler curves learns from"),
+        ({"constraints": Constraints(max_macs=9)}, "search.constraints: the sampler curves does"),
+        ({"objectives": ["retention", "latency_us"]}, "and not at 'latency_us'; with it"),
+    ],
+    ids=["warm start", "constraints", "objectives"],
+)
+def test_what_it_would_pass_over_is_refused(changes: dict[str, Any], told: str) -> None:
+    chosen = with_sampler(experiment("cartpole", 4, "."), "curves")
+    asks = chosen.model_copy(update={"search": chosen.search.model_copy(update=changes)})
+    with pytest.raises(UserError, match=told) as raised:
+        check_sampler(asks)
+    assert "\n" not in str(raised.value)
 
 
 def test_its_options_are_checked(tmp_path: Path) -> None:
     chosen = experiment("cartpole", 4, str(tmp_path))
     check_sampler(with_sampler(chosen, "curves", startup=6))
-    with pytest.raises(Exception, match="sampler_options"):
+    with pytest.raises(UserError, match="sampler_options"):
         check_sampler(with_sampler(chosen, "curves", start=6))
-    with pytest.raises(Exception, match=r"startup: must be a whole number from 1 on, got 0"):
+    with pytest.raises(UserError, match=r"startup: must be a whole number from 1 on, got 0"):
         check_sampler(with_sampler(chosen, "curves", startup=0))
+
+
+def test_a_study_asks_with_its_own_records_also_after_a_restart(tiny: Any, tmp_path: Path) -> None:
+    chosen = tiny(
+        "search.sampler=curves", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.99}"
+    )
+
+    def plans(name: str, restart: bool, breaks: float) -> list[dict[str, Any]]:
+        """Of trials one after the other, which hold up to a sparsity."""
+        folder, found = StudyFolder(tmp_path, name), []
+        folder.path.mkdir()
+        searcher = StudySearch(chosen, folder)
+        for number in range(7):
+            if restart:
+                searcher = StudySearch(chosen, folder)
+            config = searcher.suggest(f"trial{number}")
+            assert config is not None and config["number"] == number
+            plan = Plan.model_validate(config["plan"])
+            found.append(config["plan"])
+            aim = plan.ratio or 0.5
+            ends = [aim / 2, aim]
+            points = [
+                make_point(number, 1 + at, end, 450 if end < breaks else 12)
+                for at, end in enumerate(ends)
+            ]
+            record = TrialRecord(
+                number=number, plan=plan, state="complete", started=0.0, points=points
+            )
+            folder.write_trial(record)
+            searcher.on_trial_complete(f"trial{number}", {"retention": 1.0, "compression": 2.0})
+        return found
+
+    whole = plans("whole", restart=False, breaks=0.7)
+    assert plans("parts", restart=True, breaks=0.7) == whole
+    other = plans("other", restart=False, breaks=1.0)
+    assert other[:4] == whole[:4] and other[4:] != whole[4:]

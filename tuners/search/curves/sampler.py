@@ -9,8 +9,9 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from prune_search.experiment.search_section import Constraints, Search
 from prune_search.plan.plan import Plan
 from prune_search.records.models import Point, TrialRecord
 from tuners.search.curves.gain import attained, curves_attained, gains
@@ -21,6 +22,14 @@ from tuners.search.space import Asked
 _DRAWN, _CHANGED = 128, 64  # plans to choose among: of the whole space, and near the best
 _PARENTS = 6
 _Z95 = 1.96
+SERVED = frozenset(
+    {
+        *("retention", "return", "return_low", "sparsity", "compression"),
+        *("hypervolume", "log_hypervolume"),
+        *("sparsity_at_retention", "sparsity_95", "sparsity_99"),
+    }
+)
+"""Objectives that a front of sparsity and retention speaks of."""
 
 
 class CurveSampler(BaseSampler):
@@ -35,7 +44,7 @@ class CurveSampler(BaseSampler):
     Args:
         seed: of its random numbers.
         space: makes a plan of what it asks for.
-        trials: gives the records of the study's trials, running ones too.
+        trials: gives the records of the study's trials, by Optuna's numbers, running ones too.
         startup: trials with a round or more before it learns; until then it draws at random.
 
     Raises:
@@ -55,6 +64,26 @@ class CurveSampler(BaseSampler):
         self._random = RandomSampler(seed=seed)
         self._chosen: dict[str, Any] | None = None
 
+    @staticmethod
+    def refusal(search: Search) -> str | None:
+        """What a search asks for that this sampler would pass over, in one line; None for nothing.
+
+        Args:
+            search: of the experiment.
+        """
+        if search.warm_start:
+            return "search.warm_start: the sampler curves learns from the study's own trials alone"
+        if search.constraints != Constraints():
+            return "search.constraints: the sampler curves does not heed any; tpe and nsga2 do"
+        for name in search.objectives:
+            if name not in SERVED:
+                allowed = ", ".join(sorted(SERVED))
+                return (
+                    f"search.objectives: the sampler curves looks at the front of sparsity and"
+                    f" retention, and not at {name!r}; with it, objectives are of {allowed}"
+                )
+        return None
+
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
@@ -73,30 +102,33 @@ class CurveSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         if self._chosen is None:
-            self._chosen = self._choose(study)
+            self._chosen = self._choose(study, trial.number)
         if param_name in self._chosen:
             return self._chosen[param_name]
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _choose(self, study: Study) -> dict[str, Any]:
-        trials = self._trials()
-        measured = [trial for trial in trials if trial.points]
+    def _choose(self, study: Study, number: int) -> dict[str, Any]:
+        measured = [trial for trial in self._trials() if trial.points]
         if len(measured) < self._startup:
             return {}
         generator = np.random.default_rng(self._seed)
         parents = _parents(measured, study)
         proposed = propose(self._space, generator, parents, drawn=_DRAWN, changed=_CHANGED)
-        best = _best(proposed, measured, trials, self._seed)
-        return best.params
+        # Optuna knows those that have been suggested and have not measured anything yet.
+        running = [
+            self._space(FixedTrial(trial.params))
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            if trial.number != number
+        ]
+        return _best(proposed, measured, running, self._seed).params
 
 
 def _best(
     proposed: Sequence[Proposal],
     measured: Sequence[TrialRecord],
-    trials: Sequence[TrialRecord],
+    running: Sequence[Plan],
     seed: int,
 ) -> Proposal:
-    running = [trial.plan for trial in trials if not trial.ended]
     plans = [one.plan for one in proposed]
     points = [point for trial in measured for point in trial.points]
     scale = _scale(points)
