@@ -97,3 +97,12 @@ def test_the_page_is_of_the_figures_beside_it() -> None:
     docs = Path(__file__).parents[2] / "docs"
     tasks = [json.loads(file.read_text()) for file in sorted(docs.glob("robustness-*.json"))]
     assert page(tasks) == (docs / "robustness.md").read_text(encoding="utf-8")
+
+
+def test_the_page_says_of_a_change_that_it_does_nothing() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    task = json.loads((docs / "robustness-acrobot.json").read_text())
+    for one in task["studies"]:
+        one["idle"] = one["under"] == "delay=1"
+    said = [line for line in page([task]).splitlines() if "(does nothing here)" in line]
+    assert len(said) == 1 and said[0].startswith("| delay=1 (does nothing here) |")

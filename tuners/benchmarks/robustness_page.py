@@ -27,7 +27,7 @@ prune-search benchmark robustness docs/robustness-*.json --to docs/robustness.md
 
 A change that would do nothing is refused: a noise of 0, a factor of 1, an argument that is so
 already, an attribute that is 0, or that the environment sets anew in each reset. Where every
-episode returns what it does without the change, the table says so.
+episode returns what it does without the change, its row says so.
 
 `evaluate --under` measures any one policy so. Returns are means over {episodes} fresh episodes,
 the same for both; the difference is pruned minus dense, its 95 % interval a t interval over
@@ -88,14 +88,12 @@ def _task(task: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        controls = [
-            one["control"]["return"]
-            for one in task["studies"]
-            if one["under"] == row["under"] and "control" in one
-        ]
+        same = [one for one in task["studies"] if one["under"] == row["under"]]
+        idle = " (does nothing here)" * all(one.get("idle", False) for one in same)
+        controls = [one["control"]["return"] for one in same if "control" in one]
         control = f"{sum(controls) / len(controls):.1f}" if controls else ""
         lines.append(
-            f"| {row['under'] or 'no change'} | {row['dense']:.1f} | {row['pruned']:.1f} |"
+            f"| {row['under'] or 'no change'}{idle} | {row['dense']:.1f} | {row['pruned']:.1f} |"
             f" {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}] | {control} |"
         )
     return "\n".join(lines) + "\n"
