@@ -100,6 +100,28 @@ def pooled(returns: Sequence[Return]) -> Return:
     )
 
 
+def retained(returned: Return, dense: Return, random: Return) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of what a policy keeps of the dense one's gain.
+
+    Of these three policies the episodes are the sample: those of one env seed are drawn together,
+    and the noise of measuring the dense policy and random actions is in the interval too.
+
+    Args:
+        returned: the policy's return.
+        dense: the dense policy's, on the same env seeds and counted alike.
+        random: that of random actions, likewise.
+
+    Raises:
+        ValueError: they don't hold as many episodes each.
+    """
+    scores = _scores([returned, dense, random])
+    episodes = scores.shape[1]
+    drawn = np.random.default_rng(0).integers(episodes, size=(_DRAWN, episodes))
+    value, most, least = _AGGREGATES[dense.aggregate](scores[:, drawn], axis=-1)
+    low, high = np.quantile((value - least) / (most - least), [0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2])
+    return float(low), float(high)
+
+
 def compare(returns: Sequence[Return], dense: Return) -> Verdict:
     """Whether a policy, or a plan, is better than this dense policy, worse, or nobody can tell.
 

@@ -1,4 +1,4 @@
-"""The files in examples/: each trains, is pruned and measured, for a few steps."""
+"""The files in examples/, and presets of extras: each trains, is pruned and measured, in short."""
 
 from __future__ import annotations
 
@@ -26,17 +26,32 @@ NEEDS = {
     "minigrid": ("minigrid",),
     "lane-keeping": ("highway_env",),
 }
+PRESETS = {
+    "lunarlander": ("Box2D",),
+    "hopper": ("mujoco", "imageio"),
+}
+"""Those that need a package of an extra."""
 FEW = [
     *("resources.envs_per_env_runner=2", "evaluation.envs=2", "evaluation.max_steps=20"),
     "algorithm.training.train_batch_size_per_learner=16",
 ]
 
 
-def few_steps(name: str) -> list[str]:
-    if name == "lane-keeping":
+def few_steps(source: str) -> list[str]:
+    algorithm = load(source).algorithm
+    if algorithm.name == "SAC":
         return [*FEW, "algorithm.training.num_steps_sampled_before_learning_starts=16"]
     few = [*FEW, "algorithm.training.minibatch_size=8", "algorithm.training.num_epochs=1"]
-    return [*few, "algorithm.model.head_fcnet_hiddens=[16]", "pruning.granularity=weight"]
+    if "head_fcnet_hiddens" in algorithm.model:  # the larger part of these networks
+        few.append("algorithm.model.head_fcnet_hiddens=[16]")
+    return [*few, "pruning.granularity=weight", "pruning.criterion=magnitude"]
+
+
+def needed(packages: tuple[str, ...]) -> None:
+    """Skips a test where a package is missing, and says what brings it."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        pytest.skip(f'pip install "prune-search[{EXTRAS[missing[0]]}]"')
 
 
 def test_there_is_one_for_each_extra() -> None:
@@ -48,12 +63,19 @@ def test_there_is_one_for_each_extra() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NEEDS)
-def test_an_example_trains_is_pruned_and_measured(name: str, local_ray: None) -> None:
-    missing = [package for package in NEEDS[name] if find_spec(package) is None]
-    if missing:
-        pytest.skip(f'pip install "prune-search[{EXTRAS[missing[0]]}]"')
-    experiment = load(str(EXAMPLES / f"{name}.yaml"), few_steps(name))
+@pytest.mark.parametrize(
+    ("source", "packages"),
+    [
+        *((str(EXAMPLES / f"{name}.yaml"), packages) for name, packages in NEEDS.items()),
+        *PRESETS.items(),
+    ],
+    ids=[*NEEDS, *(f"preset {name}" for name in PRESETS)],
+)
+def test_it_trains_is_pruned_and_measured(
+    source: str, packages: tuple[str, ...], local_ray: None
+) -> None:
+    needed(packages)
+    experiment = load(source, few_steps(source))
     check(experiment)
     config = algorithm_config(experiment, seed=1).reporting(min_sample_timesteps_per_iteration=16)
     with built(config) as algorithm:

@@ -18,6 +18,7 @@ from prune_search.records.models import FinalRecord
 from prune_search.records.returns import Return
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.trial.preflight import check
+from tests.experiment.test_examples import PRESETS, needed
 from tests.studies import make_trial
 from tuners import cli
 from tuners.benchmarks.search.arms import GRID, arms
@@ -55,8 +56,9 @@ def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
     assert grid.pruning.origin == "scratch" and grid.pruning.ratio == list(GRID)
 
 
-@pytest.mark.parametrize("preset", [name for name in presets() if name != "lunarlander"])
+@pytest.mark.parametrize("preset", presets())
 def test_every_preset_can_be_compared(preset: str) -> None:
+    needed(PRESETS.get(preset, ()))
     for settings in arms(load(preset), seed=0, env_steps=500_000).values():
         assert isinstance(settings, Experiment)
         check(settings)

@@ -6,5 +6,6 @@ from tuners.cli.benchmarks import (  # noqa: F401 - they are registered
     recorded,
     robustness,
     studies,
+    tasks,
     training,
 )

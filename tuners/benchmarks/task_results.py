@@ -1,0 +1,232 @@
+"""What a study has found on its task, as data and as a page: fronts on the final seeds alone."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prune_search.errors import UserError
+from prune_search.experiment.schema import Experiment
+from prune_search.records.intervals import retained
+from prune_search.records.models import FinalRecord
+from prune_search.records.returns import Return
+from tuners.report.recommendation import recommended
+from tuners.report.study_report import FrontPoint, StudyReport
+
+_HEAD = """# What the presets find
+
+Each of these is what one plain command finds, `prune-search run PRESET`, on two cores. The command
+below takes what studies have found as data, a file and a picture each, and writes this page from
+the files; no figure on it is typed by hand.
+
+```bash
+prune-search benchmark tasks {studies} --to docs/results.md
+```
+
+Every return is one on {episodes} episodes of seeds that neither training nor search has seen, with
+a 95 % bootstrap interval over these episodes. Retention is the share of the dense policy's gain
+over random actions; in its interval is the noise of measuring the dense policy too. The dense
+control is the dense policy trained on for as many env steps as a trial has, with nothing pruned.
+Where it keeps more than the dense policy, so do policies that are trained on: what pruning costs is
+the distance to the control, which the column "than dense control" is about. Bytes are those of the
+file that `prune-search compact` writes, without the critic: it leaves out units that do nothing,
+while single zeros take room. Env steps are a trial's until the point, the dense policy's training
+before it not counted.
+
+**What these figures do not say.** Each task is one study of one dense policy: no interval holds
+what another training seed would have given. The fronts' points were chosen among many on other
+episodes than those measured here, so that no choice flatters them; on these, some are worth less
+than sparser ones, and are shown all the same. A small dense network of as many parameters, random
+masks and other methods at equal env steps are not among them. And no published figure stands beside
+them: the nearest, Graesser et al. 2022 (The state of sparse training in deep reinforcement
+learning), are of PPO and SAC on MuJoCo, actor and critic both pruned while they are trained from
+new weights, over several training seeds; here it is a trained policy that is pruned.
+"""
+_ROW = "| {} |"
+_SPARSE = 0.9  # where a reader looks first
+
+
+def result(study: StudyReport, experiment: Experiment) -> dict[str, Any]:
+    """The task, the dense policies and the front in plain types, for `json.dumps`.
+
+    Args:
+        study: one that is through, its front measured on the final seeds.
+        experiment: the study's.
+
+    Raises:
+        UserError: it has no such front yet.
+    """
+    baseline, final, best = study.baseline, study.final, recommended(study)
+    if baseline is None or final is None or best is None:
+        raise UserError(
+            f"study {study.name!r} has no front on its final seeds yet; let it come to its end"
+        )
+    dense = {
+        **_returned(final.baseline, final),
+        "env_steps": baseline.env_steps,
+        "parameters": baseline.parameters,
+        "bytes": baseline.compact_bytes,
+    }
+    control = None
+    if study.control is not None and final.control is not None:
+        control = {**_returned(final.control, final), "env_steps": study.control.env_steps}
+    return {
+        "study": study.name,
+        "environment": study.environment,
+        "algorithm": experiment.algorithm.name,
+        "description": experiment.description,
+        "episodes": final.baseline.episodes,
+        "aggregate": final.baseline.aggregate,
+        "random": final.random.value,
+        "seeds": {"baseline": experiment.baseline.seed, "search": experiment.search.seed},
+        "trials": len(study.trials),
+        "env_steps": study.env_steps,
+        "wished": study.retention,
+        "recommended": best.point.name,
+        "dense": dense,
+        "control": control,
+        "front": [_point(item, final) for item in study.front if item.final is not None],
+    }
+
+
+def page(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """The page in Markdown.
+
+    Args:
+        tasks: what `result` gave; each one's picture lies in `results/STUDY.png` beside the page.
+    """
+    episodes = " or ".join(map(str, sorted({task["episodes"] for task in tasks})))
+    head = _HEAD.format(episodes=episodes, studies=" ".join(task["study"] for task in tasks))
+    return "\n".join([head, _overview(tasks), *(_task(task) for task in tasks)])
+
+
+def _returned(one: Return, final: FinalRecord) -> dict[str, Any]:
+    low, high = retained(one, final.baseline, final.random)
+    return {
+        "return": one.value,
+        "low": one.low,
+        "high": one.high,
+        "retention": final.retention(one.value),
+        "retention_low": low,
+        "retention_high": high,
+    }
+
+
+def _point(item: FrontPoint, final: FinalRecord) -> dict[str, Any]:
+    point = item.point
+    assert item.final is not None
+    return {
+        "point": point.name,
+        "plan": item.plan.label,
+        "sparsity": point.sparsity,
+        "nonzero": point.nonzero,
+        "compact": point.compact,
+        "bytes": point.compact_bytes,
+        "macs": point.macs,
+        **_returned(item.final, final),
+        "than_dense": item.than_dense,
+        "env_steps": point.env_steps,
+    }
+
+
+def _overview(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each task: the dense policy, and the point to take."""
+    lines = [
+        "| task | dense return [95 %] | sparsest that keeps enough | retention [95 %] | bytes |",
+        "|---|---|---|---|---|",
+    ]
+    short: list[str] = []
+    for task in tasks:
+        best = next(one for one in task["front"] if one["point"] == task["recommended"])
+        short += _short(task, best)
+        cells = [
+            f"[{task['environment']}](#{_anchor(task)})",
+            _return(task["dense"]),
+            f"{best['sparsity']:.1%} sparse",
+            _retention(best),
+            f"{_count(task['dense']['bytes'])} → {_count(best['bytes'])}",
+        ]
+        lines.append(_ROW.format(" | ".join(cells)))
+    if short:
+        lines += ["", "What fell short:", "", *(f"- {line}" for line in short)]
+    return "\n".join(lines) + "\n"
+
+
+def _short(task: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+    """What a reader may have hoped for, and the study has not found."""
+    name, wished = task["study"], task["wished"]
+    found = []
+    if best["retention"] < wished:
+        found.append(f"{name}: no point keeps {wished:.0%}")
+    elif best["than_dense"] == "worse" and task["control"]:
+        found.append(f"{name}: {best['point']} returns less than the dense control")
+    sparse = [one["retention"] for one in task["front"] if one["sparsity"] >= _SPARSE]
+    if not sparse:
+        found.append(f"{name}: no point is {_SPARSE:.0%} sparse")
+    elif max(sparse) < wished:
+        found.append(
+            f"{name}: from {_SPARSE:.0%} sparsity on points keep {max(sparse):.1%} at most"
+        )
+    return found
+
+
+def _task(task: Mapping[str, Any]) -> str:
+    dense, control = task["dense"], task["control"]
+    text = (
+        f"{task['description']} `prune-search run {task['study']}`: {task['algorithm']};"
+        f" {task['trials']} trials, {task['env_steps']:,} env steps in all beside the dense"
+        f" policy's {dense['env_steps']:,}. Random actions return {task['random']:.1f}."
+    )
+    lines = [
+        f"## {task['environment']}",
+        "",
+        _filled(text),
+        f"![Front on {task['environment']}](results/{task['study']}.png)",
+        "",
+        "| policy | sparsity | non-zero | bytes | return [95 %] | retention [95 %]"
+        " | than dense control | env steps |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    parameters, size = f"{dense['parameters']:,}", _count(dense["bytes"])
+    rows = [["dense", "0.0%", parameters, size, _return(dense), "", "", ""]]
+    if control:
+        kept, steps = _retention(control), f"{control['env_steps']:,}"
+        rows.append(["dense control", "0.0%", parameters, "", _return(control), kept, "", steps])
+    for one in task["front"]:
+        mark = "**" if one["point"] == task["recommended"] else ""
+        row = [
+            f"{mark}{one['point']}{mark}: {one['plan']}",
+            f"{one['sparsity']:.1%}",
+            f"{one['nonzero']:,}",
+            _count(one["bytes"]),
+            _return(one),
+            _retention(one),
+            one["than_dense"],
+            f"{one['env_steps']:,}",
+        ]
+        rows.append(row)
+    return "\n".join([*lines, *(_ROW.format(" | ".join(row)) for row in rows)]) + "\n"
+
+
+def _count(number: int | None) -> str:
+    """`1,200`; `-` for what is not known."""
+    return "-" if number is None else f"{number:,}"
+
+
+def _return(one: Mapping[str, Any]) -> str:
+    return f"{one['return']:.1f} [{one['low']:.1f}, {one['high']:.1f}]"
+
+
+def _retention(one: Mapping[str, Any]) -> str:
+    return f"{one['retention']:.1%} [{one['retention_low']:.1%}, {one['retention_high']:.1%}]"
+
+
+def _anchor(task: Mapping[str, Any]) -> str:
+    """Of a heading, as pages of Markdown have it."""
+    kept = (letter for letter in task["environment"].lower() if letter.isalnum() or letter == "-")
+    return "".join(kept)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False) + "\n"
