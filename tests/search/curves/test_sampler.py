@@ -144,6 +144,7 @@ def test_its_options_are_checked(tmp_path: Path) -> None:
         check_sampler(with_sampler(chosen, "curves", startup=0))
 
 
+@pytest.mark.slow
 def test_a_study_asks_with_its_own_records_also_after_a_restart(tiny: Any, tmp_path: Path) -> None:
     chosen = tiny(
         "search.sampler=curves", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.99}"
