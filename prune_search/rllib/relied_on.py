@@ -51,6 +51,8 @@ INSIDES = (
     Inside("_create_iterator_if_necessary", _LEARNER, "likewise, for minibatches"),
     Inside("_compute_off_policyness", _LEARNER, "a part of a step"),
     Inside("_grad_scalers", _LEARNER, "whether steps are plain"),
+    Inside("_learner_connector", _LEARNER, "what makes batches of episodes, item by item"),
+    Inside("_get_clip_function", _LEARNER, "whether clipping is RLlib's own"),
     Inside("_lr_scheduler_classes", _LEARNER, "likewise"),
     Inside("_module_optimizers", _LEARNER, "which optimizers step"),
     Inside("_batch", _MINIBATCHES, "the batch that minibatches are views of"),

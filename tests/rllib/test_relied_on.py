@@ -18,11 +18,22 @@ OTHERS = {
     "_current_frames",
     "_exit",
     "_flatten_layers",
+    "_foreach_add_",
+    "_foreach_addcdiv_",
+    "_foreach_addcmul_",
+    "_foreach_div_",
+    "_foreach_lerp_",
     "_foreach_mul_",
     "_foreach_norm",
+    "_foreach_sqrt",
     "_replace",
 }  # of Python, torch and Keras
-OPTIMIZERS = {"_optimizer_step_post_hooks"}  # torch's, of which we take ours away
+OPTIMIZERS = {  # torch's, of which we take ours away, and which a step runs
+    "_optimizer_step_post_hooks",
+    "_optimizer_step_pre_hooks",
+    "_global_optimizer_post_hooks",
+    "_global_optimizer_pre_hooks",
+}
 
 
 def private(text: object) -> bool:

@@ -124,6 +124,7 @@ class _KeptGradients:
 
     def __init__(self, learner: Any, owner: LearnerMasks) -> None:
         self._learner, self._owner = learner, owner
+        self._before = vars(learner).get(self._METHOD)
         self._own = getattr(learner, self._METHOD)
         names = {id(parameter): name for name, parameter in owner.parameters.items()}
         self._names = {
@@ -146,6 +147,8 @@ class _KeptGradients:
     def remove(self) -> None:
         if vars(self._learner).get(self._METHOD) is self:
             delattr(self._learner, self._METHOD)
+            if self._before is not None:
+                setattr(self._learner, self._METHOD, self._before)
 
 
 def attach(algorithm: Algorithm, needs: frozenset[str] = frozenset()) -> None:

@@ -10,17 +10,22 @@ serves, and checkpoints know nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.connectors.learner import AddOneTsToEpisodesAndTruncate
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils import force_tuple
 from ray.rllib.utils.minibatch_utils import MiniBatchCyclicIterator
 from torch import Tensor
 
+from prune_search.rllib.runners.gradients import LeanGradients
 from prune_search.rllib.running import each_learner, unwrapped
 
 
@@ -38,11 +43,14 @@ class LeanUpdate:
         self._learner, kind = learner, type(learner)
         self._update, self._iterator = learner.update, learner._create_iterator_if_necessary
         if kind._uncompiled_update is TorchLearner._uncompiled_update:
-            learner._update = self._step
+            learner._update, self._gradients = self._step, LeanGradients(learner)
         if kind._create_iterator_if_necessary is TorchLearner._create_iterator_if_necessary:
             learner._create_iterator_if_necessary = self._minibatches
         if kind.update is TorchLearner.update:  # not in a thread, as IMPALA's
             learner.update = self._logged
+        for connector in getattr(learner._learner_connector, "connectors", ()):
+            if type(connector) is AddOneTsToEpisodesAndTruncate:
+                connector.add_n_batch_items = _add_arrays
 
     def _logged(self, *args: Any, **kwargs: Any) -> Any:
         """`update`; figures of which only the last or the sum counts are logged once."""
@@ -66,11 +74,13 @@ class LeanUpdate:
     def _step(self, batch: dict[str, Any], **_: Any) -> tuple[Any, Any, dict[str, Any]]:
         """A step on a minibatch, by all of the learner's own methods."""
         learner = self._learner
-        learner._compute_off_policyness(batch)
+        if isinstance(learner.metrics, LastFigures):  # of this figure, too, only the last counts
+            learner.metrics.later("off policy", partial(learner._compute_off_policyness, batch))
+        else:
+            learner._compute_off_policyness(batch)
         outputs = {name: self._forward(name, each) for name, each in batch.items()}
         losses = learner.compute_losses(fwd_out=outputs, batch=batch)
-        gradients = learner.postprocess_gradients(learner.compute_gradients(losses))
-        self._apply(gradients)
+        self._gradients.step(losses)
         return outputs, losses, {}
 
     def _forward(self, module_id: str, batch: Any) -> Any:
@@ -80,19 +90,6 @@ class LeanUpdate:
         if not module.training:
             module.train()
         return module._forward_train(batch)
-
-    def _apply(self, gradients: dict[Any, Tensor | None]) -> None:
-        learner = self._learner
-        usual = getattr(learner.apply_gradients, "__func__", None) is TorchLearner.apply_gradients
-        own = learner._lr_scheduler_classes or learner._grad_scalers
-        if own or not usual or not _all_finite(list(gradients.values())):
-            learner.apply_gradients(gradients)
-            return
-        for reference, gradient in gradients.items():
-            learner._params[reference].grad = gradient
-        for module_id, names in learner._module_optimizers.items():
-            for name in names:
-                learner.get_optimizer(module_id, name).step()
 
 
 class LastFigures:
@@ -105,6 +102,11 @@ class LastFigures:
     def __init__(self, metrics: Any) -> None:
         self._metrics = metrics
         self._last: dict[tuple[str, ...], tuple[Any, dict[str, Any]]] = {}
+        self._later: dict[str, Callable[[], None]] = {}
+
+    def later(self, name: str, log: Callable[[], None]) -> None:
+        """What logs some figures is called in the end; of those of one name, only the last."""
+        self._later[name] = log
 
     def log_value(self, key: Any, value: Any, **kwargs: Any) -> None:
         """As RLlib's."""
@@ -131,6 +133,8 @@ class LastFigures:
 
     def hand_on(self) -> None:
         """Logs what has waited."""
+        while self._later:
+            self._later.popitem()[1]()
         for key, (value, kwargs) in self._last.items():
             self._metrics.log_value(key, value, **kwargs)
         self._last.clear()
@@ -162,13 +166,9 @@ class _Minibatch(NamedTuple):
         return self.steps
 
 
-def _all_finite(gradients: list[Tensor | None]) -> bool:
-    """Whether there are gradients, and all are finite, told by one number for each."""
-    found = [gradient for gradient in gradients if gradient is not None]
-    if not found or len(found) < len(gradients):
-        return False
-    # A norm is finite only where all entries are.
-    return bool(torch.stack(torch._foreach_norm(found)).isfinite().all())
+def _add_arrays(batch: Any, column: str, items: list[bool], count: int, episode: Any) -> None:
+    """RLlib's `add_n_batch_items`, which goes through lists item by item, but not arrays."""
+    ConnectorV2.add_n_batch_items(batch, column, np.array(items), count, episode)
 
 
 def _sliced(stock: MiniBatchCyclicIterator) -> Iterator[_Minibatch]:

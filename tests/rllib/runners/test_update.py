@@ -29,7 +29,9 @@ def figures(held: Any, path: str = "") -> dict[str, Any]:
 def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """What each iteration tells, and the weights in the end; half of them go on the way."""
     told = []
-    with built(small(name, f"resources.runner={runner}")) as algorithm:
+    name, _, clip = name.partition(" clipped at ")
+    changes = [f"algorithm.training.grad_clip={clip}"] if clip else []
+    with built(small(name, f"resources.runner={runner}", *changes)) as algorithm:
         lean = algorithm.learner_group.foreach_learner(lambda each: "_update" in vars(each))
         assert [answer.get() for answer in lean] == [runner == "auto"]
         reseed(algorithm, 5)
@@ -45,6 +47,7 @@ def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]
     "name",
     [
         "ppo",
+        "ppo clipped at 0.05",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in (
@@ -75,6 +78,6 @@ def test_gradients_that_are_not_finite_go_rllibs_way(local_ray: None) -> None:
         before = {key: value.clone() for key, value in learner.weights(algorithm).items()}
         gradients = {key: torch.full_like(value, torch.nan) for key, value in held._params.items()}
         update = held._update.__self__
-        update._apply(gradients)
+        update._gradients.apply(gradients)
         assert all(torch.equal(before[key], v) for key, v in learner.weights(algorithm).items())
         assert type(held).apply_gradients is TorchLearner.apply_gradients
