@@ -29,6 +29,7 @@ NEEDS = {
 PRESETS = {
     "lunarlander": ("Box2D",),
     "hopper": ("mujoco", "imageio"),
+    "minatar-breakout": ("minatar",),
 }
 """Those that need a package of an extra."""
 FEW = [
