@@ -27,6 +27,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuners.Study:
     return tuners.open(unpack_old_study(storage) / "old")
 
 
+@pytest.mark.slow
 def test_importing_is_quick_and_changes_nothing() -> None:
     code = """
 import logging, os, sys, warnings

@@ -85,6 +85,7 @@ def test_bad_experiments(
     assert not list(tmp_path.glob("baselines/*"))
 
 
+@pytest.mark.slow
 def test_checkpoints_of_something_else(command: Command, baseline: Any, tmp_path: Path) -> None:
     checkpoint = f"baseline.checkpoint={baseline.checkpoint}"
 
@@ -156,6 +157,7 @@ def test_as_a_user_runs_it(tmp_path: Path, change: str, message: str) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 8
 
 
+@pytest.mark.slow
 def test_something_is_seen_within_the_first_second(tmp_path: Path) -> None:
     """Seconds of work, not of the clock: the machine may be busy with other tests."""
     command = [Path(sys.executable).with_name("prune-search"), "run", "cartpole"]

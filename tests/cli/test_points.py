@@ -214,6 +214,7 @@ def test_a_file_has_levels_each_with_its_return(
         assert message in " ".join(capsys.readouterr().err.split()) and not Path("wrong").exists()
 
 
+@pytest.mark.slow
 def test_a_point_is_compressed_stage_by_stage(
     storage: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:

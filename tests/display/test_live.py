@@ -140,6 +140,7 @@ def test_a_slow_start_of_the_final_evaluation_is_no_pace(monkeypatch: pytest.Mon
         assert 0.5 <= (seconds(said) + SLACK_S) / (11 * (8 - done) + SLACK_S) <= 2, (done, said)
 
 
+@pytest.mark.slow
 def test_something_is_seen_before_a_study_has_been_read(tmp_path: Path) -> None:
     """What `show` and `list` import takes seconds."""
     make_study(tmp_path)

@@ -173,6 +173,7 @@ def test_names_of_others_are_text_and_nothing_else(ended: StudyFolder, tmp_path:
     assert again == one and again.experiment == HOSTILE
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_fit_and_what_is_left_out_is_said(tmp_path: Path) -> None:
     record = StudyRecord(name="many", started=STARTED, baseline=BASELINE, wall_s=9_000.0)
     trials = [make_trial(number) for number in range(1_000)]

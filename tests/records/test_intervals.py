@@ -233,6 +233,7 @@ def test_returns_that_do_not_go_together_are_refused(lengths: tuple[int, ...]) -
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "iqm"])
+@pytest.mark.slow
 def test_what_is_retained_lies_in_its_interval(aggregate: Aggregate) -> None:
     """In 95 % of the cases, with the dense policy and random actions measured as well."""
     held, cases, rng = 0, 300, np.random.default_rng(0)

@@ -272,6 +272,7 @@ def test_less_is_better_where_it_is(tiny: Any, tmp_path: Path) -> None:
     assert named == ["MAXIMIZE", "MINIMIZE", "MINIMIZE", "MINIMIZE", "MAXIMIZE"]
 
 
+@pytest.mark.slow
 def test_the_sampler_heeds_constraints(tiny: Any, tmp_path: Path) -> None:
     """The better the compression, the more it breaks the limit: the best there is lies at it."""
     experiment = tiny(

@@ -167,6 +167,7 @@ def test_a_round_that_was_lost_and_made_again_is_drawn_once(storage: Path) -> No
     assert set(report.where.runs.values()) == set(contents(storage))
 
 
+@pytest.mark.slow
 def test_studies_of_one_name_are_kept_apart(storage: Path) -> None:
     first = make_study(storage / "a", trials=1)
     second = make_study(storage / "b", trials=1)
@@ -192,6 +193,7 @@ def test_deleted_runs_and_experiments(storage: Path) -> None:
     assert "is deleted" in third.problem and "tracking.experiment" in third.problem
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_never_blocks(storage: Path, capfd: Any) -> None:
     folder = make_study(storage)
     address = f"http://127.0.0.1:{free_port()}"
@@ -217,6 +219,7 @@ def test_a_store_that_is_away_never_blocks(storage: Path, capfd: Any) -> None:
     assert live.pending == [] and sorted(live.where.runs) == ["summary", "t00", "t01", "t02"]
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_caught_up(storage: Path, capfd: Any) -> None:
     folder = make_study(storage, trials=1)
     tracked(storage, folder)

@@ -74,6 +74,7 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
         assert stopped or not name.endswith(rules[2:])
 
 
+@pytest.mark.slow
 def test_the_command_compares_all_on_a_file(tmp_path: Path) -> None:
     path, page = tmp_path / "cartpole.jsonl.gz", tmp_path / "page.md"
     found = recording(20)

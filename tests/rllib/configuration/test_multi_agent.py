@@ -155,6 +155,7 @@ def test_returns_are_those_of_a_plain_loop(local_ray: None, most: int) -> None:
     assert random[0] == random[1] != expected
 
 
+@pytest.mark.slow
 def test_a_checkpoint_opens_without_this_package(local_ray: None, tmp_path: Path) -> None:
     with built(small()) as algorithm:
         algorithm.save_to_path(tmp_path)

@@ -235,6 +235,7 @@ def test_artifacts_lie_beside_a_sqlite_file(finished: Finished) -> None:
     assert finished.files("t03") == ARTIFACTS
 
 
+@pytest.mark.slow
 def test_fronts_of_several_runs_are_one_table(storage: Path) -> None:
     import mlflow
 
