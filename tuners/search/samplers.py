@@ -76,16 +76,16 @@ def sampler(
 ) -> BaseSampler:
     """The sampler for the trial of this number.
 
+    Each trial has random numbers of its own, so that a suggestion depends on the seed, its number
+    and the results that are there when it is asked for, and not on how often the driver was
+    started. With one trial at a time these are the same in every run; with several, what has ended
+    by then is a matter of timing, and suggestions differ.
+
     Args:
         search: the experiment's.
         number: of the trial.
         space: makes a plan of what it asks for.
         trials: gives what the study's trials have measured so far.
-
-    Each trial has random numbers of its own, so that a suggestion depends on the seed, its number
-    and the results that are there when it is asked for, and not on how often the driver was
-    started. With one trial at a time these are the same in every run; with several, what has ended
-    by then is a matter of timing, and suggestions differ.
     """
     kind, usual = SAMPLERS.find(search.sampler)
     seed = (search.seed * 1_000_003 + number) % 2**32
@@ -102,8 +102,7 @@ def check_sampler(experiment: Experiment) -> None:
 
     Raises:
         UserError: there is no such sampler; it has no such option, or can't work with its value; it
-            would pass over what the search asks for; a
-            grid is asked for what is a range.
+            would pass over what the search asks for; a grid is asked for what is a range.
     """
     search = experiment.search
     check_known("search.sampler", search.sampler, SAMPLERS)

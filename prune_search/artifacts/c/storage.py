@@ -97,16 +97,12 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class SparseRows:
-    """A matrix of whose rows the entries that are not zero lie there, each with its place.
-
-    A row's places are counted from its beginning, and behind each row comes the next.
-    """
+class _Entries:
+    """What forms have that leave zeros out: entries, the place of each, and how many there are."""
 
     value: Constant
     place: Constant
     count: Constant
-    """Entries of each row."""
 
     @property
     def constants(self) -> list[Constant]:
@@ -114,39 +110,31 @@ class SparseRows:
 
 
 @dataclass(frozen=True, eq=False)
-class GroupedRows:
+class SparseRows(_Entries):
+    """A matrix of whose rows the entries that are not zero lie there, each with its place.
+
+    A row's places are counted from its beginning, and behind each row comes the next; `count` is of
+    each row.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedRows(_Entries):
     """As `SparseRows`, but that each `LANES` rows lie together.
 
     The first entries of a group's rows lie side by side, then the second ones, and so on; zeros
-    fill up what shorter rows lack. So several sums grow at a time in one loop, and none of them
-    waits for another.
+    fill up what shorter rows lack; `count` is of each row of a group. So several sums grow at a
+    time in one loop, and none of them waits for another.
     """
-
-    value: Constant
-    place: Constant
-    count: Constant
-    """Entries of each row of a group."""
-
-    @property
-    def constants(self) -> list[Constant]:
-        return [self.value, self.place, self.count]
 
 
 @dataclass(frozen=True, eq=False)
-class LevelRows:
+class LevelRows(_Entries):
     """As `SparseRows`, but that each row's entries lie in the order in which levels have them.
 
-    A level uses the first of a row, the next level some more.
+    A level uses the first of a row, the next level some more; `count` is of each row that a level
+    uses, level after level.
     """
-
-    value: Constant
-    place: Constant
-    count: Constant
-    """Entries of each row that a level uses, level after level."""
-
-    @property
-    def constants(self) -> list[Constant]:
-        return [self.value, self.place, self.count]
 
 
 def stored_levels(

@@ -55,27 +55,20 @@ class World:
         self.task, self._trials = recording.task, recording.trials
         self._dense, self._random = (float(np.mean(r)) for r in (self.task.dense, self.task.random))
         self._encoding = Encoding(trial.plan for trial in self._trials)
-        every = [
-            self._encoding.rows(trial.plan, [each.progress for each in trial.rounds])
-            for trial in self._trials
-        ]
+        shares = [[each.progress for each in trial.rounds] for trial in self._trials]
+        sizes = [len(each) for each in shares]
         rounds = [each for trial in self._trials for each in trial.rounds]
+        plans = (trial.plan for trial in self._trials)
         data = _Data(
-            features=np.concatenate([each.features for each in every]),
-            asked=np.concatenate([each.asked for each in every]),
+            *self._encoding.every(zip(plans, shares, strict=True)),
             density=np.array([log_density(each.sparsity) for each in rounds]),
             kept=np.array([self.retention(each) for each in rounds]),
         )
         self._models = _fit(data)
         self._ends = np.array([log_density(trial.rounds[-1].sparsity) for trial in self._trials])
-        off, self.error = _left_out(
-            data, np.repeat(np.arange(len(every)), [len(each.asked) for each in every])
-        )
-        ends = np.cumsum([len(each.asked) for each in every])[:-1]
-        self._errors = [
-            (np.array([each.progress for each in trial.rounds]), errors)
-            for trial, errors in zip(self._trials, np.split(off, ends), strict=True)
-        ]
+        off, self.error = _left_out(data, np.repeat(np.arange(len(sizes)), sizes))
+        errors = np.split(off, np.cumsum(sizes)[:-1])
+        self._errors = list(zip(map(np.array, shares), errors, strict=True))
 
     def retention(self, each: Round) -> float:
         """Share of the dense policy's gain over random actions that a recorded round keeps."""

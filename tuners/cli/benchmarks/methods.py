@@ -11,15 +11,16 @@ from prune_search.errors import check_known
 from prune_search.plan.axes import names as names_of
 from tuners.cli._app import Address, Preset, benchmarks, check_writable, err, print_or_write
 
+_Table = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")]
+_Algorithms = Annotated[
+    list[str] | None, typer.Option(help="Only this algorithm; may be repeated.")
+]
+
 
 @benchmarks.command("methods")
 def benchmark_methods(
-    to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")
-    ] = None,
-    algorithm: Annotated[
-        list[str] | None, typer.Option(help="Only this algorithm; may be repeated.")
-    ] = None,
+    to: _Table = None,
+    algorithm: _Algorithms = None,
     granularity: Annotated[
         list[str] | None, typer.Option(help="Only this granularity; may be repeated.")
     ] = None,
@@ -91,12 +92,8 @@ def benchmark_deep_compression(
 
 @benchmarks.command("exports")
 def benchmark_exports(
-    to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table, as Markdown.")
-    ] = None,
-    algorithm: Annotated[
-        list[str] | None, typer.Option(help="Only this algorithm; may be repeated.")
-    ] = None,
+    to: _Table = None,
+    algorithm: _Algorithms = None,
     observations: Annotated[
         int, typer.Option(min=1, help="For how many actions are compared.")
     ] = 10_000,

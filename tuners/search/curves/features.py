@@ -93,6 +93,11 @@ class Encoding:
             )
         return Rows(np.array(features), np.array(asked))
 
+    def every(self, rounds: Iterable[tuple[Plan, Sequence[float]]]) -> Rows:
+        """The rows of several plans' rounds, given by their progress, one after the other."""
+        each = [self.rows(plan, progress) for plan, progress in rounds]
+        return Rows(*(np.concatenate(part) for part in zip(*each, strict=True)))
+
 
 def log_density(sparsity: float) -> float:
     """Natural logarithm of 1 - sparsity, which tells 95 % from 99 %."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.tree import ExtraTreeRegressor
 
 from prune_search.plan.plan import Plan
-from tuners.search.curves.features import Encoding, Rows, log_density
+from tuners.search.curves.features import Encoding, log_density
 
 MEMBERS = 24
 _ROWS = 1_000
@@ -72,7 +72,7 @@ class Surrogate:
     def __init__(self, known: Sequence[Experience], plans: Sequence[Plan], seed: int) -> None:
         known = _latest(known)
         self._encoding = Encoding([*(one.plan for one in known), *plans])
-        features, asked = self._rows(
+        features, asked = self._encoding.every(
             [(one.plan, [r.progress for r in one.rounds]) for one in known]
         )
         rounds = [each for one in known for each in one.rounds]
@@ -99,7 +99,7 @@ class Surrogate:
         there = np.array([np.arange(longest) < plan.rounds for plan in plans])
         # A plan of fewer rounds repeats its last.
         steps = np.arange(1, longest + 1)
-        features, asked = self._rows(
+        features, asked = self._encoding.every(
             [(plan, list(steps.clip(max=plan.rounds) / plan.rounds)) for plan in plans]
         )
         sparsity, retention = [], []
@@ -110,11 +110,6 @@ class Surrogate:
             sparsity.append(1.0 - np.exp(density))
             retention.append(second.predict(both).reshape(there.shape))
         return Curves(np.array(sparsity), np.array(retention), there)
-
-    def _rows(self, rounds: Sequence[tuple[Plan, Sequence[float]]]) -> Rows:
-        """The rows of all plans' rounds, given by their progress, one after the other."""
-        every = [self._encoding.rows(plan, progress) for plan, progress in rounds]
-        return Rows(*(np.concatenate(each) for each in zip(*every, strict=True)))
 
 
 def _latest(known: Sequence[Experience]) -> list[Experience]:
