@@ -49,11 +49,10 @@ def environment_id(environment: Environment) -> str:
         _import("environment.modules", entry)
         if not before and name in gym.registry:
             return f"{entry.partition(':')[0]}:{name}"
-    if _global_registry.contains(ENV_CREATOR, environment.id):
-        _CREATORS[environment.id] = _global_registry.get(ENV_CREATOR, environment.id)
-        return environment.id
+    _remember_creators()
     if environment.id in _CREATORS:
-        _global_registry.register(ENV_CREATOR, environment.id, _CREATORS[environment.id])
+        if not _global_registry.contains(ENV_CREATOR, environment.id):
+            _global_registry.register(ENV_CREATOR, environment.id, _CREATORS[environment.id])
         return environment.id
     if not own:
         for entry in environment.modules:  # imported earlier in this process
@@ -64,6 +63,14 @@ def environment_id(environment: Environment) -> str:
     except gym.error.Error:
         raise unknown("environment.id", environment.id, gym.registry) from None
     return environment.id
+
+
+def _remember_creators() -> None:
+    """Keeps all that is registered, as another study may ask for what this one does not."""
+    registered = {*_global_registry._registered, *_global_registry._to_flush}
+    for category, name in registered:
+        if category == ENV_CREATOR and _global_registry.contains(category, name):
+            _CREATORS[name] = _global_registry.get(category, name)
 
 
 def _import(field: str, entry: str) -> None:

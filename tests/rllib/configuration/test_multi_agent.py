@@ -175,14 +175,15 @@ print(mapping("chaser_2", None), mapping("runner", None))
 
 @pytest.mark.slow
 def test_what_is_registered_with_rllib_outlives_a_cluster() -> None:
-    """As two studies in one notebook need: their modules are imported once."""
+    """As two studies in one notebook need, of one task or two: their modules are imported once."""
     program = """
 import ray
 from tests.rllib.configuration.test_multi_agent import pursuit
 from prune_search.rllib.configuration.environments import environment_id
-for _ in range(2):
+other = pursuit("environment.id=CartPole-v1", "environment.modules=[]").environment
+for environment in (other, pursuit().environment, pursuit().environment):
     ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
-    print(environment_id(pursuit().environment))
+    print(environment_id(environment))
     ray.shutdown()
 """
     found = subprocess.run(
@@ -192,7 +193,7 @@ for _ in range(2):
         text=True,
         check=False,
     )
-    assert found.stdout.split() == ["pursuit", "pursuit"], found.stderr[-500:]
+    assert found.stdout.split() == ["CartPole-v1", "pursuit", "pursuit"], found.stderr[-500:]
 
 
 def test_an_agent_without_policy_is_named() -> None:
