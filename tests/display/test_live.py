@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from prune_search.records.fronts import front
+from prune_search.records.models import Point
 from prune_search.trial.baselines.baseline import BaselineProgress
 from tests.recording import Screen, record, seconds
 from tests.report.test_time_left import SLACK_S
-from tests.studies import BASELINE, make_experiment, make_study, make_trial
+from tests.studies import BASELINE, make_experiment, make_point, make_study, make_trial
+from tuners.display import live
 from tuners.display.live import Progress
 
 
@@ -185,3 +189,31 @@ def test_counts_begin_at_zero() -> None:
     assert "0 of 12 trials ended, 0 running, 1 round," in stream.getvalue()
     progress.planned(1)
     assert "0 of 1 trial ended, 0 running" in progress._counts()
+
+
+def test_the_front_that_is_kept_up_with_is_that_of_all_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says how long the final evaluation takes; also of a trial that goes back to a round."""
+    seen: list[int] = []
+
+    def counting(points: Iterable[Point]) -> list[Point]:
+        pool = list(points)
+        seen.append(len(pool))
+        return front(pool)
+
+    monkeypatch.setattr(live, "front", counting)
+    progress = Progress(make_experiment(), "made", [make_trial(0)], Console(file=io.StringIO()))
+    latest = {0: make_trial(0)}
+    for number in range(1, 40):
+        rounds = [1, 2, 3, 2, 3, 4, 5, 6] if number == 7 else range(1, 7)
+        for known in rounds:
+            latest[number] = make_trial(number, rounds=known, state="running")
+            if number == 7 and known == 2:  # the second time, its points are others
+                points = [make_point(7, at, 0.5, 10.0 * at) for at in (1, 2)]
+                latest[number] = latest[number].model_copy(update={"points": points})
+            progress.trial_changed(latest[number])
+            of_all = front(point for trial in latest.values() for point in trial.points)
+            assert progress._front == of_all
+    # Where it went back there were eight trials; else only what is new was looked at.
+    assert sum(size > 40 for size in seen) <= 4 and max(seen) < 60

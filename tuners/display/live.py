@@ -58,10 +58,12 @@ class Progress:
     ) -> None:
         self._experiment, self._name, self._console, self._quiet = experiment, name, console, quiet
         self._trials: dict[int, TrialRecord] = {}
-        self._sums: Counter[str] = Counter()  # over all trials, of which there may be thousands
+        # Kept up with, as there may be thousands of trials, and each round is told.
+        self._sums: Counter[str] = Counter()
+        self._front: list[Point] = []
         for trial in known:
             self._take(trial)
-        self._left = Remaining(experiment, lambda: len(front(self._points())))
+        self._left = Remaining(experiment, lambda: len(self._front))
         self._running: set[int] = set()
         self._began = time.monotonic()
         self._over = False
@@ -173,7 +175,7 @@ class Progress:
 
     def begin_final(self) -> None:
         """Trials have ended; the front is measured once more."""
-        points = len(front(self._points()))
+        points = len(self._front)
         episodes = self._experiment.evaluation.final_episodes
         self.begin(
             f"evaluating the front: {count(points, 'point')}, on {episodes} new episodes each"
@@ -231,6 +233,11 @@ class Progress:
         if before is not None:
             self._sums.subtract(_counted(before))
         self._sums.update(_counted(record))
+        known = before.points if before is not None else []
+        if record.points[: len(known)] == known:
+            self._front = front([*self._front, *record.points[len(known) :]])
+        else:  # it went back to an earlier round
+            self._front = front(self._points())
         return before
 
     def _points(self) -> list[Point]:
