@@ -10,9 +10,9 @@ import pytest
 
 from tests.commands import refused
 from tests.studies import end_study, make_study
-from tuners.benchmarks.task_results import page
+from tuners.benchmarks.tasks.page import page
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_studies_are_kept_and_put_on_one_page(tmp_path: Path, command: Any) -> None:

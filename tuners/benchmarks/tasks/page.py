@@ -1,18 +1,10 @@
-"""What a study has found on its task, as data and as a page: fronts on the final seeds alone."""
+"""What studies have found on their tasks, as a page in Markdown."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from prune_search.errors import UserError
-from prune_search.experiment.schema import Experiment
-from prune_search.records.intervals import retained
-from prune_search.records.models import FinalRecord
-from prune_search.records.returns import Return
-from tuners.report.recommendation import recommended
-from tuners.report.study_report import FrontPoint, StudyReport
 
 _HEAD = """# What the presets find
 
@@ -34,60 +26,23 @@ file that `prune-search compact` writes, without the critic: it leaves out units
 while single zeros take room. Env steps are a trial's until the point, the dense policy's training
 before it not counted.
 
-**What these figures do not say.** Each task is one study of one dense policy: no interval holds
-what another training seed would have given. The fronts' points were chosen among many on other
-episodes than those measured here, so that no choice flatters them; on these, some are worth less
-than sparser ones, and are shown all the same. A small dense network of as many parameters, random
-masks and other methods at equal env steps are not among them. And no published figure stands beside
-them: the nearest, Graesser et al. 2022 (The state of sparse training in deep reinforcement
-learning), are of PPO and SAC on MuJoCo, actor and critic both pruned while they are trained from
-new weights, over several training seeds; here it is a trained policy that is pruned.
+**Controls.** A front is one study of one dense policy, and its points were chosen among many, on
+other episodes than those measured here: no choice flatters them, and some are worth less than
+sparser ones, and are shown all the same. Whether the search was worth it is what a task's second
+table is about. `prune-search benchmark controls STUDY` repeats the recommended plan from the same
+dense policy with new training seeds, beside what one who knows the field would do without a search
+at as many weights, random choices, and a dense network of as many parameters; all on episodes of
+seeds that no choice has seen. What begins with new weights has the dense policy's env steps
+besides. Intervals there are over training seeds (t; of differences Welch's), of pruning and
+training on, not of the dense policy. A plan that was chosen by its luck does worse there than on
+the front; that is what it is for.
+
+**Published figures.** The nearest, Graesser et al. 2022 (The state of sparse training in deep
+reinforcement learning), prune actor and critic both while they are trained from new weights, with
+other budgets; here it is a trained policy that is pruned. So none stands beside these.
 """
 _ROW = "| {} |"
 _SPARSE = 0.9  # where a reader looks first
-
-
-def result(study: StudyReport, experiment: Experiment) -> dict[str, Any]:
-    """The task, the dense policies and the front in plain types, for `json.dumps`.
-
-    Args:
-        study: one that is through, its front measured on the final seeds.
-        experiment: the study's.
-
-    Raises:
-        UserError: it has no such front yet.
-    """
-    baseline, final, best = study.baseline, study.final, recommended(study)
-    if baseline is None or final is None or best is None:
-        raise UserError(
-            f"study {study.name!r} has no front on its final seeds yet; let it come to its end"
-        )
-    dense = {
-        **_returned(final.baseline, final),
-        "env_steps": baseline.env_steps,
-        "parameters": baseline.parameters,
-        "bytes": baseline.compact_bytes,
-    }
-    control = None
-    if study.control is not None and final.control is not None:
-        control = {**_returned(final.control, final), "env_steps": study.control.env_steps}
-    return {
-        "study": study.name,
-        "environment": study.environment,
-        "algorithm": experiment.algorithm.name,
-        "description": experiment.description,
-        "episodes": final.baseline.episodes,
-        "aggregate": final.baseline.aggregate,
-        "random": final.random.value,
-        "seeds": {"baseline": experiment.baseline.seed, "search": experiment.search.seed},
-        "trials": len(study.trials),
-        "env_steps": study.env_steps,
-        "wished": study.retention,
-        "recommended": best.point.name,
-        "dense": dense,
-        "control": control,
-        "front": [_point(item, final) for item in study.front if item.final is not None],
-    }
 
 
 def page(tasks: Sequence[Mapping[str, Any]]) -> str:
@@ -99,35 +54,6 @@ def page(tasks: Sequence[Mapping[str, Any]]) -> str:
     episodes = " or ".join(map(str, sorted({task["episodes"] for task in tasks})))
     head = _HEAD.format(episodes=episodes, studies=" ".join(task["study"] for task in tasks))
     return "\n".join([head, _overview(tasks), *(_task(task) for task in tasks)])
-
-
-def _returned(one: Return, final: FinalRecord) -> dict[str, Any]:
-    low, high = retained(one, final.baseline, final.random)
-    return {
-        "return": one.value,
-        "low": one.low,
-        "high": one.high,
-        "retention": final.retention(one.value),
-        "retention_low": low,
-        "retention_high": high,
-    }
-
-
-def _point(item: FrontPoint, final: FinalRecord) -> dict[str, Any]:
-    point = item.point
-    assert item.final is not None
-    return {
-        "point": point.name,
-        "plan": item.plan.label,
-        "sparsity": point.sparsity,
-        "nonzero": point.nonzero,
-        "compact": point.compact,
-        "bytes": point.compact_bytes,
-        "macs": point.macs,
-        **_returned(item.final, final),
-        "than_dense": item.than_dense,
-        "env_steps": point.env_steps,
-    }
 
 
 def _overview(tasks: Sequence[Mapping[str, Any]]) -> str:
@@ -206,7 +132,38 @@ def _task(task: Mapping[str, Any]) -> str:
             f"{one['env_steps']:,}",
         ]
         rows.append(row)
-    return "\n".join([*lines, *(_ROW.format(" | ".join(row)) for row in rows)]) + "\n"
+    text = "\n".join([*lines, *(_ROW.format(" | ".join(row)) for row in rows)]) + "\n"
+    return text + (_controls(task["controls"]) if task.get("controls") else "")
+
+
+def _controls(found: Mapping[str, Any]) -> str:
+    """The searched plan and its rivals, over training seeds."""
+    text = (
+        f"Its point {found['point']} against controls, {found['seeds']} trainings of each,"
+        f" {found['episodes']} episodes of each. The dense policy returns"
+        f" {found['dense_return']:.1f} on these episodes."
+    )
+    lines = [
+        "",
+        _filled(text),
+        "| method | sparsity | non-zero | mean return [95 %] | IQM | retention"
+        " | searched plan's lead [95 %] | env steps in all |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found["methods"]:
+        ahead = one["against"]
+        row = [
+            f"{one['method']}: {one['about']}",
+            f"{one['sparsity']:.1%}",
+            f"{one['nonzero']:,.0f}",
+            _return(one),
+            f"{one['iqm']:.1f}",
+            f"{one['retention']:.1%}",
+            f"{ahead[0]:.1f} [{ahead[1]:.1f}, {ahead[2]:.1f}]" if ahead else "",
+            f"{one['env_steps']:,}",
+        ]
+        lines.append(_ROW.format(" | ".join(row)))
+    return "\n".join(lines) + "\n"
 
 
 def _count(number: int | None) -> str:

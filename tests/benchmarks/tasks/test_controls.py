@@ -1,0 +1,194 @@
+"""A study's plan against its controls: that they are what they are called, and are run alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from prune_search.experiment.file import dump, load, parse
+from prune_search.experiment.pruning import Pruning
+from prune_search.plan.plan import Plan
+from prune_search.records.folder import StudyFolder
+from prune_search.trial.preflight import check
+from tests.studies import make_study
+from tuners.benchmarks.tasks.controls import _difference
+from tuners.benchmarks.tasks.methods import DENSE, SEARCHED, listed, methods
+from tuners.benchmarks.tasks.small_dense import narrowed, parameters_of
+
+_COMMON = {"scope": "actor", "rounds": 4, "env_steps": 20_000, "lr_scale": 0.5}
+PLANS = {
+    "weights": Plan(
+        granularity="weight",
+        criterion="saliency",
+        allocation="global",
+        schedule="linear",
+        ratio=0.97,
+        start=0.0,
+        end=0.6,
+        **_COMMON,
+    ),
+    "both networks": Plan(
+        granularity="weight",
+        criterion="magnitude",
+        allocation="erk",
+        schedule="geometric",
+        ratio=0.9,
+        critic_ratio=0.4,
+        start=0.0,
+        end=0.6,
+        **{**_COMMON, "scope": "both"},
+    ),
+    "neurons": Plan(
+        granularity="neuron",
+        criterion="l2_norm",
+        allocation="uniform",
+        schedule="cubic",
+        ratio=0.8,
+        start=0.0,
+        end=0.8,
+        **_COMMON,
+    ),
+    "threshold": Plan(
+        granularity="weight",
+        criterion="threshold",
+        schedule="linear",
+        threshold=1.5,
+        threshold_unit="std",
+        start=0.0,
+        end=0.8,
+        **_COMMON,
+    ),
+    "regrown": Plan(
+        granularity="weight",
+        criterion="random",
+        allocation="erk",
+        schedule="one_shot",
+        ratio=0.9,
+        start=0.0,
+        end=0.8,
+        regrowth="rigl",
+        drop_fraction=0.3,
+        regrow_every=1_000,
+        **_COMMON,
+    ),
+    "quantized": Plan(
+        granularity="weight",
+        criterion="magnitude",
+        allocation="erk",
+        schedule="geometric",
+        ratio=0.9,
+        start=0.0,
+        end=0.5,
+        quantization="sharing",
+        bits=3,
+        quantized_from=0.6,
+        **_COMMON,
+    ),
+}
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_every_method_is_a_plan_and_all_stand_in_one_section(plan: Plan) -> None:
+    chosen = methods(plan, 0.9, 50_000, Pruning())
+    names = [method.name for method in chosen]
+    assert len(set(names)) == len(names) and names[0] == SEARCHED
+    assert ("random criterion" in names) == (plan.criterion not in ("random", "threshold"))
+    section, pinned = listed(Pruning(), chosen)
+    for method, pins in zip(chosen, pinned, strict=True):
+        made = Plan(**method.fields)
+        assert made.env_steps == (70_000 if made.origin == "scratch" else 20_000)
+        for field, value in pins.items():  # each is a choice that the section leaves open
+            assert value in getattr(section, field)
+        fixed = {name: getattr(section, name) for name in method.fields if name not in pins}
+        assert fixed == {name: method.fields[name] for name in fixed}
+    searched = Plan(**chosen[0].fields)
+    unquantized = {"quantization": "none", "bits": None, "quantized_from": None}
+    assert searched == plan.model_copy(update=unquantized)
+    assert section.patience > plan.rounds  # none is given up
+
+
+def test_controls_have_as_many_weights() -> None:
+    chosen = methods(PLANS["neurons"], 0.87, 50_000, Pruning())
+    others = [one for one in chosen if one.name not in (SEARCHED, DENSE, "random criterion")]
+    assert {one.fields["ratio"] for one in others} == {0.87}
+    granularities = [one.fields["granularity"] for one in others]
+    assert granularities == ["neuron"] * 3 + ["weight"] * 3
+
+
+@pytest.mark.parametrize("parameters", [40, 400, 4_000])
+def test_a_small_network_has_at_most_as_many_parameters(parameters: int) -> None:
+    narrow = narrowed(load("cartpole"), parameters)
+    assert narrow is not None
+    widths = narrow.algorithm.model["fcnet_hiddens"]
+    assert widths[0] == widths[1]
+    counted = (4 + 1) * widths[0] + (widths[0] + 1) * widths[1] + (widths[1] + 1) * 2
+    assert parameters_of(narrow) == counted <= parameters
+    wider = narrow.algorithm.model_copy(
+        update={"model": {**narrow.algorithm.model, "fcnet_hiddens": [w + 1 for w in widths]}}
+    )
+    assert parameters_of(narrow.model_copy(update={"algorithm": wider})) > parameters
+    check(narrow)
+
+
+def test_a_networks_widths_and_filters_keep_their_proportions(tiny: Any) -> None:
+    uneven = parse(
+        dump(tiny("algorithm.model={fcnet_hiddens: [64, 16], head_fcnet_hiddens: [32]}"))
+    )
+    narrow = narrowed(uneven, 600)
+    assert narrow is not None
+    first, second = narrow.algorithm.model["fcnet_hiddens"]
+    assert first / second == pytest.approx(4, rel=0.2)
+    assert narrow.algorithm.model["head_fcnet_hiddens"] == [pytest.approx(first / 2, abs=1)]
+    own = uneven.model_copy(
+        update={"algorithm": uneven.algorithm.model_copy(update={"module": "my.networks:Own"})}
+    )
+    assert narrowed(own, 600) is None
+
+
+def test_the_interval_of_a_lead_is_welchs() -> None:
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        a, b = random.normal(3, 1, 5), random.normal(1, 3, 5)
+        _, low, high = _difference(a.tolist(), b.tolist())
+        held += low <= 2 <= high
+    assert 0.92 <= held / 400 <= 0.98
+    assert _difference([5.0, 5.0], [3.0, 3.0]) == [2.0, 2.0, 2.0]
+
+
+def test_a_study_that_is_not_through_has_no_controls(tmp_path: Path, refusal: Any) -> None:
+    make_study(tmp_path)
+    told = refusal("benchmark", "controls", "cartpole", "--storage", str(tmp_path))
+    assert "study 'cartpole' is not through yet" in told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_controls_are_run_and_kept(tiny: Any, tmp_path: Path, command: Any) -> None:
+    """Twice: what is there is not run again. They are on the page of the study's task."""
+    file = tmp_path / "small.yaml"
+    file.write_text(dump(tiny("search.trials=1", "pruning.ratio=0.5", storage=tmp_path)))
+    place = ("--storage", str(tmp_path))
+    assert command("run", "small.yaml", cwd=tmp_path).status == 0
+    ran = command("benchmark", "controls", "small", "--seeds", "2", *place, cwd=tmp_path)
+    assert ran.status == 0, ran
+    found = json.loads((tmp_path / "small-controls" / "controls.json").read_text())
+    rows = {one["method"]: one for one in found["methods"]}
+    assert rows[DENSE]["sparsity"] == 0
+    for name, one in rows.items():
+        assert len(one["each"]) == 2 and one["low"] <= one["return"] <= one["high"]
+        if name not in (DENSE, "small dense network"):
+            assert one["nonzero"] == pytest.approx(found["nonzero"], rel=0.05)
+    assert rows["small dense network"]["nonzero"] <= found["nonzero"]
+    # Seeds of their own, for trials and small networks.
+    assert all(len(set(one["each"])) == 2 for one in found["methods"])
+    trials = StudyFolder(tmp_path, "small-controls").trials()
+    again = command("benchmark", "controls", "small", "--seeds", "2", *place, cwd=tmp_path)
+    assert again.status == 0
+    assert StudyFolder(tmp_path, "small-controls").trials() == trials
+    command("benchmark", "tasks", "small", *place, "--to", "found.md", cwd=tmp_path)
+    assert "| RigL, new weights: ERK (Evci et al. 2020) | " in (tmp_path / "found.md").read_text()

@@ -1,0 +1,1 @@
+"""What studies have found on their tasks: fronts, and the plan to take against its controls."""
