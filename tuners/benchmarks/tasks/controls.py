@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from scipy import stats
 
 from prune_search.errors import UserError
+from prune_search.experiment.file import describe
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
@@ -122,9 +124,9 @@ def _experiment(
     chosen = methods(plan, point.weight_sparsity, trained, experiment.pruning)
     try:
         pruning, first = listed(experiment.pruning, chosen)
-    except ValueError as error:
+    except ValidationError as error:
         raise UserError(
-            f"study {name!r}: its plan and its controls don't combine: {error}"
+            f"study {name!r}: its plan and its controls don't combine: {describe(error)}"
         ) from None
     evaluation, search = experiment.evaluation, experiment.search
     sections = {

@@ -11,6 +11,7 @@ from prune_search.plan.plan import Plan
 SEARCHED, DENSE = "searched plan", "dense, trained on"
 _PRUNING_FROM, _PRUNING_TO = 0.2, 0.75
 """Of gradual pruning from new weights (Graesser et al. 2022)."""
+_REGROWTHS = 10  # at least
 
 
 class Method(NamedTuple):
@@ -65,7 +66,11 @@ def methods(plan: Plan, weight_sparsity: float, trained: int, pruning: Pruning) 
         **static,
         "end": _PRUNING_TO,
         "drop_fraction": _fixed(pruning, "drop_fraction"),
-        "regrow_every": _fixed(pruning, "regrow_every"),
+        # Short trials get some all the same.
+        "regrow_every": min(
+            _fixed(pruning, "regrow_every"),
+            max(1, int(plan.env_steps * _PRUNING_TO / _REGROWTHS)),
+        ),
     }
     gradual = {"start": 0.0, "end": _PRUNING_TO}
     found = [
@@ -103,7 +108,7 @@ def listed(pruning: Pruning, chosen: Sequence[Method]) -> tuple[Pruning, list[di
     """A section that leaves open where methods differ, and what pins each of them.
 
     Raises:
-        ValueError: the methods cannot stand in one section.
+        ValidationError: the methods cannot stand in one section.
     """
     settings = pruning.model_dump()
     pinned: list[dict[str, Any]] = [{} for _ in chosen]
