@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 
 class Inside(NamedTuple):
-    """A private name of a class of RLlib's."""
+    """A private name of a class of RLlib's, or of Tune's."""
 
     name: str
     of: str
-    """`module:Class`, below `ray.rllib`."""
+    """`module:Class`, below `ray.rllib` where the module does not begin with `ray`."""
     why: str
 
 
@@ -30,10 +30,14 @@ _RUNNERS = "env.env_runner_group:EnvRunnerGroup"
 _IMPALA = "algorithms.impala.impala_learner:IMPALALearner"
 _IMPALA_THREAD = "algorithms.impala.impala_learner:_LearnerThread"
 _APPO = "algorithms.appo.appo_learner:APPOLearner"
+_BUFFER = "utils.replay_buffers.episode_replay_buffer:EpisodeReplayBuffer"
+_PRIORITIZED = "utils.replay_buffers.prioritized_episode_buffer:PrioritizedEpisodeReplayBuffer"
 _FILTER = "connectors.env_to_module.mean_std_filter:MeanStdFilter"
 _DISTRIBUTIONS = "core.distribution.torch.torch_distribution"
 
 INSIDES = (
+    Inside("_registered", "ray.tune.registry:_Registry", "environments that may be lost with Ray"),
+    Inside("_to_flush", "ray.tune.registry:_Registry", "likewise, before Ray has started"),
     Inside("_create_local_replay_buffer_if_necessary", _ALGORITHM, "an empty replay buffer"),
     Inside("_env_to_module_connector", _CONFIG, "whether a checkpoint has connectors of its own"),
     Inside("_is_frozen", _CONFIG, "configurations are changed where networks change shape"),
@@ -91,6 +95,16 @@ INSIDES = (
     Inside("_remote_args", _RUNNERS, "likewise"),
     Inside("_remote_config", _RUNNERS, "likewise"),
     Inside("_remote_config_obj_ref", _RUNNERS, "likewise"),
+    Inside("_indices", _BUFFER, "which steps of which episodes may be drawn"),
+    Inside("_num_episodes_evicted", _BUFFER, "where an episode of a number lies"),
+    Inside("_update_sample_metrics", _BUFFER, "figures of a sample, told as RLlib does"),
+    Inside("_last_sampled_indices", _PRIORITIZED, "whose priorities are updated"),
+    Inside("_min_segment", _PRIORITIZED, "the least priority"),
+    Inside("_sum_segment", _PRIORITIZED, "the tree that rows are drawn from"),
+    Inside("_tree_idx_to_sample_idx", _PRIORITIZED, "the step that a leaf stands for"),
+    Inside("_custom_data", _EPISODE, "what users have attached to an episode"),
+    Inside("_learner", _GROUP, "the learner in this process"),
+    Inside("_make_batch_if_necessary", _LEARNER, "where drawn batches come in"),
     Inside("_filters", _FILTER, "the statistics of observations, applied to all at once"),
     Inside("_init_new_filters", _FILTER, "statistics of nothing yet"),
     Inside("_multi_agent", _FILTER, "whether they are of one agent"),

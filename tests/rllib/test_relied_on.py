@@ -63,11 +63,12 @@ def defined(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("inside", INSIDES, ids=lambda inside: f"{inside.of}.{inside.name}")
 def test_it_is_there(inside: Inside) -> None:
     module, _, name = inside.of.partition(":")
-    owner = getattr(importlib.import_module(f"ray.rllib.{module}"), name)
+    whole = module if module.startswith("ray.") else f"ray.rllib.{module}"
+    owner = getattr(importlib.import_module(whole), name)
     sources = (inspect.getsource(each) for each in owner.__mro__ if each is not object)
     spelled = re.compile(rf"(self\.|def |^ +){inside.name}\b", re.MULTILINE)
     assert any(spelled.search(source) for source in sources), (
-        f"ray.rllib.{inside.of} has no {inside.name} in this Ray; it is used for: {inside.why}"
+        f"{whole}:{name} has no {inside.name} in this Ray; it is used for: {inside.why}"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.env.env_runner import EnvRunner
 
-"""Name of the file beside an algorithm's checkpoint."""
+from prune_search.rllib.runners.replay import is_lean, lighten_replay
 
 _POSTPONED = "_prune_search_postponed"
 
@@ -58,10 +58,12 @@ def empty_replay(algorithm: Algorithm) -> None:
     def start_anew(runner: EnvRunner) -> None:
         runner._needs_initial_reset = True
 
-    if replay_buffer(algorithm) is not None:
+    if (buffer := replay_buffer(algorithm)) is not None:
         algorithm.local_replay_buffer = algorithm._create_local_replay_buffer_if_necessary(
             algorithm.config
         )
+        if is_lean(buffer):
+            lighten_replay(algorithm)
         if algorithm.env_runner_group is not None:
             algorithm.env_runner_group.foreach_env_runner(start_anew)
 

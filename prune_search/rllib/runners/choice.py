@@ -12,6 +12,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from prune_search.errors import UserError
 from prune_search.rllib.randomness import random_state_kept
 from prune_search.rllib.runners.lean import LeanEnvRunner
+from prune_search.rllib.runners.replay import lighten_replay
 from prune_search.rllib.runners.update import lighten
 
 Runner = Literal["auto", "lean", "rllib"]
@@ -38,6 +39,7 @@ def build(config: AlgorithmConfig) -> Algorithm:
     algorithm: Algorithm = config.build_algo()
     if config.env_runner_cls is LeanEnvRunner:
         lighten(algorithm)
+        lighten_replay(algorithm)
     return algorithm
 
 

@@ -31,9 +31,15 @@ def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]
     told = []
     name, _, clip = name.partition(" clipped at ")
     changes = [f"algorithm.training.grad_clip={clip}"] if clip else []
+    name, uniform, _ = name.partition(" drawn uniformly")
+    if uniform:
+        buffer = "{type: EpisodeReplayBuffer, capacity: 2000}"
+        changes.append(f"algorithm.training.replay_buffer_config={buffer}")
     with built(small(name, f"resources.runner={runner}", *changes)) as algorithm:
         lean = algorithm.learner_group.foreach_learner(lambda each: "_update" in vars(each))
         assert [answer.get() for answer in lean] == [runner == "auto"]
+        if hasattr(algorithm, "local_replay_buffer"):
+            assert ("sample" in vars(algorithm.local_replay_buffer)) == (runner == "auto")
         reseed(algorithm, 5)
         for iteration in range(iterations):
             told.append(figures(algorithm.train()["learners"]))
@@ -55,7 +61,10 @@ def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]
                 "ppo-lstm",
                 "ppo-images",
                 "dqn",
+                "dqn drawn uniformly",
                 "dqn-images",
+                "sac",
+                "sac drawn uniformly",
                 "sac-discrete",
             )
         ),

@@ -18,6 +18,9 @@ from tuners.benchmarks.training.paired import Ratios, paired
 
 _STEPS = 1024  # sampled at a time where an algorithm has no fragments of its own
 
+_PATIENCE = 100
+"""Iterations until an algorithm must have begun to learn."""
+
 _PENDULUM = """
 environment: {id: Pendulum-v1}
 algorithm:
@@ -100,12 +103,26 @@ def gain(task: Task, pairs: int) -> Gain:
     if not sampled_by(ours).startswith("lean"):
         raise UserError(f"benchmark sampling: only RLlib's env runner samples: {sampled_by(ours)}")
     try:
+        for algorithm in (stock, ours):
+            begin_to_learn(algorithm)
         iteration = paired(stock.train, ours.train, pairs, time.thread_time)
         sampling = paired(lambda: _sample(stock), lambda: _sample(ours), pairs, time.thread_time)
     finally:
         stock.stop()
         ours.stop()
     return Gain(sampling, iteration)
+
+
+def begin_to_learn(algorithm: Algorithm) -> None:
+    """Trains until there has been an update: off-policy algorithms only sample at first.
+
+    Raises:
+        RuntimeError: there is none in many iterations.
+    """
+    for _ in range(_PATIENCE):
+        if algorithm.train().get("learners"):
+            return
+    raise RuntimeError(f"benchmark: nothing was learned in {_PATIENCE} iterations")
 
 
 def _sample(algorithm: Algorithm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -90,6 +91,14 @@ def benchmark_sampling(
     task: Annotated[
         list[str] | None, typer.Option(help="Only this task; may be repeated.  [default: all]")
     ] = None,
+    shares: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="ITERATIONS",
+            help="Instead, print what each part takes of so many iterations, as Markdown.",
+        ),
+    ] = 0,
 ) -> None:
     """Time of RLlib's env runner over that of the lean one: sampling alone, and whole iterations.
 
@@ -99,6 +108,9 @@ def benchmark_sampling(
 
     for name in task or ():
         check_known("--task", name, TASKS)
+    if shares:
+        _print_shares(task or list(TASKS), shares)
+        return
     for name in task or TASKS:
         found = gain(TASKS[name], pairs)
         out.print(
@@ -107,6 +119,26 @@ def benchmark_sampling(
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _print_shares(tasks: Sequence[str], iterations: int) -> None:
+    """A column for each task, a row for each part."""
+    from tuners.benchmarks.training.sampling import TASKS
+    from tuners.benchmarks.training.shares import REST, shares
+
+    found = {name: shares(TASKS[name], iterations) for name in tasks}
+    parts = dict.fromkeys(part for one in found.values() for part in one.parts if part != REST)
+    rows = [
+        ["part", *found],
+        ["---"] * (len(found) + 1),
+        *(
+            [part, *(f"{100 * one.parts.get(part, 0):.0f}" for one in found.values())]
+            for part in (*parts, REST)
+        ),
+        ["looks at the stack", *(f"{one.looks:,}" for one in found.values())],
+    ]
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
 
 
 @benchmarks.command("learning")
