@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from prune_search.errors import UserError
-from tests.algorithms import EXPERIMENTS
+from prune_search.rllib.configuration.algorithms import algorithm_config
+from prune_search.rllib.running import env_steps
+from tests.algorithms import EXPERIMENTS, built
 from tuners.benchmarks.training.learning import SHARES, compare
-from tuners.benchmarks.training.sampling import TASKS, Task, gain
+from tuners.benchmarks.training.sampling import TASKS, Task, begin_to_learn, gain
+from tuners.benchmarks.training.shares import REST, shares
 
 
 def small(name: str) -> Task:
@@ -38,3 +43,24 @@ def test_what_is_learned_is_told_to_be_the_same(local_ray: None) -> None:
     assert [one.env_steps for one in found] == [round(share * 512) for share in SHARES]
     assert all(one.identical and one.same for one in found)
     assert len(lines) == 4
+
+
+def test_off_policy_iterations_are_timed_once_they_learn(local_ray: None) -> None:
+    """They only sample at first, which says nothing of an iteration."""
+    late = small("dqn").experiment(
+        "algorithm.training.num_steps_sampled_before_learning_starts=3000"
+    )
+    with built(algorithm_config(late, 0)) as algorithm:
+        assert not algorithm.train().get("learners")
+        begin_to_learn(algorithm)
+        assert env_steps(algorithm) >= 3000 and algorithm.train()["learners"]
+
+
+@pytest.mark.slow
+def test_the_parts_of_an_iteration_add_up(local_ray: None) -> None:
+    found = shares(small("dqn"), 2)
+    assert sum(found.parts.values()) == pytest.approx(1) and found.looks > 50
+    learning = {"replay buffer", "forward passes", "losses", "backward passes"}
+    assert {*learning, "environments and gymnasium's vector of them"} <= set(found.parts)
+    assert found.parts[REST] < 0.6
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
