@@ -74,7 +74,7 @@ def methods(plan: Plan, weight_sparsity: float, trained: int, pruning: Pruning) 
     }
     gradual = {"start": 0.0, "end": _PRUNING_TO}
     found = [
-        Method(SEARCHED, f"as the study found it: {plan.label}", searched),
+        Method(SEARCHED, plan.label, searched),
         Method(DENSE, "nothing is pruned", {**at_once, "ratio": 0.0, "allocation": "uniform"}),
         Method(
             "iterative magnitude",
@@ -93,7 +93,7 @@ def methods(plan: Plan, weight_sparsity: float, trained: int, pruning: Pruning) 
     ]
     if plan.criterion != "random" and plan.ratio is not None:
         blind = {**searched, "criterion": "random"}
-        about = "the searched plan, what goes chosen at random"
+        about = "the searched plan, but what goes is chosen at random"
         found.insert(1, Method("random criterion", about, blind))
     return found
 

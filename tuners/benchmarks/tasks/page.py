@@ -75,7 +75,7 @@ def _overview(tasks: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append(_ROW.format(" | ".join(cells)))
     if short:
-        lines += ["", "What fell short:", "", *(f"- {line}" for line in short)]
+        lines += ["", "What fell short:", "", *map(_item, short)]
     return "\n".join(lines) + "\n"
 
 
@@ -87,6 +87,13 @@ def _short(task: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
         found.append(f"{name}: no point keeps {wished:.0%}")
     elif best["than_dense"] == "worse" and task["control"]:
         found.append(f"{name}: {best['point']} returns less than the dense control")
+    for one in (task.get("controls") or {"methods": []})["methods"]:
+        if one["against"] and one["against"][0] < 0 < one["sparsity"]:
+            found.append(
+                f"{name}: over training seeds, {one['method']}, of as many weights, keeps"
+                f" {one['retention']:.1%}, and the searched plan"
+                f" {task['controls']['methods'][0]['retention']:.1%}"
+            )
     sparse = [one["retention"] for one in task["front"] if one["sparsity"] >= _SPARSE]
     if not sparse:
         found.append(f"{name}: no point is {_SPARSE:.0%} sparse")
@@ -153,7 +160,7 @@ def _controls(found: Mapping[str, Any]) -> str:
     for one in found["methods"]:
         ahead = one["against"]
         row = [
-            f"{one['method']}: {one['about']}",
+            f"**{one['method']}**, {one['about']}",
             f"{one['sparsity']:.1%}",
             f"{one['nonzero']:,.0f}",
             _return(one),
@@ -183,6 +190,11 @@ def _anchor(task: Mapping[str, Any]) -> str:
     """Of a heading, as pages of Markdown have it."""
     kept = (letter for letter in task["environment"].lower() if letter.isalnum() or letter == "-")
     return "".join(kept)
+
+
+def _item(text: str) -> str:
+    """Of a list, lines hanging."""
+    return textwrap.fill(f"- {text}", 100, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _filled(text: str) -> str:
