@@ -18,7 +18,8 @@ Verdict = Literal["better", "worse", "undecided"]
 FEWEST_SEEDS = 6
 """Of a plan, for a verdict: that all of five are on one side is a chance of 1 in 16."""
 
-_LEVEL = 0.95
+LEVEL = 0.95
+"""Of all intervals."""
 _DRAWN = 2000  # bootstrap samples
 _TRIMMED = 0.25
 
@@ -118,7 +119,7 @@ def retained(returned: Return, dense: Return, random: Return) -> tuple[float, fl
     episodes = scores.shape[1]
     drawn = np.random.default_rng(0).integers(episodes, size=(_DRAWN, episodes))
     value, most, least = _AGGREGATES[dense.aggregate](scores[:, drawn], axis=-1)
-    low, high = np.quantile((value - least) / (most - least), [0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2])
+    low, high = np.quantile((value - least) / (most - least), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     return float(low), float(high)
 
 
@@ -152,15 +153,13 @@ def compare(returns: Sequence[Return], dense: Return) -> Verdict:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of returns that are all the same
             test = stats.ttest_ind(returns[0].each, dense.each, equal_var=False, trim=trim)
-        difference, significant = test.statistic, test.pvalue <= 1 - _LEVEL
+        difference, significant = test.statistic, test.pvalue <= 1 - LEVEL
     else:
         difference = sum(one.value for one in returns) / len(returns) - dense.value
         above, below = sides(returns, dense)
         ahead = stats.binomtest(above if difference > 0 else below, len(returns))
         noise = math.hypot(_error(returns), _measured(dense))
-        significant = (
-            ahead.pvalue <= 1 - _LEVEL and abs(difference) > _t_bound(len(returns)) * noise
-        )
+        significant = ahead.pvalue <= 1 - LEVEL and abs(difference) > _t_bound(len(returns)) * noise
     if not significant:
         return "undecided"
     return "better" if difference > 0 else "worse"
@@ -194,12 +193,12 @@ def _error(returns: Sequence[Return]) -> float:
 
 def _measured(one: Return) -> float:
     """Standard error of one policy's return, by its interval over episodes."""
-    return float((one.high - one.low) / (2 * stats.norm.ppf(0.5 + _LEVEL / 2)))
+    return float((one.high - one.low) / (2 * stats.norm.ppf(0.5 + LEVEL / 2)))
 
 
 def _t_bound(seeds: int) -> float:
     """Standard errors on each side of a 95 % t interval."""
-    return float(stats.t.ppf(0.5 + _LEVEL / 2, seeds - 1))
+    return float(stats.t.ppf(0.5 + LEVEL / 2, seeds - 1))
 
 
 def _scores(returns: Sequence[Return]) -> NDArray[np.float64]:

@@ -106,3 +106,15 @@ def test_the_page_says_of_a_change_that_it_does_nothing() -> None:
         one["idle"] = one["under"] == "delay=1"
     said = [line for line in page([task]).splitlines() if "(does nothing here)" in line]
     assert len(said) == 1 and said[0].startswith("| delay=1 (does nothing here) |")
+
+
+def test_what_a_change_does_is_told_from_what_was_so_without_it() -> None:
+    """Policies that are as much better without a change bear it neither better nor worse."""
+    docs = Path(__file__).parents[2] / "docs"
+    task = json.loads((docs / "robustness-lunarlander.json").read_text())
+    without = {one["study"]: one for one in task["studies"] if not one["under"]}
+    for one in task["studies"]:
+        for policy in ("dense", "pruned") if one["under"] == "delay=1" else ():
+            one[policy]["return"] = without[one["study"]][policy]["return"] - 20
+    (row,) = (line for line in page([task]).splitlines() if line.startswith("| delay=1"))
+    assert "| +0.0 [+0.0, +0.0] |" in row.replace("-0.0", "+0.0")

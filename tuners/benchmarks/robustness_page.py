@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from prune_search.records.intervals import LEVEL, differing
+
 _HEAD = """# Does a pruned policy bear a harder task?
 
 Pruning is said to help a policy generalize. The question has an answer only where both policies are
@@ -28,12 +30,15 @@ prune-search benchmark robustness docs/robustness-*.json --to docs/robustness.md
 A change that would do nothing is refused: a noise of 0, a factor of 1, an argument that is so
 already, an attribute that is 0, or that the environment sets anew in each reset. Where every
 episode returns what it does without the change, its row says so.
-
+"""
+_MEASURED = """
 `evaluate --under` measures any one policy so. Returns are means over {episodes} fresh episodes,
 the same for both; the difference is pruned minus dense, its 95 % interval a t interval over
 studies, with the noise of measuring the dense policy in it where they share one. What studies of
-one dense policy say is about pruning this one. The dense control is the dense policy trained on for
-as many env steps as a trial has: what is above it is more than training on.
+one dense policy say is about pruning this one. Where the pruned policies were better or worse
+already, the column "beyond" says what the change itself does: each study's difference under it,
+less its difference without, with the t interval over studies. The dense control is the dense policy
+trained on for as many env steps as a trial has: what is above it is more than training on.
 """
 
 
@@ -44,13 +49,17 @@ def page(tasks: Sequence[dict[str, Any]]) -> str:
         tasks: what the files hold, one of several studies of a task each.
     """
     episodes = sorted({task["episodes"] for task in tasks})
-    parts = [_HEAD.format(episodes=" or ".join(map(str, episodes)))]
-    signs = [_sign(row) for task in tasks for row in task["over_studies"] if row["under"]]
+    measured = _MEASURED.format(episodes=_either(episodes))
+    parts = [_HEAD, _filled(" ".join(measured.split()))]
+    found = [_beyond(task, row) for task in tasks for row in task["over_studies"] if row["under"]]
+    signs = [int(low > 0) - int(high < 0) for _, low, high in found]
     parts.append(
         _filled(
             f"Of {len(signs)} changes on {len(tasks)} task{'s' * (len(tasks) > 1)} the pruned"
-            f" policies return more under {signs.count(1)}, less under {signs.count(-1)}, and no"
-            f" interval tells under {signs.count(0)}."
+            f" policies bear {signs.count(1)} better than the dense ones and {signs.count(-1)}"
+            f" worse, beyond what they differ by without; under {signs.count(0)} no interval tells."
+            f" Where nothing differed, {1 - LEVEL:.0%} of such intervals would tell all the same:"
+            f" {(1 - LEVEL) * len(signs):.1f} of {len(signs)}."
         )
     )
     parts += [_task(task) for task in tasks]
@@ -66,8 +75,28 @@ def _filled(text: str) -> str:
     return textwrap.fill(text, 100) + "\n"
 
 
-def _sign(row: dict[str, Any]) -> int:
-    return int(row["low"] > 0) - int(row["high"] < 0)
+def _either(numbers: Sequence[int]) -> str:
+    """`100, 200 or 400`."""
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _beyond(task: dict[str, Any], row: dict[str, Any]) -> tuple[float, float, float]:
+    """What a change adds to the difference of the policies, with its interval over studies."""
+
+    def differences(under: str) -> dict[str, float]:
+        return {
+            one["study"]: one["pruned"]["return"] - one["dense"]["return"]
+            for one in task["studies"]
+            if one["under"] == under
+        }
+
+    without = differences("")
+    return differing([value - without[name] for name, value in differences(row["under"]).items()])
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _task(task: dict[str, Any]) -> str:
@@ -84,16 +113,17 @@ def _task(task: dict[str, Any]) -> str:
             f"{rows[0]['studies']} studies of {policies}; pruned policies {_span(shares)} sparse,"
             f" with {_span(kept)} of the dense policy's gain over random actions on these episodes."
         ),
-        "| under | dense | pruned | pruned − dense [95 %] | dense control |",
-        "|---|---|---|---|---|",
+        "| under | dense | pruned | pruned − dense [95 %] | beyond [95 %] | dense control |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
         same = [one for one in task["studies"] if one["under"] == row["under"]]
         idle = " (does nothing here)" * all(one.get("idle", False) for one in same)
         controls = [one["control"]["return"] for one in same if "control" in one]
         control = f"{sum(controls) / len(controls):.1f}" if controls else ""
+        beyond = _interval(*_beyond(task, row)) if row["under"] else ""
         lines.append(
             f"| {row['under'] or 'no change'}{idle} | {row['dense']:.1f} | {row['pruned']:.1f} |"
-            f" {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}] | {control} |"
+            f" {_interval(row['difference'], row['low'], row['high'])} | {beyond} | {control} |"
         )
     return "\n".join(lines) + "\n"

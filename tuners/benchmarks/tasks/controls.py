@@ -19,7 +19,7 @@ from prune_search.experiment.file import describe
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
-from prune_search.records.intervals import pooled
+from prune_search.records.intervals import LEVEL, pooled
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return, retention_of
 from prune_search.storage.replacing import replace_file
@@ -34,7 +34,6 @@ _SEEDS = 10_000
 either has used."""
 _EVALUATION = 2
 """Added to the seed of the study's final episodes: no choice has seen these."""
-_LEVEL = 0.95
 _FOUND = "controls.json"
 
 
@@ -206,7 +205,7 @@ def _difference(searched: Sequence[float], other: Sequence[float]) -> list[float
     if np.ptp(searched) == 0 and np.ptp(other) == 0:
         return [difference, difference, difference]
     test = stats.ttest_ind(searched, other, equal_var=False)
-    interval = test.confidence_interval(_LEVEL)
+    interval = test.confidence_interval(LEVEL)
     return [difference, float(interval.low), float(interval.high)]
 
 
