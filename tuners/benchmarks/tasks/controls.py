@@ -24,7 +24,7 @@ from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return, retention_of
 from prune_search.storage.replacing import replace_file
 from tuners.benchmarks.search.studies import finished
-from tuners.benchmarks.tasks.methods import SEARCHED, Method, listed, methods
+from tuners.benchmarks.tasks.methods import SEARCHED, Method, follows, listed, methods
 from tuners.benchmarks.tasks.small_dense import narrowed, small_dense
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport, report
@@ -165,7 +165,7 @@ def _row(
     found: StudyReport, method: Method, round_: int, seeds: int, trained: int
 ) -> dict[str, Any]:
     """A method over its seeds: the searched plan where its point lay, others at their ends."""
-    plan = next((one for one in found.repeated if _follows(one.plan, method)), None)
+    plan = next((one for one in found.repeated if follows(one.plan, method)), None)
     if plan is None or len(plan.trials) < seeds:
         ended = len(plan.trials) if plan else 0
         raise UserError(
@@ -183,10 +183,6 @@ def _row(
         "retention": at.retention,
         **_returned(at.returned, [point.returned.value for point in at.points]),
     }
-
-
-def _follows(plan: Plan, method: Method) -> bool:
-    return all(getattr(plan, name) == value for name, value in method.fields.items())
 
 
 def _returned(pool: Return, each: Sequence[float]) -> dict[str, Any]:

@@ -123,3 +123,8 @@ def listed(pruning: Pruning, chosen: Sequence[Method]) -> tuple[Pruning, list[di
     # None gives up, however badly it does: what it comes to is asked for.
     settings["patience"] = max(method.fields["rounds"] for method in chosen) + 1
     return Pruning.model_validate(settings), pinned
+
+
+def follows(plan: Plan, method: Method) -> bool:
+    """Whether a trial's plan is the method's."""
+    return all(getattr(plan, name) == value for name, value in method.fields.items())

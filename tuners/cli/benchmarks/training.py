@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +48,28 @@ def benchmark_removal(
     settings = experiment_file.load(preset, [layers], trust)
     result = removal_speed(settings, pairs)
     print(f"learner update, {hidden}x{hidden}, after removal / dense: {result}, {pairs} pairs")
+
+
+@benchmarks.command("efficiency")
+def benchmark_efficiency(
+    preset: Preset = "cartpole",
+    hidden: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=16, help="Units of both layers; may be repeated.  [default: 64, 256, 1024]"
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each.")] = 5,
+    env_steps: Annotated[int, typer.Option(min=20, help="Of each training, at most.")] = 60_000,
+    storage: Annotated[
+        Path, typer.Option(help="Folder of its studies; what is finished there is not run again.")
+    ] = Path("benchmark"),
+) -> None:
+    """What training costs that prunes on its way, against dense training, to the same return."""
+    from tuners.benchmarks.efficiency import efficiency, markdown
+
+    widths = hidden or [64, 256, 1024]
+    print(markdown(efficiency(preset, widths, seeds, env_steps, storage, err.print)))
 
 
 @benchmarks.command("evaluation")

@@ -1,0 +1,190 @@
+"""What training costs that prunes on its way, against dense training, until the same return."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prune_search.errors import UserError
+from prune_search.experiment import file as experiment_file
+from prune_search.experiment.schema import Experiment
+from prune_search.records.models import TrialRecord
+from tuners.benchmarks.search.studies import finished
+from tuners.benchmarks.tasks.methods import Method, follows, listed
+
+RATIO = 0.9
+_ROUNDS = 20
+_DENSE = "dense"
+_PRUNED: dict[str, dict[str, Any]] = {
+    _DENSE: {"granularity": "weight", "schedule": "one_shot", "start": 0.0, "ratio": 0.0},
+    "neurons taken out": {"granularity": "neuron", "schedule": "cubic", "start": 0.1, "end": 0.5},
+    "weights masked": {"granularity": "weight", "schedule": "cubic", "start": 0.1, "end": 0.5},
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one training, until the return was reached."""
+
+    env_steps: int
+    seconds: float
+    """Of RLlib's training, by the clock, beside as many others for each way."""
+    macs: float
+    """Of the acting network: one action's, zeros among them, times env steps."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to train, over its seeds."""
+
+    hidden: int
+    name: str
+    costs: list[Cost | None]
+    """One for each seed; None where the return was not reached."""
+    parameters: float
+    """Of the acting network in the end, zeros left out."""
+
+
+def efficiency(
+    preset: str,
+    hidden: Sequence[int],
+    seeds: int,
+    env_steps: int,
+    storage: Path,
+    say: Callable[[str], None],
+) -> list[Way]:
+    """Trains from new weights, dense and pruned, and looks when each first holds the return.
+
+    The return is `search.retention` of the gain of the baseline, a dense network of the same width.
+
+    Args:
+        preset: preset or experiment file; its network is one with two hidden layers.
+        hidden: widths of both layers, each a study of its own.
+        seeds: trainings of each way, 2 or more.
+        env_steps: of each at most; there are 20 evaluations in it.
+        storage: folder of the studies; what is finished there is not run again.
+        say: is told of what begins.
+
+    Raises:
+        UserError: a training failed.
+    """
+    found = []
+    for width in hidden:
+        experiment, ways = _experiment(preset, width, seeds, env_steps, storage)
+        name = f"efficiency-{Path(preset).stem}-{width}-{seeds}"
+        say(f"{name}: {len(ways)} ways, {seeds} trainings of each")
+        folder = finished(experiment, name, quiet=False)
+        record = folder.study()
+        assert record is not None and record.baseline is not None
+        enough = record.baseline.return_at(experiment.search.retention)
+        for way in ways:
+            trials = [trial for trial in folder.trials() if follows(trial.plan, way)]
+            if sum(trial.state == "complete" for trial in trials) < seeds:
+                raise UserError(f"study {name!r}: a training of {way.name!r} did not end")
+            costs = [cost(trial, enough) for trial in trials]
+            last = float(np.mean([trial.points[-1].nonzero for trial in trials]))
+            found.append(Way(width, way.name, costs, last))
+    return found
+
+
+def cost(trial: TrialRecord, enough: float) -> Cost | None:
+    """What a trial has taken until it first returned so much; None if it never did."""
+    seconds = macs = 0.0
+    before = 0
+    for point in trial.points:
+        seconds += point.train_s
+        macs += (point.macs or 0) * (point.env_steps - before)
+        before = point.env_steps
+        if point.returned.value >= enough:
+            return Cost(point.env_steps, seconds, macs)
+    return None
+
+
+def markdown(ways: Sequence[Way]) -> str:
+    """A row for each way: medians, and their ratios to dense training."""
+    lines = [
+        "| hidden layers | training | reached | non-zero in the end | env steps | seconds / dense"
+        " | multiply-accumulates / dense |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for way in ways:
+        (dense,) = (one for one in ways if one.hidden == way.hidden and one.name == _DENSE)
+        ours, theirs = _medians(way), _medians(dense)
+        figures = ["", "", ""]
+        if ours is not None:
+            figures[0] = f"{ours.env_steps:,}"
+            if theirs is not None:
+                figures[1] = f"{ours.seconds / theirs.seconds:.2f}"
+                figures[2] = f"{ours.macs / theirs.macs:.2f}"
+        reached = sum(one is not None for one in way.costs)
+        cells = [
+            f"{way.hidden} x {way.hidden}",
+            way.name,
+            f"{reached} of {len(way.costs)}",
+            f"{way.parameters:,.0f}",
+            *figures,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _medians(way: Way) -> Cost | None:
+    """Over the trainings that reached it."""
+    costs = [one for one in way.costs if one is not None]
+    if not costs:
+        return None
+    return Cost(
+        round(float(np.median([one.env_steps for one in costs]))),
+        float(np.median([one.seconds for one in costs])),
+        float(np.median([one.macs for one in costs])),
+    )
+
+
+def _experiment(
+    preset: str, width: int, seeds: int, env_steps: int, storage: Path
+) -> tuple[Experiment, list[Method]]:
+    settings = experiment_file.load(
+        preset,
+        [
+            f"algorithm.model.fcnet_hiddens=[{width}, {width}]",
+            "baseline.control=false",
+            "tracking=none",
+            f"storage={json.dumps(str(storage.resolve()))}",
+        ],
+    )
+    common = {
+        "origin": "scratch",
+        "criterion": "magnitude",
+        "scope": "both",
+        "ratio": RATIO,
+        "critic_ratio": RATIO,
+        "allocation": "uniform",
+        "regrowth": "none",
+        "rewind": "none",
+        "quantization": "none",
+        "distillation": 0.0,
+        "lr_scale": 1.0,
+        "rounds": _ROUNDS,
+        "env_steps": env_steps,
+    }
+    ways = [Method(name, "", {**common, **fields}) for name, fields in _PRUNED.items()]
+    ways[0].fields["critic_ratio"] = 0.0
+    pruning, first = listed(settings.pruning, ways)
+    search = settings.search.model_copy(
+        update={
+            "trials": len(ways) * seeds,
+            "seeds": seeds,
+            "first": first,
+            "sampler": "random",
+            "sampler_options": {},
+            "probes": 0,
+            "screening": 0,
+            "stopping": None,
+        }
+    )
+    return settings.model_copy(update={"pruning": pruning, "search": search}), ways
