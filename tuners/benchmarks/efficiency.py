@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ _PRUNED: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one training, until the return was reached."""
+    """Of one training, or of its part until a return was reached."""
 
     env_steps: int
     seconds: float
@@ -44,8 +45,12 @@ class Way:
 
     hidden: int
     name: str
-    costs: list[Cost | None]
-    """One for each seed; None where the return was not reached."""
+    whole: list[Cost]
+    """One for each seed, of all env steps."""
+    reached: list[Cost | None]
+    """Until the return was reached; None where it was not."""
+    late: float
+    """Mean return of the last quarter of the evaluations, over all seeds."""
     parameters: float
     """Of the acting network in the end, zeros left out."""
 
@@ -86,14 +91,29 @@ def efficiency(
             trials = [trial for trial in folder.trials() if follows(trial.plan, way)]
             if sum(trial.state == "complete" for trial in trials) < seeds:
                 raise UserError(f"study {name!r}: a training of {way.name!r} did not end")
-            costs = [cost(trial, enough) for trial in trials]
-            last = float(np.mean([trial.points[-1].nonzero for trial in trials]))
-            found.append(Way(width, way.name, costs, last))
+            found.append(_way(width, way.name, trials, enough))
     return found
 
 
-def cost(trial: TrialRecord, enough: float) -> Cost | None:
-    """What a trial has taken until it first returned so much; None if it never did."""
+def _way(hidden: int, name: str, trials: Sequence[TrialRecord], enough: float) -> Way:
+    late = [
+        point.returned.value
+        for trial in trials
+        for point in trial.points[-len(trial.points) // 4 :]
+    ]
+    never = [cost(trial, math.inf) for trial in trials]
+    return Way(
+        hidden,
+        name,
+        [whole for whole, _ in never],
+        [until if held else None for until, held in (cost(trial, enough) for trial in trials)],
+        float(np.mean(late)),
+        float(np.mean([trial.points[-1].nonzero for trial in trials])),
+    )
+
+
+def cost(trial: TrialRecord, enough: float) -> tuple[Cost, bool]:
+    """What a trial has taken until it first returned so much, and whether it did."""
     seconds = macs = 0.0
     before = 0
     for point in trial.points:
@@ -101,43 +121,48 @@ def cost(trial: TrialRecord, enough: float) -> Cost | None:
         macs += (point.macs or 0) * (point.env_steps - before)
         before = point.env_steps
         if point.returned.value >= enough:
-            return Cost(point.env_steps, seconds, macs)
-    return None
+            return Cost(before, seconds, macs), True
+    return Cost(before, seconds, macs), False
 
 
 def markdown(ways: Sequence[Way]) -> str:
-    """A row for each way: medians, and their ratios to dense training."""
+    """A row for each way: medians over seeds, and their ratios to dense training's."""
     lines = [
-        "| hidden layers | training | reached | non-zero in the end | env steps | seconds / dense"
-        " | multiply-accumulates / dense |",
-        "|---|---|---|---|---|---|---|",
+        "| hidden layers | training | non-zero in the end | return, last quarter | seconds / dense"
+        " | multiply-accumulates / dense | reached the return | env steps until then"
+        " | multiply-accumulates until then / dense |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for way in ways:
         (dense,) = (one for one in ways if one.hidden == way.hidden and one.name == _DENSE)
-        ours, theirs = _medians(way), _medians(dense)
-        figures = ["", "", ""]
-        if ours is not None:
-            figures[0] = f"{ours.env_steps:,}"
-            if theirs is not None:
-                figures[1] = f"{ours.seconds / theirs.seconds:.2f}"
-                figures[2] = f"{ours.macs / theirs.macs:.2f}"
-        reached = sum(one is not None for one in way.costs)
+        ours, theirs = _medians(way.whole), _medians(dense.whole)
+        reached = [one for one in way.reached if one is not None]
+        theirs_reached = [one for one in dense.reached if one is not None]
+        until = f"{_medians(reached).env_steps:,}" if reached else ""
+        macs = ""
+        if reached and theirs_reached:
+            macs = _ratio(_medians(reached).macs, _medians(theirs_reached).macs)
         cells = [
             f"{way.hidden} x {way.hidden}",
             way.name,
-            f"{reached} of {len(way.costs)}",
             f"{way.parameters:,.0f}",
-            *figures,
+            f"{way.late:.1f}",
+            _ratio(ours.seconds, theirs.seconds),
+            _ratio(ours.macs, theirs.macs),
+            f"{len(reached)} of {len(way.reached)}",
+            until,
+            macs,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _medians(way: Way) -> Cost | None:
-    """Over the trainings that reached it."""
-    costs = [one for one in way.costs if one is not None]
-    if not costs:
-        return None
+def _ratio(ours: float, theirs: float) -> str:
+    """Empty where it can't be counted, as of a network of the user's own."""
+    return f"{ours / theirs:.2f}" if theirs else ""
+
+
+def _medians(costs: Sequence[Cost]) -> Cost:
     return Cost(
         round(float(np.median([one.env_steps for one in costs]))),
         float(np.median([one.seconds for one in costs])),
