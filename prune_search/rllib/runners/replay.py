@@ -50,8 +50,6 @@ _CONNECTORS = {
     NumpyToTensor,
 }
 """RLlib's own, which do to its episodes what is done here; any other is a user's."""
-
-
 _BUFFERS = (EpisodeReplayBuffer, PrioritizedEpisodeReplayBuffer)
 
 
@@ -117,9 +115,9 @@ class LeanReplay:
         self._add, self._sample, self._metrics = buffer.add, buffer.sample, buffer.get_metrics
         buffer.add, buffer.sample, buffer.get_metrics = self.add, self.sample, self.get_metrics
 
-    def add(self, episodes: Any) -> None:
+    def add(self, episodes: Any, **kwargs: Any) -> None:
         """RLlib's `add`, with no copy of what our env runner has made and does not change."""
-        self._add([_lent(episode) for episode in force_list(episodes)])
+        self._add([_lent(episode) for episode in force_list(episodes)], **kwargs)
 
     def get_metrics(self) -> Any:
         """RLlib's `get_metrics`; figures of several samples that follow an `add` come at once."""
@@ -255,13 +253,19 @@ def _lent(episode: Any) -> Any:
         return episode
     made = copy.copy(episode)
     for name in ("observations", "actions", "rewards", "infos"):
-        held = copy.copy(getattr(episode, name))
-        held.data = list(held.data) if isinstance(held.data, list) else held.data
-        setattr(made, name, held)
+        setattr(made, name, _appendable(getattr(episode, name)))
     outputs = episode.extra_model_outputs.items()
-    made.extra_model_outputs = {name: copy.copy(held) for name, held in outputs}
+    made.extra_model_outputs = {name: _appendable(held) for name, held in outputs}
     made._custom_data = dict(episode.custom_data)
     made.__class__ = _Lent
+    return made
+
+
+def _appendable(held: Any) -> Any:
+    """A copy of what an episode holds of one kind; lists are appended to, arrays replaced."""
+    made = copy.copy(held)
+    if isinstance(made.data, list):
+        made.data = list(made.data)
     return made
 
 
