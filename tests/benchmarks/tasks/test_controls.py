@@ -19,74 +19,32 @@ from tuners.benchmarks.tasks.controls import _difference
 from tuners.benchmarks.tasks.methods import DENSE, SEARCHED, listed, methods
 from tuners.benchmarks.tasks.small_dense import narrowed, parameters_of
 
-_COMMON = {"scope": "actor", "rounds": 4, "env_steps": 20_000, "lr_scale": 0.5}
+
+def a_plan(criterion: str, schedule: str, **more: Any) -> Plan:
+    fields: dict[str, Any] = {
+        "granularity": "weight",
+        "allocation": "erk",
+        "scope": "actor",
+        "ratio": 0.9,
+        "start": 0.0,
+        "end": 0.6,
+        "rounds": 4,
+        "env_steps": 20_000,
+        "lr_scale": 0.5,
+    }
+    return Plan(criterion=criterion, schedule=schedule, **{**fields, **more})
+
+
 PLANS = {
-    "weights": Plan(
-        granularity="weight",
-        criterion="saliency",
-        allocation="global",
-        schedule="linear",
-        ratio=0.97,
-        start=0.0,
-        end=0.6,
-        **_COMMON,
+    "weights": a_plan("saliency", "linear", allocation="global", ratio=0.97),
+    "both networks": a_plan("magnitude", "geometric", scope="both", critic_ratio=0.4),
+    "neurons": a_plan("l2_norm", "cubic", granularity="neuron", allocation="uniform"),
+    "threshold": a_plan(
+        "threshold", "linear", allocation=None, ratio=None, threshold=1.5, threshold_unit="std"
     ),
-    "both networks": Plan(
-        granularity="weight",
-        criterion="magnitude",
-        allocation="erk",
-        schedule="geometric",
-        ratio=0.9,
-        critic_ratio=0.4,
-        start=0.0,
-        end=0.6,
-        **{**_COMMON, "scope": "both"},
-    ),
-    "neurons": Plan(
-        granularity="neuron",
-        criterion="l2_norm",
-        allocation="uniform",
-        schedule="cubic",
-        ratio=0.8,
-        start=0.0,
-        end=0.8,
-        **_COMMON,
-    ),
-    "threshold": Plan(
-        granularity="weight",
-        criterion="threshold",
-        schedule="linear",
-        threshold=1.5,
-        threshold_unit="std",
-        start=0.0,
-        end=0.8,
-        **_COMMON,
-    ),
-    "regrown": Plan(
-        granularity="weight",
-        criterion="random",
-        allocation="erk",
-        schedule="one_shot",
-        ratio=0.9,
-        start=0.0,
-        end=0.8,
-        regrowth="rigl",
-        drop_fraction=0.3,
-        regrow_every=1_000,
-        **_COMMON,
-    ),
-    "quantized": Plan(
-        granularity="weight",
-        criterion="magnitude",
-        allocation="erk",
-        schedule="geometric",
-        ratio=0.9,
-        start=0.0,
-        end=0.5,
-        quantization="sharing",
-        bits=3,
-        quantized_from=0.6,
-        **_COMMON,
+    "regrown": a_plan("random", "one_shot", regrowth="rigl", drop_fraction=0.3, regrow_every=1_000),
+    "quantized": a_plan(
+        "magnitude", "geometric", quantization="sharing", bits=3, quantized_from=0.6
     ),
 }
 
