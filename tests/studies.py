@@ -131,6 +131,7 @@ def make_trial(
         plan=plan,
         state=state,
         reason={"complete": BUDGET_USED, "failed": "NaN in the learner's weights"}.get(state, ""),
+        chosen_by="probe" if number < 4 else "tpe",
         started=STARTED + 100 * number,
         points=points,
     )

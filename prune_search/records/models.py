@@ -187,6 +187,10 @@ class TrialRecord(Record):
     """Stopped: by the search before its end, and not taken up again."""
     reason: str = ""
     """Why it ended, in the words of `prune_search.records.reasons`, or what failed."""
+    chosen_by: str = ""
+    """What chose its plan: `first` (the file), `probe`, `repeat` (another seed of a plan), or the
+    sampler's name, after which `curves` says where it still drew at random; empty in records of
+    earlier versions."""
     started: float
     """Seconds since the epoch."""
     points: list[Point] = []

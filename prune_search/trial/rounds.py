@@ -50,10 +50,11 @@ class TrialRounds:
         baseline: BaselineRecord,
         number: int,
         plan: Plan,
+        chosen_by: str = "",
     ) -> None:
         self._experiment, self._folder, self._baseline = experiment, folder, baseline
         self.record = folder.trial(number) or TrialRecord(
-            number=number, plan=plan, state="running", started=time.time()
+            number=number, plan=plan, state="running", chosen_by=chosen_by, started=time.time()
         )
         self.trained: TrialAlgorithm | None = None
         """None in a trial that has ended."""

@@ -61,7 +61,14 @@ class PruningTrial(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> TrialRounds:
         plan = Plan.model_validate(config["plan"])
-        return TrialRounds(self._experiment, self._folder, self._baseline, config["number"], plan)
+        return TrialRounds(
+            self._experiment,
+            self._folder,
+            self._baseline,
+            config["number"],
+            plan,
+            config["chosen_by"],
+        )
 
     def step(self) -> dict[str, Any]:
         number, search = self.config["number"], self._experiment.search

@@ -175,6 +175,28 @@ def test_plans_that_lasted_are_run_with_several_seeds(
     assert len(set(plans)) == 4
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_it_is_told_what_chose_a_plan(tiny: Any, tmp_path: Path, restart: bool) -> None:
+    """In Optuna's database as well, and of a trial that another driver goes on with."""
+    changes = ("search.first=[{ratio: 0.6}]", "search.probes=1", "search.seeds=2")
+    experiment = tiny(*changes, "search.trials=9", "pruning.ratio={low: 0.5, high: 0.9}")
+    folder = StudyFolder(tmp_path, "study")
+    folder.path.mkdir()
+    searcher, told = StudySearch(experiment, folder), []
+    for number in range(5):
+        config = searcher.suggest(f"a{number}")
+        if restart:
+            searcher = StudySearch(experiment, folder)
+            assert searcher.suggest(f"a{number}") == config
+        assert config is not None
+        told.append(config["chosen_by"])
+        ended(folder, number, progress=1.0)
+        searcher.on_trial_complete(f"a{number}", {"retention": 1.0, "compression": 2.0})
+    assert told == ["first", "probe", "repeat", "repeat", "tpe"]
+    study = optuna.load_study(study_name="study", storage=storage(folder))
+    assert [trial.user_attrs["chosen_by"] for trial in study.trials] == told
+
+
 def test_what_collapsed_is_not_repeated(tiny: Any, tmp_path: Path) -> None:
     experiment = tiny("search.seeds=3", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.9}")
     folder = StudyFolder(tmp_path, "study")

@@ -50,6 +50,9 @@ PLANNED = "planned"
 """Optuna's user attribute of a study: the parameters of the trials that it begins with."""
 REPEAT = "repeats"
 """Optuna's user attribute of a trial that runs another's plan again: that one's number."""
+CHOSEN_BY = "chosen_by"
+"""Optuna's user attribute of a trial, and a field of its record: what chose its plan."""
+FIRST, PROBE, REPEATED = "first", "probe", "repeat"
 _PATIENCE_S = 3.0  # of waiting for the database, before the user is told
 
 
@@ -149,7 +152,20 @@ class StudySearch(OptunaSearch):
 
     def _define(self, trial: Any) -> dict[str, Any]:
         plan = self._plan_of(trial)
-        return {"number": trial.number, "plan": plan.model_dump()}
+        return {
+            "number": trial.number,
+            "plan": plan.model_dump(),
+            CHOSEN_BY: self._chosen_by(trial),
+        }
+
+    def _chosen_by(self, trial: Any) -> str:
+        """What chose a trial's plan; kept with the trial, as another driver may go on with it."""
+        known: str | None = trial.user_attrs.get(CHOSEN_BY)
+        if known is None:
+            named = self._experiment.search.sampler
+            known = getattr(self._ot_study.sampler, "chosen_by", named)
+            trial.set_user_attr(CHOSEN_BY, known)
+        return known
 
     @span(SUGGEST)
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -184,12 +200,15 @@ class StudySearch(OptunaSearch):
         begun = sum(REPEAT not in trial.user_attrs for trial in own)
         if begun < len(self._planned):
             search, pruning = self._experiment.search, self._experiment.pruning
-            chosen = self._planned[begun]
+            chosen, by = self._planned[begun], FIRST
             if chosen is None:
+                by = PROBE
                 number = self._planned[:begun].count(None)
                 probed = probe(number, self._folder.trials(), pruning, search.retention)
                 chosen = parameters(probed, pruning)
-            self._ot_study.enqueue_trial(chosen)
+            if search.sampler == "grid" and begun >= len(search.first):
+                by = search.sampler
+            self._ot_study.enqueue_trial(chosen, user_attrs={CHOSEN_BY: by})
             return
         seeds = self._experiment.search.seeds
         if seeds == 1 or self._experiment.search.sampler == "grid":
@@ -199,7 +218,8 @@ class StudySearch(OptunaSearch):
         for trial in own:
             complete = trial.state is TrialState.COMPLETE and trial.number in lasted
             if complete and seen[_key(trial)] < seeds:
-                self._ot_study.enqueue_trial(trial.params, user_attrs={REPEAT: trial.number})
+                attributes = {REPEAT: trial.number, CHOSEN_BY: REPEATED}
+                self._ot_study.enqueue_trial(trial.params, user_attrs=attributes)
                 return
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

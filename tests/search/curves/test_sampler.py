@@ -162,6 +162,7 @@ def test_a_study_asks_with_its_own_records_also_after_a_restart(tiny: Any, tmp_p
             assert config is not None and config["number"] == number
             plan = Plan.model_validate(config["plan"])
             found.append(config["plan"])
+            assert config["chosen_by"] == ("curves, at random" if number < 4 else "curves")
             aim = plan.ratio or 0.5
             ends = [aim / 2, aim]
             points = [

@@ -49,6 +49,7 @@ def test_a_study_becomes_one_flat_run_a_trial_and_one_summary(finished: Finished
     failed = [key for key, run in runs.items() if run.info.status == "FAILED"]
     assert failed == ["t03"]
     assert runs["t03"].data.tags["reason"] == "NaN in the learner's weights"
+    assert [runs[name].data.tags["chosen_by"] for name in ("t03", "t04")] == ["probe", "tpe"]
     note = "mlflow.note.content"
     assert "`, failed (NaN in the learner" in runs["t03"].data.tags[note]
     assert "`, complete.\n" in runs["t00"].data.tags[note]

@@ -84,6 +84,11 @@ class CurveSampler(BaseSampler):
                 )
         return None
 
+    @property
+    def chosen_by(self) -> str:
+        """How it came to the last trial's plan, in a word or two."""
+        return "curves" if self._chosen else "curves, at random"
+
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:

@@ -119,6 +119,8 @@ def trial_run(
     tags["mlflow.note.content"] = trial_note(study, trial, experiment, finals, bound, remark)
     if reason:
         tags["reason"] = reason
+    if trial.chosen_by:
+        tags["chosen_by"] = trial.chosen_by
     if words := did_words(trial):
         tags["did"] = words
     return Run(
