@@ -125,11 +125,12 @@ def test_a_study_that_is_not_through_has_no_controls(tmp_path: Path, refusal: An
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_controls_are_run_and_kept(tiny: Any, tmp_path: Path, command: Any) -> None:
     """Twice: what is there is not run again. They are on the page of the study's task."""
     file = tmp_path / "small.yaml"
-    file.write_text(dump(tiny("search.trials=1", "pruning.ratio=0.5", storage=tmp_path)))
+    brief = ("search.trials=1", "pruning.ratio=0.5", "pruning.env_steps=1000", "pruning.rounds=1")
+    file.write_text(dump(tiny(*brief, "resources.concurrent_trials=2", storage=tmp_path)))
     place = ("--storage", str(tmp_path))
     assert command("run", "small.yaml", cwd=tmp_path).status == 0
     ran = command("benchmark", "controls", "small", "--seeds", "2", *place, cwd=tmp_path)
@@ -149,4 +150,6 @@ def test_controls_are_run_and_kept(tiny: Any, tmp_path: Path, command: Any) -> N
     assert again.status == 0
     assert StudyFolder(tmp_path, "small-controls").trials() == trials
     command("benchmark", "tasks", "small", *place, "--to", "found.md", cwd=tmp_path)
-    assert "| RigL, new weights: ERK (Evci et al. 2020) | " in (tmp_path / "found.md").read_text()
+    assert (
+        "| **RigL, new weights**, ERK (Evci et al. 2020) | " in (tmp_path / "found.md").read_text()
+    )
