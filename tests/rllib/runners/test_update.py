@@ -9,6 +9,7 @@ import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
 from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.runners.replay import is_lean
 from prune_search.rllib.running import reseed
 from tests.algorithms import built, check_zeros, prune, small
 
@@ -38,8 +39,8 @@ def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]
     with built(small(name, f"resources.runner={runner}", *changes)) as algorithm:
         lean = algorithm.learner_group.foreach_learner(lambda each: "_update" in vars(each))
         assert [answer.get() for answer in lean] == [runner == "auto"]
-        if hasattr(algorithm, "local_replay_buffer"):
-            assert ("sample" in vars(algorithm.local_replay_buffer)) == (runner == "auto")
+        if algorithm.local_replay_buffer is not None:
+            assert is_lean(algorithm.local_replay_buffer) == (runner == "auto")
         reseed(algorithm, 5)
         for iteration in range(iterations):
             told.append(figures(algorithm.train()["learners"]))
