@@ -45,6 +45,7 @@ def test_what_is_learned_is_told_to_be_the_same(local_ray: None) -> None:
     assert len(lines) == 4
 
 
+@pytest.mark.slow
 def test_off_policy_iterations_are_timed_once_they_learn(local_ray: None) -> None:
     """They only sample at first, which says nothing of an iteration."""
     late = small("dqn").experiment(

@@ -99,6 +99,7 @@ def test_batches_and_buffer_are_rllibs(local_ray: None, name: str, kind: Any) ->
         assert lean._indices == stock._indices and stock._num_episodes_evicted
 
 
+@pytest.mark.slow
 def test_what_dqn_does_not_ask_for_is_rllibs(local_ray: None) -> None:
     with built(small("dqn")) as algorithm:
         buffer = algorithm.local_replay_buffer
@@ -108,6 +109,7 @@ def test_what_dqn_does_not_ask_for_is_rllibs(local_ray: None) -> None:
             assert isinstance(found, list) and len(found) == 4
 
 
+@pytest.mark.slow
 def test_figures_of_several_samples_come_at_once(local_ray: None) -> None:
     """They are those of all, whatever is looked at between."""
     with built(small("dqn")) as algorithm:
