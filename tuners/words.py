@@ -14,6 +14,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def either(numbers: Sequence[int]) -> str:
+    """`100, 200 or 400`."""
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def wrapped(label: str, width: int) -> str:
     """A plan's label in lines that end at a space or behind a slash, never within a word.
 

@@ -16,7 +16,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.records.models import TrialRecord
 from tuners.benchmarks.search.studies import finished
-from tuners.benchmarks.tasks.methods import Method, follows, listed
+from tuners.benchmarks.tasks.methods import Method, follows, listed, only
 
 RATIO = 0.9
 _ROUNDS = 20
@@ -200,16 +200,5 @@ def _experiment(
     ways = [Method(name, "", {**common, **fields}) for name, fields in _PRUNED.items()]
     ways[0].fields["critic_ratio"] = 0.0
     pruning, first = listed(settings.pruning, ways)
-    search = settings.search.model_copy(
-        update={
-            "trials": len(ways) * seeds,
-            "seeds": seeds,
-            "first": first,
-            "sampler": "random",
-            "sampler_options": {},
-            "probes": 0,
-            "screening": 0,
-            "stopping": None,
-        }
-    )
+    search = only(settings.search, first, seeds)
     return settings.model_copy(update={"pruning": pruning, "search": search}), ways

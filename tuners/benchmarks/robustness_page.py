@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prune_search.records.intervals import LEVEL, differing
+from tuners.words import either
 
 _HEAD = """# Does a pruned policy bear a harder task?
 
@@ -49,7 +50,7 @@ def page(tasks: Sequence[dict[str, Any]]) -> str:
         tasks: what the files hold, one of several studies of a task each.
     """
     episodes = sorted({task["episodes"] for task in tasks})
-    measured = _MEASURED.format(episodes=_either(episodes))
+    measured = _MEASURED.format(episodes=either(episodes))
     parts = [_HEAD, _filled(" ".join(measured.split()))]
     found = [_beyond(task, row) for task in tasks for row in task["over_studies"] if row["under"]]
     signs = [int(low > 0) - int(high < 0) for _, low, high in found]
@@ -73,12 +74,6 @@ def _span(shares: Sequence[float]) -> str:
 
 def _filled(text: str) -> str:
     return textwrap.fill(text, 100) + "\n"
-
-
-def _either(numbers: Sequence[int]) -> str:
-    """`100, 200 or 400`."""
-    *most, last = map(str, numbers)
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _beyond(task: dict[str, Any], row: dict[str, Any]) -> tuple[float, float, float]:

@@ -24,7 +24,7 @@ from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return, retention_of
 from prune_search.storage.replacing import replace_file
 from tuners.benchmarks.search.studies import finished
-from tuners.benchmarks.tasks.methods import SEARCHED, Method, follows, listed, methods
+from tuners.benchmarks.tasks.methods import SEARCHED, Method, follows, listed, methods, only
 from tuners.benchmarks.tasks.small_dense import narrowed, small_dense
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport, report
@@ -140,23 +140,7 @@ def _experiment(
                 "seed": evaluation.final_seed + _EVALUATION,
             }
         ),
-        "search": search.model_copy(
-            update={
-                "trials": len(chosen) * seeds,
-                "seeds": seeds,
-                "seed": search.seed + _SEEDS,
-                "sampler": "random",
-                "sampler_options": {},
-                "first": first,
-                "probes": 0,
-                "screening": 0,
-                "stopping": None,
-                "scheduler": None,
-                "warm_start": [],
-                "time_s": None,
-                "env_steps": None,
-            }
-        ),
+        "search": only(search.model_copy(update={"seed": search.seed + _SEEDS}), first, seeds),
     }
     return experiment.model_copy(update=sections).trusting(), chosen
 

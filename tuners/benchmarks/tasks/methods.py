@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from prune_search.experiment.pruning import Pruning
+from prune_search.experiment.search_section import Search
 from prune_search.plan.plan import Plan
 
 SEARCHED, DENSE = "searched plan", "dense, trained on"
@@ -123,6 +124,26 @@ def listed(pruning: Pruning, chosen: Sequence[Method]) -> tuple[Pruning, list[di
     # None gives up, however badly it does: what it comes to is asked for.
     settings["patience"] = max(method.fields["rounds"] for method in chosen) + 1
     return Pruning.model_validate(settings), pinned
+
+
+def only(search: Search, first: Sequence[dict[str, Any]], seeds: int) -> Search:
+    """A search that runs what is pinned with so many seeds, each to its end, and nothing else."""
+    return search.model_copy(
+        update={
+            "trials": len(first) * seeds,
+            "seeds": seeds,
+            "first": list(first),
+            "sampler": "random",
+            "sampler_options": {},
+            "probes": 0,
+            "screening": 0,
+            "stopping": None,
+            "scheduler": None,
+            "warm_start": [],
+            "time_s": None,
+            "env_steps": None,
+        }
+    )
 
 
 def follows(plan: Plan, method: Method) -> bool:

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuners.words import either
+
 _HEAD = """# What the presets find
 
 Each of these is what one plain command finds, `prune-search run PRESET`, on two cores. The command
@@ -51,7 +53,7 @@ def page(tasks: Sequence[Mapping[str, Any]]) -> str:
     Args:
         tasks: what `result` gave; each one's picture lies in `results/STUDY.png` beside the page.
     """
-    episodes = " or ".join(map(str, sorted({task["episodes"] for task in tasks})))
+    episodes = either(sorted({task["episodes"] for task in tasks}))
     head = _HEAD.format(episodes=episodes, studies=" ".join(task["study"] for task in tasks))
     return "\n".join([head, _overview(tasks), *(_task(task) for task in tasks)])
 
