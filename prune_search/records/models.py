@@ -188,9 +188,9 @@ class TrialRecord(Record):
     reason: str = ""
     """Why it ended, in the words of `prune_search.records.reasons`, or what failed."""
     chosen_by: str = ""
-    """What chose its plan: `first` (the file), `probe`, `repeat` (another seed of a plan), or the
-    sampler's name, after which `curves` says where it still drew at random; empty in records of
-    earlier versions."""
+    """What chose its plan: `first` (the file), `screening`, `probe`, `repeat` (another seed of a
+    plan), or the sampler's name, after which `curves` says where it still drew at random; empty in
+    records of earlier versions."""
     started: float
     """Seconds since the epoch."""
     points: list[Point] = []

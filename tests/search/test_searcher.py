@@ -197,6 +197,25 @@ def test_it_is_told_what_chose_a_plan(tiny: Any, tmp_path: Path, restart: bool) 
     assert [trial.user_attrs["chosen_by"] for trial in study.trials] == told
 
 
+def test_screened_plans_and_a_grids_are_told_as_such(tiny: Any, tmp_path: Path) -> None:
+    both = "search.first=[{ratio: 0.6}]"
+    ratios = "pruning.ratio=[0.5, 0.6, 0.7]"
+    chosen = tiny(both, ratios, "search.screening=1", "search.probes=1", "search.trials=5")
+    lattice = tiny(
+        *(both, ratios, "search.sampler=grid", "search.seeds=2", "search.trials=5"),
+        *("pruning.criterion=magnitude", "pruning.allocation=erk", "pruning.schedule=cubic"),
+    )
+    for name, experiment, screened, expected in (
+        ("screened", chosen, [{"ratio": 0.7}], ["first", "screening", "probe", "tpe", "tpe"]),
+        ("grid", lattice, [], ["first", "first", "grid", "grid", "grid"]),
+    ):
+        folder = StudyFolder(tmp_path, name)
+        folder.path.mkdir()
+        searcher = StudySearch(experiment, folder, screened=screened)
+        configs = [searcher.suggest(f"a{number}") for number in range(5)]
+        assert [config and config["chosen_by"] for config in configs] == expected
+
+
 def test_what_collapsed_is_not_repeated(tiny: Any, tmp_path: Path) -> None:
     experiment = tiny("search.seeds=3", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.9}")
     folder = StudyFolder(tmp_path, "study")

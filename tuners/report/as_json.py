@@ -29,11 +29,11 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     - control is null or `{RETURN, final_RETURN, retention, round, env_steps, train_s, checkpoint}`:
       the baseline trained on for a trial's env steps with nothing pruned, at its best round;
     - each of trials is `{trial, state, reason, chosen_by, strategy, did, env_steps, seconds,
-      hypervolume, log_hypervolume, points}`, chosen_by being `first`, `probe`, `repeat` or the
-      sampler, empty for trials of earlier versions; did being how often what its plan names
-      happened so far, of `{prunings, regrowths_due, regrowths, regrown, rewinds, gate_pruned,
-      gate_held, gate_took_back}` those that apply (regrown counts weights), null for trials
-      of earlier versions; and points being all of the trial's, like the front's but without
+      hypervolume, log_hypervolume, points}`, chosen_by being `first`, `screening`, `probe`,
+      `repeat` or the sampler, empty for trials of earlier versions; did being how often what its
+      plan names happened so far, of `{prunings, regrowths_due, regrowths, regrown, rewinds,
+      gate_pruned, gate_held, gate_took_back}` those that apply (regrown counts weights), null for
+      trials of earlier versions; and points being all of the trial's, like the front's but without
       strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
       physical, compact, stored_bytes, compact_bytes, macs, cost_missing, compression, RETURN,

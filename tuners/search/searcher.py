@@ -52,7 +52,7 @@ REPEAT = "repeats"
 """Optuna's user attribute of a trial that runs another's plan again: that one's number."""
 CHOSEN_BY = "chosen_by"
 """Optuna's user attribute of a trial, and a field of its record: what chose its plan."""
-FIRST, PROBE, REPEATED = "first", "probe", "repeat"
+FIRST, SCREENING, PROBE, REPEATED = "first", "screening", "probe", "repeat"
 _PATIENCE_S = 3.0  # of waiting for the database, before the user is told
 
 
@@ -200,14 +200,12 @@ class StudySearch(OptunaSearch):
         begun = sum(REPEAT not in trial.user_attrs for trial in own)
         if begun < len(self._planned):
             search, pruning = self._experiment.search, self._experiment.pruning
-            chosen, by = self._planned[begun], FIRST
+            chosen = self._planned[begun]
+            by = self._planned_by(begun)
             if chosen is None:
-                by = PROBE
                 number = self._planned[:begun].count(None)
                 probed = probe(number, self._folder.trials(), pruning, search.retention)
                 chosen = parameters(probed, pruning)
-            if search.sampler == "grid" and begun >= len(search.first):
-                by = search.sampler
             self._ot_study.enqueue_trial(chosen, user_attrs={CHOSEN_BY: by})
             return
         seeds = self._experiment.search.seeds
@@ -221,6 +219,17 @@ class StudySearch(OptunaSearch):
                 attributes = {REPEAT: trial.number, CHOSEN_BY: REPEATED}
                 self._ot_study.enqueue_trial(trial.params, user_attrs=attributes)
                 return
+
+    def _planned_by(self, begun: int) -> str:
+        """What chose a trial that the study begins with."""
+        search = self._experiment.search
+        grid = search.sampler == "grid"
+        place = begun // search.seeds if grid else begun  # a grid has each plan's seeds in a row
+        if place < len(search.first):
+            return FIRST
+        if self._planned[begun] is None:
+            return PROBE
+        return "grid" if grid and place >= len(search.first) + search.screening else SCREENING
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         report = super().on_trial_result
