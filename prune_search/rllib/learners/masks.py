@@ -60,7 +60,7 @@ class LearnerMasks:
             if ids.isdisjoint(map(id, self.parameters.values())):
                 continue  # of a number beside the networks, as SAC's temperature
             self._handles.append(self.masks.attach(optimizer, self.parameters))
-        self._gradients = _KeptGradients(learner, self)
+        self._gradients = KeptGradients(learner, self)
         self._fixed = {name for name, p in self.parameters.items() if id(p) not in updated}
         if ACTIVATION in needs:
             found = networks_of(learner, units=True)
@@ -114,7 +114,7 @@ class LearnerMasks:
         self.evidence.load_state_dict(state["evidence"])
 
 
-class _KeptGradients:
+class KeptGradients:
     """A learner's `postprocess_gradients`, given the gradients of kept weights alone.
 
     They are shown to the collector first, those of masked weights among them.
@@ -132,17 +132,40 @@ class _KeptGradients:
             for reference, parameter in learner._params.items()
             if id(parameter) in names
         }
+        self._version = -1
+        self._factors: list[tuple[Any, Tensor]] = []
         setattr(learner, self._METHOD, self)
 
     def __call__(self, gradients_dict: dict[Any, Tensor | None]) -> Any:
-        gradients = {
-            self._names[reference]: gradient
-            for reference, gradient in gradients_dict.items()
-            if gradient is not None and reference in self._names
-        }
-        self._owner.evidence.see(gradients)
-        self._owner.masks.apply_(gradients)
+        if self._owner.evidence.needs:
+            gradients = {
+                self._names[reference]: gradient
+                for reference, gradient in gradients_dict.items()
+                if gradient is not None and reference in self._names
+            }
+            self._owner.evidence.see(gradients)
+        self._mask(gradients_dict)
         return self._own(gradients_dict)
+
+    @torch.no_grad()
+    def _mask(self, gradients: dict[Any, Tensor | None]) -> None:
+        """`MaskSet.apply_`, at each step of a small network, with its factors looked up before."""
+        masks, parameters = self._owner.masks, self._owner.parameters
+        if self._version != masks.version:
+            self._version = masks.version
+            self._factors = [
+                (reference, masks.factor(name, parameters[name]))
+                for reference, name in self._names.items()
+                if name in masks.masks
+            ]
+        found = [
+            (gradient, factor)
+            for reference, factor in self._factors
+            if (gradient := gradients.get(reference)) is not None
+        ]
+        if found:
+            masked, factors = zip(*found, strict=True)
+            torch._foreach_mul_(masked, factors)
 
     def remove(self) -> None:
         if vars(self._learner).get(self._METHOD) is self:

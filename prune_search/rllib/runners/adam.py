@@ -14,12 +14,18 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim import optimizer as hooks
 
+from prune_search.sparsity.masks import Handle
 
-def take_step(optimizer: Optimizer) -> None:
+
+def take_step(optimizer: Optimizer, zeros_stay: bool = False) -> None:
     """`optimizer.step()`; of a plain Adam that has made its first one, in less time.
 
     Hooks behind a step are run; what hooks in front of it would see is not there, so that an
     optimizer that has some steps by itself.
+
+    Args:
+        zeros_stay: masked entries are zero now, in parameters, moments and gradients. Adam leaves
+            them zero, and masks need not be enforced behind its step.
     """
     if not _plain(optimizer):
         optimizer.step()
@@ -27,6 +33,8 @@ def take_step(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         _step(group, optimizer.state)
     for hook in list(optimizer._optimizer_step_post_hooks.values()):
+        if zeros_stay and isinstance(getattr(hook, "__self__", None), Handle):
+            continue
         hook(optimizer, (optimizer,), {})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import Tensor
 
+from prune_search.rllib.learners.masks import KeptGradients
 from prune_search.rllib.runners.adam import take_step
 
 Gradients = dict[Any, Tensor | None]
@@ -25,17 +28,34 @@ class LeanGradients:
         self._learner, kind = learner, type(learner)
         self._stock_clipping = learner.postprocess_gradients
         self._norms: list[Tensor] = []
-        if (
+        self._updating = self._enforced = False
+        # RLlib's own clipping, and ours, only make gradients smaller: zeros stay zero.
+        self._only_clips = (
             kind.postprocess_gradients is Learner.postprocess_gradients
             and kind.postprocess_gradients_for_module is Learner.postprocess_gradients_for_module
             and kind._get_clip_function is TorchLearner._get_clip_function
-        ):
+        )
+        if self._only_clips:
             learner.postprocess_gradients = self._clipped
+
+    @contextmanager
+    def update(self) -> Iterator[None]:
+        """Steps in here are those of one update: between them, nothing else changes weights.
+
+        What is done to weights and moments before it is not known.
+        """
+        self._updating, self._enforced = True, False
+        try:
+            yield
+        finally:
+            self._updating = self._enforced = False
 
     def step(self, losses: dict[str, Any]) -> None:
         """One of all optimizers, on the losses by ModuleID."""
         self._norms = []
-        self.apply(self._learner.postprocess_gradients(self._computed(losses)))
+        gradients, postprocess = self._computed(losses), self._learner.postprocess_gradients
+        masked = self._only_clips and isinstance(postprocess, KeptGradients)
+        self.apply(postprocess(gradients), masked)
 
     def _computed(self, losses: dict[str, Any]) -> Gradients:
         learner, total = self._learner, sum(losses.values())
@@ -92,8 +112,13 @@ class LeanGradients:
         torch._foreach_mul_(gradients, scale)
         return norm
 
-    def apply(self, gradients: Gradients) -> None:
-        """Steps on them, where all are finite; otherwise RLlib's own way."""
+    def apply(self, gradients: Gradients, masked: bool = False) -> None:
+        """Steps on them, where all are finite; otherwise RLlib's own way.
+
+        Args:
+            masked: they are zero where weights are masked. From an update's second step on weights
+                and moments are as well, as the first has enforced masks.
+        """
         learner = self._learner
         own = learner._lr_scheduler_classes or learner._grad_scalers
         plain = _is(learner.apply_gradients, TorchLearner) and not own
@@ -105,7 +130,8 @@ class LeanGradients:
                 learner._params[reference].grad = gradient
         for module_id, names in learner._module_optimizers.items():
             for name in names:
-                take_step(learner.get_optimizer(module_id, name))
+                take_step(learner.get_optimizer(module_id, name), masked and self._enforced)
+        self._enforced = self._updating
 
     def _all_finite(self, gradients: list[Tensor | None]) -> bool:
         """Whether there are gradients, and all are finite, told by one number for each."""

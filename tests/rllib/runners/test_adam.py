@@ -67,6 +67,33 @@ def test_they_are_torchs(make: Any) -> None:
     assert ours[2] == theirs[2] == [1] * 60
 
 
+def test_zeros_stay_without_masks_being_enforced() -> None:
+    """Where gradients of masked entries are zero, as moments are; other hooks are run."""
+    mask = torch.rand(SHAPES[2], generator=torch.Generator().manual_seed(2)) < 0.3
+    ends = []
+    for zeros_stay in (True, False):
+        held, enforced, seen = parameters(), [], []
+        optimizer, masks = Adam(held, lr=1e-2), MaskSet()
+        named = {str(number): each for number, each in enumerate(held)}
+        handle = masks.attach(optimizer, named)
+        handle.enforce = lambda own=handle.enforce, to=enforced: (to.append(1), own())
+        optimizer.register_step_post_hook(lambda *_, to=seen: to.append(1))
+        generator = torch.Generator().manual_seed(1)
+        for step in range(40):
+            for each in held:
+                each.grad = torch.randn(each.shape, generator=generator)
+            if step == 5:
+                masks.update(named, {"2": mask})
+                enforced.clear()
+            masks.mask_gradients_(named)
+            take_step(optimizer, zeros_stay and step > 5)
+            assert step < 5 or not held[2][~mask].any()
+        assert len(enforced) == (1 if zeros_stay else 35)
+        assert len(seen) == 40
+        ends.append(held)
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
 def test_hooks_in_front_of_a_step_are_run() -> None:
     held, seen = parameters(), []
     optimizer = Adam(held)

@@ -9,8 +9,9 @@ import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
 from prune_search.rllib.learners import masks as learner
+from prune_search.rllib.learners.parameters import optimizers
 from prune_search.rllib.runners.replay import is_lean
-from prune_search.rllib.running import reseed
+from prune_search.rllib.running import each_learner, reseed
 from tests.algorithms import built, check_zeros, prune, small
 
 TIMES = ("timer", "throughput", "connector")
@@ -46,8 +47,34 @@ def course(name: str, runner: str, iterations: int) -> tuple[list[dict[str, Any]
             told.append(figures(algorithm.train()["learners"]))
             if iteration == iterations // 2:
                 masks = prune(algorithm, "weight")
+            if iteration == iterations // 2 + 2:  # as a dense optimizer state does
+                each_learner(algorithm, stir_moments)
         check_zeros(algorithm, masks)
         return told, learner.weights(algorithm)
+
+
+def stir_moments(held: Any) -> None:
+    """Gives all weights moments, masked ones too."""
+    for optimizer in optimizers(held):
+        for state in optimizer.state.values():
+            state["exp_avg"].add_(0.01)
+
+
+def test_masks_are_enforced_once_an_update(local_ray: None) -> None:
+    """From then on zeros stay zero: gradients are masked. RLlib's update enforces at each step."""
+    enforced: list[int] = []
+    for runner, expected in (("auto", 1), ("rllib", 5)):
+        with built(small("ppo", f"resources.runner={runner}")) as algorithm:
+            algorithm.train()
+            masks = prune(algorithm, "weight")
+            held = learner.of_learner(algorithm.learner_group._learner)
+            assert held is not None
+            (handle,) = held.masks._handles
+            own, enforced = handle.enforce, []
+            handle.enforce = lambda own=own, to=enforced: (to.append(1), own())  # type: ignore[method-assign]
+            algorithm.train()
+            assert len(enforced) == expected
+            check_zeros(algorithm, masks)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +114,7 @@ def test_gradients_that_are_not_finite_go_rllibs_way(local_ray: None) -> None:
         held = algorithm.learner_group._learner
         before = {key: value.clone() for key, value in learner.weights(algorithm).items()}
         gradients = {key: torch.full_like(value, torch.nan) for key, value in held._params.items()}
-        update = held._update.__self__
-        update._gradients.apply(gradients)
+        (gradients_of,) = held._update.args
+        gradients_of.apply(gradients)
         assert all(torch.equal(before[key], v) for key, v in learner.weights(algorithm).items())
         assert type(held).apply_gradients is TorchLearner.apply_gradients

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.rllib.configuration.algorithms import algorithm_config
+from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.runners.choice import build
-from prune_search.rllib.running import env_steps, process_settings
+from prune_search.rllib.running import each_learner, env_steps, process_settings
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruning.pruner import Pruner
 from tuners.benchmarks.training.paired import WARM_UP, paired
@@ -41,18 +44,34 @@ class PairedTimes:
 def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weight") -> PairedTimes:
     """Time of RLlib's training iterations with masks, over that without.
 
-    The two algorithms are built alike; one has its actor and critic pruned by 90 % (n:m: fully)
-    before the first iteration, and nothing removed physically.
+    The two algorithms are built alike, and have their actor and critic pruned by 90 % (n:m: fully)
+    before the first iteration, nothing removed physically; then one loses its masks. All learning
+    rates are zero: both take all of their steps, and have the same weights after each, so that they
+    act alike. A policy that learns another way has episodes of other lengths, and other times.
 
     Args:
         pairs: iterations of each, 1 or more; two more of each are run first and not counted.
         granularity: of the masks.
+
+    Raises:
+        RuntimeError: the weights of the two differ in the end.
     """
     process_settings(experiment.resources.threads)
-    plain, pruned = (build(algorithm_config(experiment, seed=0)) for _ in range(2))
-    pruner = Pruner(pruned, _plan(granularity), seed=0, shrink=False)
-    pruner.prune(1.0)
-    return _paired(plain, pruned, pruner, _iteration, pairs)
+    config = algorithm_config(_without_learning(experiment), seed=0)
+    plain, pruned = build(config), build(config)
+    pruners = [
+        Pruner(algorithm, _plan(granularity), seed=0, shrink=False) for algorithm in (plain, pruned)
+    ]
+    for pruner in pruners:
+        pruner.prune(1.0)
+    each_learner(plain, _unmask)
+
+    def same() -> None:
+        found, other = (learner.weights(algorithm) for algorithm in (plain, pruned))
+        if not all(torch.equal(value, other[name]) for name, value in found.items()):
+            raise RuntimeError("with masks and without them, weights are not the same any more")
+
+    return _paired(plain, pruned, pruner, _iteration, pairs, same)
 
 
 def removal_speed(experiment: Experiment, pairs: int) -> PairedTimes:
@@ -92,13 +111,34 @@ def _paired(
     pruner: Pruner,
     run: Callable[[Algorithm], Any],
     pairs: int,
+    check: Callable[[], None] = lambda: None,
 ) -> PairedTimes:
-    """Runs both in turn, in this process."""
-    low, median, high = paired(lambda: run(pruned), lambda: run(plain), pairs)
+    """Runs both in turn, in this process, then the check.
+
+    What counts is the CPU time of the thread that samples and updates.
+    """
+    low, median, high = paired(lambda: run(pruned), lambda: run(plain), pairs, time.thread_time)
+    check()
     _, trained, _ = pruner.sizes()
     for algorithm in (plain, pruned):
         algorithm.stop()
     return PairedTimes(median, low, high, trained.sparsity)
+
+
+def _without_learning(experiment: Experiment) -> Experiment:
+    """One whose learning rates are all zero."""
+    algorithm = experiment.algorithm
+    rates = [name for name in algorithm.training if name == "lr" or name.endswith("_lr")] or ["lr"]
+    training = {**algorithm.training, **dict.fromkeys(rates, 0.0)}
+    changed = algorithm.model_copy(update={"training": training})
+    return experiment.model_copy(update={"algorithm": changed})
+
+
+def _unmask(held: Any) -> None:
+    """Takes a learner's masks off; its weights stay zero where they were."""
+    found = learner.of_learner(held)
+    if found is not None:
+        found.remove()
 
 
 def _plan(granularity: str) -> Plan:
