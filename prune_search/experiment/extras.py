@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from prune_search.errors import one_line
 
-EXAMPLE_EXTRAS = {
+EXTRAS = {
     "ale_py": "atari",
     "cv2": "atari",
     "minatar": "minatar",
     "minigrid": "minigrid",
     "highway_env": "driving",
+    "Box2D": "box2d",
+    "mujoco": "mujoco",
+    "imageio": "mujoco",
 }
-GYMNASIUM_EXTRAS = {"Box2D": "box2d", "mujoco": "mujoco", "imageio": "mujoco"}
-EXTRAS = EXAMPLE_EXTRAS | GYMNASIUM_EXTRAS
-"""Python's name of a package, and the extra of ours that brings it: for the files in examples/,
-and for environments that gymnasium has itself."""
+"""Python's name of a package, and the extra of ours that brings it: for presets, for the files in
+examples/, and for environments that gymnasium has itself."""
 
 
 def reason(error: BaseException) -> str:

@@ -46,6 +46,8 @@ class BaselineRecord(Record):
     sampled_by: str = ""
     """The env runner of its training, or of trainings that begin with it: `lean`, or `rllib: ` and
     why; empty where nothing is sampled, and in records of earlier versions."""
+    updated_by: str = ""
+    """Likewise what updates its networks: `lean`, `rllib`, or which part is whose."""
     notes: list[str] = []
     """What is to be known about it, a line each."""
 

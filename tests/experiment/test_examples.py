@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prune_search.errors import UserError
-from prune_search.experiment.extras import EXAMPLE_EXTRAS, EXTRAS
+from prune_search.experiment.extras import EXTRAS
 from prune_search.experiment.file import load
 from prune_search.experiment.schema import Environment
 from prune_search.rllib.configuration.algorithms import algorithm_config
@@ -21,19 +21,22 @@ from tests.algorithms import built, prune
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDS = {
-    "pong": ("ale_py", "cv2"),
     "minatar": ("minatar",),
     "minigrid": ("minigrid",),
-    "lane-keeping": ("highway_env",),
 }
 PRESETS = {
     "lunarlander": ("Box2D",),
     "hopper": ("mujoco", "imageio"),
+    "halfcheetah": ("mujoco", "imageio"),
+    "lane-keeping": ("highway_env",),
+    "highway-fast": ("highway_env",),
+    "pong": ("ale_py", "cv2"),
     "minatar-breakout": ("minatar",),
 }
 """Those that need a package of an extra."""
 FEW = [
     *("resources.envs_per_env_runner=2", "evaluation.envs=2", "evaluation.max_steps=20"),
+    *("resources.env_runners=0", "resources.gpus_per_learner=0"),
     "algorithm.training.train_batch_size_per_learner=16",
 ]
 
@@ -58,7 +61,8 @@ def needed(packages: tuple[str, ...]) -> None:
 def test_there_is_one_for_each_extra() -> None:
     """But for environments that gymnasium has itself, which need no file to be found."""
     assert {path.stem for path in EXAMPLES.glob("*.yaml")} == NEEDS.keys()
-    assert {package for packages in NEEDS.values() for package in packages} == EXAMPLE_EXTRAS.keys()
+    needed_by = [*NEEDS.values(), *PRESETS.values()]
+    assert {package for packages in needed_by for package in packages} == EXTRAS.keys()
     project = (EXAMPLES.parent / "pyproject.toml").read_text()
     assert all(f"\n{extra} = [" in project for extra in EXTRAS.values())
 
@@ -92,6 +96,8 @@ def test_it_trains_is_pruned_and_measured(
     ("package", "environment"),
     [
         *((NEEDS[name][0], load(str(EXAMPLES / f"{name}.yaml")).environment) for name in NEEDS),
+        ("ale_py", load("pong").environment),
+        ("highway_env", load("lane-keeping").environment),
         ("Box2D", Environment(id="LunarLander-v3")),
         ("mujoco", Environment(id="Hopper-v5")),
     ],

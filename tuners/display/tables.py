@@ -81,6 +81,8 @@ def _summary(study: StudyReport) -> RenderableType:
         )
     if baseline.sampled_by:
         grid.add_row("its env runner", _safe(baseline.sampled_by))
+    if baseline.updated_by not in ("", "lean"):
+        grid.add_row("its update", _safe(baseline.updated_by))
     for note in baseline.notes:
         grid.add_row("", note)
     if study.control:

@@ -25,7 +25,8 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     recommended}`, where
 
     - baseline is null or `{RETURN, final_RETURN, parameters, weights, stored_bytes, compact_bytes,
-      env_steps, train_s, checkpoint, sampled_by}`, sampled_by being `lean` or `rllib: ` and why;
+      env_steps, train_s, checkpoint, sampled_by, updated_by}`, sampled_by being `lean` or `rllib: `
+      and why, updated_by `lean`, `rllib` or which part is whose;
     - control is null or `{RETURN, final_RETURN, retention, round, env_steps, train_s, checkpoint}`:
       the baseline trained on for a trial's env steps with nothing pruned, at its best round;
     - each of trials is `{trial, state, reason, chosen_by, strategy, did, env_steps, seconds,
@@ -164,6 +165,7 @@ def _baseline(baseline: BaselineRecord, study: StudyReport) -> dict[str, Any]:
         "train_s": _finite(baseline.train_s),
         "checkpoint": baseline.checkpoint,
         "sampled_by": baseline.sampled_by,
+        "updated_by": baseline.updated_by,
     }
 
 

@@ -12,8 +12,9 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from prune_search.errors import UserError
 from prune_search.rllib.randomness import random_state_kept
 from prune_search.rllib.runners.lean import LeanEnvRunner
-from prune_search.rllib.runners.replay import lighten_replay
+from prune_search.rllib.runners.replay import is_lean, lighten_replay
 from prune_search.rllib.runners.update import lighten
+from prune_search.rllib.running import each_learner
 
 Runner = Literal["auto", "lean", "rllib"]
 """What `resources.runner` may say."""
@@ -73,6 +74,20 @@ def sampled_by(algorithm: Algorithm) -> str:
     found: list[Any] = group.foreach_env_runner(obstacle)
     reasons = [reason for reason in found if reason is not None]
     return f"rllib: {reasons[0]}" if reasons and reasons[0] else "lean"
+
+
+def updated_by(algorithm: Algorithm) -> str:
+    """What updates its networks: `lean`, or `rllib`; with both, which part is whose.
+
+    As in `lean update, rllib replay buffer`.
+    """
+    parts = {"update": all(each_learner(algorithm, lambda held: "_update" in vars(held)))}
+    if algorithm.local_replay_buffer is not None:
+        drawn = isinstance(getattr(algorithm.config, "n_step", 1), (tuple, list))
+        parts["replay buffer"] = is_lean(algorithm.local_replay_buffer) and not drawn
+    if len(set(parts.values())) == 1:
+        return "lean" if parts["update"] else "rllib"
+    return ", ".join(f"{'lean' if lean else 'rllib'} {part}" for part, lean in parts.items())
 
 
 def _obstacle(config: AlgorithmConfig) -> str:

@@ -24,7 +24,7 @@ from prune_search.rllib.evaluation.cost import policy_cost
 from prune_search.rllib.evaluation.evaluator import LOOK, Evaluator
 from prune_search.rllib.learners.schedules import follow
 from prune_search.rllib.recovery import moments
-from prune_search.rllib.runners.choice import build, sampled_by
+from prune_search.rllib.runners.choice import build, sampled_by, updated_by
 from prune_search.rllib.running import (
     TRAINING_SEEDS,
     env_steps,
@@ -277,6 +277,7 @@ class BaselineTrainer:
             wrappers=wrappers,
             checkpoint_steps=0 if trained else steps,
             sampled_by=sampled_by(self._algorithm),
+            updated_by=updated_by(self._algorithm),
             notes=[*([] if trained else saving.lacking(self._algorithm)), *self._played()],
         )
         if well_posed(record):

@@ -108,7 +108,7 @@ def test_a_filter_that_the_file_asks_for_is_the_policy_s(
         pass
     baseline, folder = trainer.finish(), StudyFolder(tmp_path, "study")
     trainer.stop()
-    assert baseline.sampled_by == "lean"
+    assert baseline.sampled_by == baseline.updated_by == "lean"
     chosen = plan(origin=origin, schedule="one_shot", rounds=1, env_steps=64, ratio=0.3)
     rounds = TrialRounds(settings, folder, baseline, 1, chosen)
     assert rounds.trained is not None

@@ -15,7 +15,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from prune_search.errors import UserError
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.learners import masks as learner
-from prune_search.rllib.runners.choice import sampled_by
+from prune_search.rllib.runners.choice import sampled_by, updated_by
 from prune_search.rllib.runners.lean import LeanEnvRunner
 from prune_search.rllib.running import reseed
 from prune_search.trial.preflight import check
@@ -32,6 +32,7 @@ def trained(name: str, runner: str, *overrides: str) -> tuple[dict[str, Any], st
             if iteration == 1:
                 prune(algorithm, "weight")
         steps = result["env_runners"]["num_env_steps_sampled_lifetime"]
+        assert updated_by(algorithm) == ("rllib" if runner == "rllib" else "lean")
         return learner.weights(algorithm), sampled_by(algorithm), int(steps)
 
 
@@ -44,6 +45,11 @@ def test_the_same_is_learned_bit_for_bit(local_ray: None, name: str) -> None:
     assert (stock_by, stock_steps) == ("rllib: resources.runner says so", steps)
     assert weights.keys() == stock.keys()
     assert all(torch.equal(weights[key], stock[key]) for key in weights)
+
+
+def test_a_replay_buffer_that_stays_rllibs_is_told(local_ray: None) -> None:
+    with built(small("dqn", "algorithm.training.n_step=[1, 3]")) as algorithm:
+        assert updated_by(algorithm) == "lean update, rllib replay buffer"
 
 
 @pytest.mark.slow

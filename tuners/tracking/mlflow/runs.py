@@ -303,8 +303,10 @@ def _dense(found: StudyReport) -> dict[str, str]:
         "control_return": found.control.returned if found.control else None,
     }
     shown = {key: interval(value) for key, value in returns.items() if value}
-    by = found.baseline.sampled_by if found.baseline else ""
-    return {**shown, "sampled_by": by} if by else shown
+    if found.baseline:
+        by = {name: getattr(found.baseline, name) for name in ("sampled_by", "updated_by")}
+        shown |= {name: value for name, value in by.items() if value}
+    return shown
 
 
 def _tags(study: StudyRecord, kind: str) -> dict[str, str]:
