@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FRONT, DENSE, FLOOR, FAINT = "#c2410c", "#1f2937", "#6b7280", "#94a3b8"
 """Colours: of the front, of the dense policy, of the return that gives trials up, of the rest."""
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
+_COLUMNS = 3  # of the legend
 _FINEST = 1e-6  # density below which points are drawn on the edge: an empty network is at infinity
 
 _WORST = "front, worst tenth of episodes"
@@ -100,7 +101,7 @@ def front_figure(
 
     best, labelled = front(points), ticks(points)
     # Made by hand: pyplot would choose a window system and keep every figure alive.
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.axhspan(baseline.returned.low, baseline.returned.high, color=DENSE, alpha=0.08, lw=0)
@@ -144,10 +145,28 @@ def front_figure(
         axes.set_xlabel("sparsity and compression of the policy network")
         axes.set_ylabel(f"return ({counted(baseline.returned)}, 95 % interval)")
         # Below the axes: inside, it would cover points, which lie anywhere.
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        figure.legend(loc="lower center", ncols=_COLUMNS, frameon=False, fontsize=9)
     if title:
         axes.set_title(title, loc="left", fontsize=12)
+    entries = len(axes.get_legend_handles_labels()[1]) if worded else 0
+    _leave_room(figure, worded, title != "", -(-entries // _COLUMNS))
     return figure
+
+
+def _leave_room(figure: Figure, worded: bool, titled: bool, rows: int) -> None:
+    """Margins for the texts around the axes.
+
+    Matplotlib's layouts would find them by drawing, which takes longer than the picture itself, of
+    which a study of short trials has many.
+    """
+    width, height = figure.get_size_inches()
+    left, bottom = (1.05, 0.78) if worded else (0.75, 0.5)
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - 0.12 / width,
+        bottom=(bottom + 0.2 * rows) / height,
+        top=1 - (0.38 if titled else 0.12) / height,
+    )
 
 
 def front_html(
