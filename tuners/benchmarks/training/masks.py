@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -44,34 +42,43 @@ class PairedTimes:
 def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weight") -> PairedTimes:
     """Time of RLlib's training iterations with masks, over that without.
 
-    The two algorithms are built alike, and have their actor and critic pruned by 90 % (n:m: fully)
-    before the first iteration, nothing removed physically; then one loses its masks. All learning
-    rates are zero: both take all of their steps, and have the same weights after each, so that they
-    act alike. A policy that learns another way has episodes of other lengths, and other times.
+    One algorithm has its actor and critic pruned by 90 % (n:m: fully) before the first iteration,
+    nothing removed physically, and iterates with its masks on and off in turn: of two algorithms in
+    a process, the one that was built second takes longer. All learning rates are zero: it takes all
+    of its steps, and has the same weights after each, with masks or without. A policy that learns
+    another way has episodes of other lengths, and other times.
 
     Args:
         pairs: iterations of each, 1 or more; two more of each are run first and not counted.
         granularity: of the masks.
 
     Raises:
-        RuntimeError: the weights of the two differ in the end.
+        RuntimeError: the weights have changed in the end.
     """
     process_settings(experiment.resources.threads)
-    config = algorithm_config(_without_learning(experiment), seed=0)
-    plain, pruned = build(config), build(config)
-    pruners = [
-        Pruner(algorithm, _plan(granularity), seed=0, shrink=False) for algorithm in (plain, pruned)
-    ]
-    for pruner in pruners:
-        pruner.prune(1.0)
-    each_learner(plain, _unmask)
+    algorithm = build(algorithm_config(_without_learning(experiment), seed=0))
+    pruner = Pruner(algorithm, _plan(granularity), seed=0, shrink=False)
+    pruner.prune(1.0)
+    masks, weights = learner.masks(algorithm), learner.weights(algorithm)
 
-    def same() -> None:
-        found, other = (learner.weights(algorithm) for algorithm in (plain, pruned))
-        if not all(torch.equal(value, other[name]) for name, value in found.items()):
-            raise RuntimeError("with masks and without them, weights are not the same any more")
+    def put(on: bool) -> None:
+        learner.attach(algorithm)
+        if on:
+            learner.set_masks(algorithm, masks)
+        else:
+            each_learner(algorithm, _take_off)
 
-    return _paired(plain, pruned, pruner, _iteration, pairs, same)
+    def iterate() -> None:
+        algorithm.train()
+
+    low, median, high = paired(iterate, iterate, pairs, time.thread_time, put)
+    after = learner.weights(algorithm)
+    if not all(torch.equal(value, after[name]) for name, value in weights.items()):
+        raise RuntimeError("learning rates are zero, and yet weights have changed")
+    put(True)
+    _, trained, _ = pruner.sizes()
+    algorithm.stop()
+    return PairedTimes(median, low, high, trained.sparsity)
 
 
 def removal_speed(experiment: Experiment, pairs: int) -> PairedTimes:
@@ -102,27 +109,20 @@ def removal_speed(experiment: Experiment, pairs: int) -> PairedTimes:
             minibatch_size=config.minibatch_size,
         )
 
-    return _paired(plain, pruned, pruner, update, pairs)
-
-
-def _paired(
-    plain: Algorithm,
-    pruned: Algorithm,
-    pruner: Pruner,
-    run: Callable[[Algorithm], Any],
-    pairs: int,
-    check: Callable[[], None] = lambda: None,
-) -> PairedTimes:
-    """Runs both in turn, in this process, then the check.
-
-    What counts is the CPU time of the thread that samples and updates.
-    """
-    low, median, high = paired(lambda: run(pruned), lambda: run(plain), pairs, time.thread_time)
-    check()
+    low, median, high = paired(
+        lambda: update(pruned), lambda: update(plain), pairs, time.thread_time
+    )
     _, trained, _ = pruner.sizes()
     for algorithm in (plain, pruned):
         algorithm.stop()
     return PairedTimes(median, low, high, trained.sparsity)
+
+
+def _take_off(held: object) -> None:
+    """Takes a learner's masks off; its weights stay zero where they were."""
+    found = learner.of_learner(held)
+    if found is not None:
+        found.remove()
 
 
 def _without_learning(experiment: Experiment) -> Experiment:
@@ -132,13 +132,6 @@ def _without_learning(experiment: Experiment) -> Experiment:
     training = {**algorithm.training, **dict.fromkeys(rates, 0.0)}
     changed = algorithm.model_copy(update={"training": training})
     return experiment.model_copy(update={"algorithm": changed})
-
-
-def _unmask(held: Any) -> None:
-    """Takes a learner's masks off; its weights stay zero where they were."""
-    found = learner.of_learner(held)
-    if found is not None:
-        found.remove()
 
 
 def _plan(granularity: str) -> Plan:
@@ -158,7 +151,3 @@ def _plan(granularity: str) -> Plan:
             "lr_scale": 1.0,
         }
     )
-
-
-def _iteration(algorithm: Algorithm) -> None:
-    algorithm.train()

@@ -34,6 +34,7 @@ def times(
     that: Callable[[], object],
     pairs: int,
     clock: Callable[[], float] = time.perf_counter,
+    prepare: Callable[[bool], None] = lambda _: None,
 ) -> list[tuple[float, float]]:
     """Seconds of the first and of the second, run in turn; which goes first alternates.
 
@@ -41,11 +42,13 @@ def times(
         this, that: what is timed; ``WARM_UP`` times before it counts.
         pairs: how many are counted, 1 or more.
         clock: seconds; ``time.thread_time`` leaves out what other processes take of the machine.
+        prepare: called before each, with whether it is ``this``; not timed.
     """
     found = []
     for number in range(pairs + WARM_UP):
         seconds = {}
         for first in (bool(number % 2), not number % 2):
+            prepare(first)
             begun = clock()
             (this if first else that)()
             seconds[first] = clock() - begun
@@ -58,6 +61,7 @@ def paired(
     that: Callable[[], object],
     pairs: int,
     clock: Callable[[], float] = time.perf_counter,
+    prepare: Callable[[bool], None] = lambda _: None,
 ) -> Ratios:
     """Time of the first, over that of the second; the arguments are those of ``times``."""
-    return Ratios.of(times(this, that, pairs, clock))
+    return Ratios.of(times(this, that, pairs, clock, prepare))
