@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -45,6 +46,42 @@ def test_the_picture_has_points_front_baseline_and_floor(tmp_path: Path) -> None
     assert {"0 %\n1×", "95 %\n20×", "99 %\n100×"} <= set(ticks_shown)
     figure.savefig(tmp_path / "front.png")
     assert (tmp_path / "front.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("size", "worded"), [((8.0, 5.0), True), ((8.0, 4.2), False)])
+@pytest.mark.parametrize("dense", [1.0, -89.25, 12_345.0, -123_456.0])
+def test_no_text_is_cut_off_or_covers_another(
+    dense: float, size: tuple[float, float], worded: bool
+) -> None:
+    returned = BASELINE.returned.model_copy(update={"value": dense, "low": dense, "high": dense})
+    baseline = BASELINE.model_copy(update={"returned": returned})
+    points = [make_point(0, 0, 0.5, dense), make_point(0, 1, 0.998, 2 * dense)]
+    figure = front_figure(
+        points,
+        baseline,
+        dense - 1.0,
+        title="x" if worded else "",
+        size=size,
+        worded=worded,
+        final={point.name: returned for point in points},
+    )
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    beside = [axes.xaxis.label, axes.yaxis.label]
+    texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), *beside]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    low, high = axes.get_ylim()
+    shown = [
+        text.get_window_extent()
+        for text in texts
+        if text.get_text()
+        and not (text in axes.get_yticklabels() and not low <= text.get_position()[1] <= high)
+    ]
+    assert len(shown) >= (14 if worded else 8)
+    for box in shown:
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+    assert not any(a.overlaps(b) for a, b in combinations(shown, 2))
 
 
 def test_the_page_has_every_point_and_needs_no_network(tmp_path: Path) -> None:

@@ -160,10 +160,12 @@ def _leave_room(figure: Figure, worded: bool, titled: bool, rows: int) -> None:
     which a study of short trials has many.
     """
     width, height = figure.get_size_inches()
-    left, bottom = (1.05, 0.78) if worded else (0.75, 0.5)
+    low, high = figure.axes[0].get_ylim()
+    digits = max(len(f"{value:.0f}") for value in (low, high)) + (3 if high - low < 10 else 0)
+    left, bottom = (0.45, 0.78) if worded else (0.15, 0.5)
     figure.subplots_adjust(
-        left=left / width,
-        right=1 - 0.12 / width,
+        left=(left + 0.1 * digits) / width,
+        right=1 - 0.32 / width,
         bottom=(bottom + 0.2 * rows) / height,
         top=1 - (0.38 if titled else 0.12) / height,
     )

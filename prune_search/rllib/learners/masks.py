@@ -3,10 +3,10 @@
 A hook on each optimizer enforces the masks after every step, and the learner's own
 `postprocess_gradients`, which clips, sees zeros in place of the gradients of masked weights: the
 sparse network takes the steps that a truly smaller one would. The lean update, which knows that
-such gradients leave zeros where they are, runs the hook once an update (`runners.adam`). Both are put on the living learner,
-so any algorithm's learner class serves as it is, and a checkpoint of a pruned policy is an ordinary
-RLlib checkpoint that opens without this package. The functions here run inside the learner's
-process, wherever that is, by `each_learner`.
+such gradients leave zeros where they are, runs the hook once an update (`runners.adam`). Both are
+put on the living learner, so any algorithm's learner class serves as it is, and a checkpoint of a
+pruned policy is an ordinary RLlib checkpoint that opens without this package. The functions here
+run inside the learner's process, wherever that is, by `each_learner`.
 
 Parameters and networks of several policies are named `<ModuleID>/<name>`; where RLlib's default
 policy is the only one, by their names alone.
