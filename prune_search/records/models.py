@@ -271,6 +271,8 @@ class StudyRecord(Record):
     """Wall seconds of the command, all resumptions added up."""
     baseline_s: float = 0.0
     """RLlib seconds of the baseline; 0 when an earlier study had trained it."""
+    control_s: float = 0.0
+    """Likewise of the dense control, which takes a trial's place while it trains."""
     concurrent_trials: int = 1
     """Trials at a time."""
     trusted: dict[str, str] = {}

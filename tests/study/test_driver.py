@@ -78,6 +78,7 @@ def test_the_baseline_was_found_in_the_cache(study: StudyFolder, baseline: Any) 
     assert record is not None and record.baseline == baseline
     assert record.baseline_s == 0 and record.ended is not None and record.wall_s > 0
     assert "wall / RLlib" in wall_overhead(study)
+    assert record.control is not None and record.control_s == record.control.train_s > 0
 
 
 def test_the_dense_control_is_there_for_the_next_study(

@@ -10,7 +10,8 @@ def wall_overhead(folder: StudyFolder) -> str:
     """The command's wall time / (baseline's RLlib time + trials' RLlib time / concurrent trials).
 
     Wall time includes Ray's start, MLflow, and the re-evaluation of the front; RLlib time is
-    training and evaluation, the baseline's only if this study trained it.
+    training and evaluation, the baseline's only if this study trained it, as that of the dense
+    control, which counts as a trial.
 
     Raises:
         UserError: the study has not ended.
@@ -20,8 +21,9 @@ def wall_overhead(folder: StudyFolder) -> str:
         raise UserError(f"benchmark wall: study {folder.name!r} has not ended")
     trials = sum(trial.seconds for trial in folder.trials())
     at_a_time = study.concurrent_trials
-    work = study.baseline_s + trials / at_a_time
+    work = study.baseline_s + (trials + study.control_s) / at_a_time
     return (
         f"wall / RLlib: {study.wall_s / work:.3f} (wall {study.wall_s:.1f} s; baseline"
-        f" {study.baseline_s:.1f} s + trials {trials:.1f} s / {at_a_time} at a time)"
+        f" {study.baseline_s:.1f} s + trials {trials:.1f} s and dense control"
+        f" {study.control_s:.1f} s / {at_a_time} at a time)"
     )

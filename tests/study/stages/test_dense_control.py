@@ -45,3 +45,6 @@ def test_what_it_was_given_is_free_once_it_has_ended(
     assert free() == before
     found = control.result()
     assert found is not None and found.env_steps >= 1024
+    assert study.record.control_s == found.train_s > 0
+    again = Control(study)  # what is there is not trained, and costs this study nothing more
+    assert again.result() == found and study.record.control_s == found.train_s

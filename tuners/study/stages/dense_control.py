@@ -24,6 +24,7 @@ class Control:
         self._storage, self._experiment = study.folder.path.parent, study.experiment
         self._baseline, self._request = study.baseline, study.request
         self._progress, self._record = study.progress, study.record.control
+        self._know = study.know
         if self._record is None and self._experiment.baseline.control:
             folder = control_folder(self._storage, self._experiment, self._baseline)
             self._record = folder.record()
@@ -70,6 +71,7 @@ class Control:
                 self._progress.begin("waiting for the dense control")
             try:
                 self._record = ray.get(self._task)
+                self._know(control_s=self._record.train_s)
                 returned = self._record.returned
                 self._progress.note(
                     f"dense control: return {returned.value:.1f} [{returned.low:.1f},"
