@@ -30,7 +30,6 @@ class MaskSet:
         masks: the mask of each masked parameter; a name that is absent is unmasked.
         removed: for each masked parameter, the values that its entries had when they were
             removed; zero where kept.
-        version: how often the masks have changed; what is made of them is good for one.
 
     Raises:
         ValueError: a mask is not boolean.
@@ -39,7 +38,6 @@ class MaskSet:
     def __init__(self, masks: Mapping[str, Tensor] | None = None) -> None:
         self.masks: dict[str, Tensor] = {}
         self.removed: dict[str, Tensor] = {}
-        self.version = 0
         self._factors: dict[tuple[str, torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
         self._handles: weakref.WeakSet[Handle] = weakref.WeakSet()
         for name, mask in (masks or {}).items():
@@ -96,7 +94,6 @@ class MaskSet:
                 param.copy_(torch.where(kept & ~was_kept, values, param))
             self.removed[name] = values.masked_fill_(kept, 0.0)
             self.masks[name] = kept
-        self.version += 1
         for handle in self._handles:
             handle.enforce()
 
@@ -114,7 +111,7 @@ class MaskSet:
         for name, param in params.items():
             if name in self.masks:
                 tensors.append(param)
-                factors.append(self.factor(name, param))
+                factors.append(self._factor(name, param))
         if tensors:
             torch._foreach_mul_(tensors, factors)
 
@@ -171,7 +168,6 @@ class MaskSet:
             values = self.removed[name].to(param)
             param.copy_(torch.where(mask.to(param.device), param, values))
         self.masks, self.removed, self._factors = {}, {}, {}
-        self.version += 1
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Masks and removed values as plain tensors, for ``torch.load(weights_only=True)``."""
@@ -193,7 +189,6 @@ class MaskSet:
         self.masks = {name: mask.clone() for name, mask in masks.items()}
         self.removed = {name: values.clone() for name, values in removed.items()}
         self._factors = {}
-        self.version += 1
 
     def __getstate__(self) -> dict[str, dict[str, Tensor]]:
         return self.state_dict()
@@ -202,12 +197,8 @@ class MaskSet:
         MaskSet.__init__(self)
         self.load_state_dict(state)
 
-    def factor(self, name: str, tensor: Tensor) -> Tensor:
-        """The mask as numbers of ``tensor``'s dtype and device, converted once per mask.
-
-        Raises:
-            ValueError: ``tensor`` has another shape.
-        """
+    def _factor(self, name: str, tensor: Tensor) -> Tensor:
+        """The mask as numbers of ``tensor``'s dtype and device, converted once per mask."""
         mask = self.masks[name]
         key = (name, tensor.dtype, tensor.device)
         cached = self._factors.get(key)
@@ -266,7 +257,7 @@ class Handle:
         for name, param in self._owned():
             if name not in masks.masks:
                 continue
-            factor = masks.factor(name, param)
+            factor = masks._factor(name, param)
             tensors.append(param)
             factors.append(factor)
             if param not in state or not param.dim():  # a scalar's shape is the step count's
@@ -280,7 +271,7 @@ class Handle:
                 ):
                     same = value.dtype == param.dtype and value.device == param.device
                     tensors.append(value)
-                    factors.append(factor if same else masks.factor(name, value))
+                    factors.append(factor if same else masks._factor(name, value))
         if tensors:
             torch._foreach_mul_(tensors, factors)
 

@@ -44,8 +44,8 @@ class Collector:
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], needs: Iterable[str]) -> None:
-        self.needs = frozenset(needs)
-        unknown = sorted(self.needs - set(STATISTICS))
+        self._needs = frozenset(needs)
+        unknown = sorted(self._needs - set(STATISTICS))
         if unknown:
             raise ValueError(f"unknown statistics {unknown}; known: {', '.join(STATISTICS)}")
         self._parameters = dict(parameters)
@@ -55,12 +55,12 @@ class Collector:
     @torch.no_grad()
     def see(self, gradients: Mapping[str, Tensor]) -> None:
         """Takes in the gradients of one step, by parameter name, before the weights change."""
-        if not self.needs:
+        if not self._needs:
             return
         for name, gradient in gradients.items():
             self._steps[name] = self._steps.get(name, 0) + 1
             for statistic, formula in _OF_GRADIENT.items():
-                if statistic in self.needs:
+                if statistic in self._needs:
                     self._add(statistic, name, formula(self._parameters[name].detach(), gradient))
 
     def watch_units(self, units: Iterable[Coupling], layers: Mapping[str, nn.Module]) -> None:
@@ -71,7 +71,7 @@ class Collector:
                 reads have none.
             layers: modules by the names of their kernels.
         """
-        if ACTIVATION not in self.needs:
+        if ACTIVATION not in self._needs:
             return
         for unit in units:
             # All readers get the same values; the first in the network's order is as good as any.
@@ -88,7 +88,7 @@ class Collector:
 
     def restart(self) -> None:
         """Forgets what was collected so far."""
-        self._sums: Statistics = {name: {} for name in STATISTICS if name in self.needs}
+        self._sums: Statistics = {name: {} for name in STATISTICS if name in self._needs}
         self._steps: dict[str, float] = {}
         self._rows: dict[str, float] = {}
 

@@ -126,47 +126,24 @@ class KeptGradients:
     def __init__(self, learner: Any, owner: LearnerMasks) -> None:
         self._learner, self._owner = learner, owner
         self._before = vars(learner).get(self._METHOD)
-        self._own = getattr(learner, self._METHOD)
+        self.own = getattr(learner, self._METHOD)
         names = {id(parameter): name for name, parameter in owner.parameters.items()}
         self._names = {
             reference: names[id(parameter)]
             for reference, parameter in learner._params.items()
             if id(parameter) in names
         }
-        self._version = -1
-        self._factors: list[tuple[Any, Tensor]] = []
         setattr(learner, self._METHOD, self)
 
     def __call__(self, gradients_dict: dict[Any, Tensor | None]) -> Any:
-        if self._owner.evidence.needs:
-            gradients = {
-                self._names[reference]: gradient
-                for reference, gradient in gradients_dict.items()
-                if gradient is not None and reference in self._names
-            }
-            self._owner.evidence.see(gradients)
-        self._mask(gradients_dict)
-        return self._own(gradients_dict)
-
-    @torch.no_grad()
-    def _mask(self, gradients: dict[Any, Tensor | None]) -> None:
-        """`MaskSet.apply_`, at each step of a small network, with its factors looked up before."""
-        masks, parameters = self._owner.masks, self._owner.parameters
-        if self._version != masks.version:
-            self._version = masks.version
-            self._factors = [
-                (reference, masks.factor(name, parameters[name]))
-                for reference, name in self._names.items()
-                if name in masks.masks
-            ]
-        found = [
-            (gradient, factor)
-            for reference, factor in self._factors
-            if (gradient := gradients.get(reference)) is not None
-        ]
-        if found:
-            masked, factors = zip(*found, strict=True)
-            torch._foreach_mul_(masked, factors)
+        gradients = {
+            self._names[reference]: gradient
+            for reference, gradient in gradients_dict.items()
+            if gradient is not None and reference in self._names
+        }
+        self._owner.evidence.see(gradients)
+        self._owner.masks.apply_(gradients)
+        return self.own(gradients_dict)
 
     def remove(self) -> None:
         if vars(self._learner).get(self._METHOD) is self:

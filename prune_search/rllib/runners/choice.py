@@ -12,8 +12,8 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from prune_search.errors import UserError
 from prune_search.rllib.randomness import random_state_kept
 from prune_search.rllib.runners.lean import LeanEnvRunner
-from prune_search.rllib.runners.replay import is_lean, lighten_replay
-from prune_search.rllib.runners.update import lighten
+from prune_search.rllib.runners.replay import draws_lean, lighten_replay
+from prune_search.rllib.runners.update import lighten, lightened
 from prune_search.rllib.running import each_learner
 
 Runner = Literal["auto", "lean", "rllib"]
@@ -81,10 +81,9 @@ def updated_by(algorithm: Algorithm) -> str:
 
     As in `lean update, rllib replay buffer`.
     """
-    parts = {"update": all(each_learner(algorithm, lambda held: "_update" in vars(held)))}
+    parts = {"update": all(each_learner(algorithm, lightened))}
     if algorithm.local_replay_buffer is not None:
-        drawn = isinstance(getattr(algorithm.config, "n_step", 1), (tuple, list))
-        parts["replay buffer"] = is_lean(algorithm.local_replay_buffer) and not drawn
+        parts["replay buffer"] = draws_lean(algorithm)
     if len(set(parts.values())) == 1:
         return "lean" if parts["update"] else "rllib"
     return ", ".join(f"{'lean' if lean else 'rllib'} {part}" for part, lean in parts.items())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,34 +26,28 @@ class LeanGradients:
         self._learner, kind = learner, type(learner)
         self._stock_clipping = learner.postprocess_gradients
         self._norms: list[Tensor] = []
-        self._updating = self._enforced = False
-        # RLlib's own clipping, and ours, only make gradients smaller: zeros stay zero.
-        self._only_clips = (
+        self._enforced_in: object = None
+        if (
             kind.postprocess_gradients is Learner.postprocess_gradients
             and kind.postprocess_gradients_for_module is Learner.postprocess_gradients_for_module
             and kind._get_clip_function is TorchLearner._get_clip_function
-        )
-        if self._only_clips:
+        ):
             learner.postprocess_gradients = self._clipped
 
-    @contextmanager
-    def update(self) -> Iterator[None]:
-        """Steps in here are those of one update: between them, nothing else changes weights.
+    def step(self, losses: dict[str, Any], update: object = None) -> None:
+        """One of all optimizers, on the losses by ModuleID.
 
-        What is done to weights and moments before it is not known.
+        Args:
+            update: that it is a step of; nothing else changes weights and moments between its
+                steps, but what was done to them before is not known. None outside of one.
         """
-        self._updating, self._enforced = True, False
-        try:
-            yield
-        finally:
-            self._updating = self._enforced = False
-
-    def step(self, losses: dict[str, Any]) -> None:
-        """One of all optimizers, on the losses by ModuleID."""
         self._norms = []
         gradients, postprocess = self._computed(losses), self._learner.postprocess_gradients
-        masked = self._only_clips and isinstance(postprocess, KeptGradients)
-        self.apply(postprocess(gradients), masked)
+        # Clipping, RLlib's or ours, only makes gradients smaller: what is masked stays zero.
+        masked = isinstance(postprocess, KeptGradients) and postprocess.own == self._clipped
+        settled = update is not None and update is self._enforced_in
+        if self.apply(postprocess(gradients), masked and settled):
+            self._enforced_in = update
 
     def _computed(self, losses: dict[str, Any]) -> Gradients:
         learner, total = self._learner, sum(losses.values())
@@ -112,26 +104,28 @@ class LeanGradients:
         torch._foreach_mul_(gradients, scale)
         return norm
 
-    def apply(self, gradients: Gradients, masked: bool = False) -> None:
+    def apply(self, gradients: Gradients, zeros_stay: bool = False) -> bool:
         """Steps on them, where all are finite; otherwise RLlib's own way.
 
         Args:
-            masked: they are zero where weights are masked. From an update's second step on weights
-                and moments are as well, as the first has enforced masks.
+            zeros_stay: see `take_step`.
+
+        Returns:
+            Whether all optimizers have stepped, which RLlib's way may leave out.
         """
         learner = self._learner
         own = learner._lr_scheduler_classes or learner._grad_scalers
         plain = _is(learner.apply_gradients, TorchLearner) and not own
         if not plain or not self._all_finite(list(gradients.values())):
             learner.apply_gradients(gradients)
-            return
+            return False
         for reference, gradient in gradients.items():
             if reference.grad is not gradient:
                 learner._params[reference].grad = gradient
         for module_id, names in learner._module_optimizers.items():
             for name in names:
-                take_step(learner.get_optimizer(module_id, name), masked and self._enforced)
-        self._enforced = self._updating
+                take_step(learner.get_optimizer(module_id, name), zeros_stay)
+        return True
 
     def _all_finite(self, gradients: list[Tensor | None]) -> bool:
         """Whether there are gradients, and all are finite, told by one number for each."""

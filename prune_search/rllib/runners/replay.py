@@ -101,6 +101,12 @@ def is_lean(buffer: Any) -> bool:
     return isinstance(getattr(getattr(buffer, "sample", None), "__self__", None), LeanReplay)
 
 
+def draws_lean(algorithm: Algorithm) -> bool:
+    """Whether an algorithm's batches are drawn in less time; where `n_step` is drawn, too, none."""
+    drawn = isinstance(getattr(algorithm.config, "n_step", 1), (tuple, list))
+    return is_lean(algorithm.local_replay_buffer) and not drawn
+
+
 class LeanReplay:
     """Takes the place of some of a buffer's methods.
 

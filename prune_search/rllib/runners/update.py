@@ -11,7 +11,6 @@ serves, and checkpoints know nothing of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,16 +36,19 @@ def lighten(algorithm: Algorithm) -> None:
         each_learner(algorithm, LeanUpdate)
 
 
+def lightened(learner: Any) -> bool:
+    """Whether a learner takes its steps in less time."""
+    return "_update" in vars(learner)
+
+
 class LeanUpdate:
     """Takes the place of some of a learner's methods, where its class has RLlib's usual ones."""
 
     def __init__(self, learner: Any) -> None:
         self._learner, kind = learner, type(learner)
         self._update, self._iterator = learner.update, learner._create_iterator_if_necessary
-        self._gradients: LeanGradients | None = None
         if kind._uncompiled_update is TorchLearner._uncompiled_update:
-            self._gradients = LeanGradients(learner)
-            learner._update = partial(self._step, self._gradients)
+            learner._update, self._gradients = self._step, LeanGradients(learner)
         if kind._create_iterator_if_necessary is TorchLearner._create_iterator_if_necessary:
             learner._create_iterator_if_necessary = self._minibatches
         if kind.update is TorchLearner.update:  # not in a thread, as IMPALA's
@@ -60,8 +62,7 @@ class LeanUpdate:
         metrics = self._learner.metrics
         self._learner.metrics = held = LastFigures(metrics)
         try:
-            with self._gradients.update() if self._gradients else nullcontext():
-                return self._update(*args, **kwargs)
+            return self._update(*args, **kwargs)
         finally:
             held.hand_on()
             self._learner.metrics = metrics
@@ -75,18 +76,17 @@ class LeanUpdate:
         plain = all(isinstance(value, Tensor) for value in batch.values())
         return _sliced(stock) if plain and not batch._slice_seq_lens_in_B else stock
 
-    def _step(
-        self, gradients: LeanGradients, batch: dict[str, Any], **_: Any
-    ) -> tuple[Any, Any, dict[str, Any]]:
+    def _step(self, batch: dict[str, Any], **_: Any) -> tuple[Any, Any, dict[str, Any]]:
         """A step on a minibatch, by all of the learner's own methods."""
         learner = self._learner
-        if isinstance(learner.metrics, LastFigures):  # of this figure, too, only the last counts
-            learner.metrics.later("off policy", partial(learner._compute_off_policyness, batch))
+        update = learner.metrics if isinstance(learner.metrics, LastFigures) else None
+        if update is not None:  # of this figure, too, only the last counts
+            update.later("off policy", partial(learner._compute_off_policyness, batch))
         else:
             learner._compute_off_policyness(batch)
         outputs = {name: self._forward(name, each) for name, each in batch.items()}
         losses = learner.compute_losses(fwd_out=outputs, batch=batch)
-        gradients.step(losses)
+        self._gradients.step(losses, update)
         return outputs, losses, {}
 
     def _forward(self, module_id: str, batch: Any) -> Any:

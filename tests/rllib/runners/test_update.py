@@ -114,7 +114,7 @@ def test_gradients_that_are_not_finite_go_rllibs_way(local_ray: None) -> None:
         held = algorithm.learner_group._learner
         before = {key: value.clone() for key, value in learner.weights(algorithm).items()}
         gradients = {key: torch.full_like(value, torch.nan) for key, value in held._params.items()}
-        (gradients_of,) = held._update.args
-        gradients_of.apply(gradients)
+        update = held._update.__self__
+        update._gradients.apply(gradients)
         assert all(torch.equal(before[key], v) for key, v in learner.weights(algorithm).items())
         assert type(held).apply_gradients is TorchLearner.apply_gradients

@@ -59,11 +59,12 @@ def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weigh
     algorithm = build(algorithm_config(_without_learning(experiment), seed=0))
     pruner = Pruner(algorithm, _plan(granularity), seed=0, shrink=False)
     pruner.prune(1.0)
+    _, trained, _ = pruner.sizes()
     masks, weights = learner.masks(algorithm), learner.weights(algorithm)
 
     def put(on: bool) -> None:
-        learner.attach(algorithm)
         if on:
+            learner.attach(algorithm)
             learner.set_masks(algorithm, masks)
         else:
             each_learner(algorithm, _take_off)
@@ -75,8 +76,6 @@ def masks_overhead(experiment: Experiment, pairs: int, granularity: str = "weigh
     after = learner.weights(algorithm)
     if not all(torch.equal(value, after[name]) for name, value in weights.items()):
         raise RuntimeError("learning rates are zero, and yet weights have changed")
-    put(True)
-    _, trained, _ = pruner.sizes()
     algorithm.stop()
     return PairedTimes(median, low, high, trained.sparsity)
 
@@ -109,9 +108,7 @@ def removal_speed(experiment: Experiment, pairs: int) -> PairedTimes:
             minibatch_size=config.minibatch_size,
         )
 
-    low, median, high = paired(
-        lambda: update(pruned), lambda: update(plain), pairs, time.thread_time
-    )
+    low, median, high = paired(lambda: update(pruned), lambda: update(plain), pairs)
     _, trained, _ = pruner.sizes()
     for algorithm in (plain, pruned):
         algorithm.stop()
