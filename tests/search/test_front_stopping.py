@@ -28,11 +28,12 @@ def trial(
     ratio: float | None = 0.9,
     **fields: object,
 ) -> TrialRecord:
-    """A trial of six rounds, with (sparsity, retention) of those it has run."""
-    points = [
+    """A trial of six rounds, with (sparsity, retention) of those it has run; without biases."""
+    made = [
         make_point(number, at, sparsity, BASELINE.return_at(retention))
         for at, (sparsity, retention) in enumerate(rounds, start=1)
     ]
+    points = [point.model_copy(update={"weight_sparsity": point.sparsity}) for point in made]
     return TrialRecord(
         number=number,
         plan=plan(ratio=ratio, rounds=6, **fields),
@@ -221,6 +222,34 @@ def test_a_plans_other_seeds_run_to_their_end(tmp_path: Path) -> None:
 )
 def test_reach(record: TrialRecord, expected: float) -> None:
     assert reach(record) == pytest.approx(expected, abs=1e-3)  # whole parameters
+
+
+def with_biases(record: TrialRecord, share: float) -> TrialRecord:
+    """The same points, of a network of which kernels are but this share."""
+    points = [
+        point.model_copy(update={"weight_sparsity": point.sparsity / share})
+        for point in record.points
+    ]
+    return record.model_copy(update={"points": points})
+
+
+@pytest.mark.parametrize(("granularity", "expected"), [("weight", 0.9 * 0.8), ("neuron", 0.9)])
+def test_reach_counts_biases_which_single_weights_leave(granularity: str, expected: float) -> None:
+    record = running(0, (0.3, 1.0), ratio=0.9, granularity=granularity)
+    assert reach(with_biases(record, 0.8)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_what_cannot_get_beyond_the_front_is_stopped_though_its_ratio_is_higher() -> None:
+    """A ratio of 0.99 of the weights is a sparsity of 0.95 here, and the front is there."""
+    share = 0.95 / 0.99
+    finished = [
+        with_biases(trial(number, (0.5, 1.0), (0.95, 0.98), (0.95, 1.0), ratio=0.99), share)
+        for number in range(9)
+    ]
+    new = with_biases(running(9, (0.5, 1.0), ratio=0.99), share)
+    assert rule(finished).on_trial_result(new).stop
+    further = with_biases(running(9, (0.5, 1.0), ratio=0.999), share)
+    assert not rule(finished).on_trial_result(further).stop
 
 
 @settings(max_examples=200)

@@ -41,6 +41,7 @@ from prune_search.records.fronts import front, hypervolume
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.reasons import no_longer_improves
 from prune_search.sparsity.gate import GATED
+from prune_search.sparsity.selection.granularities import GRANULARITIES
 
 EVERY = 4
 """Each so many trials one runs to its end, so that it is known how often stopping is wrong."""
@@ -207,12 +208,22 @@ def reach(trial: TrialRecord) -> float:
 
 def _reach(plan: Plan, points: Sequence[Point]) -> float:
     if plan.ratio is not None:
-        aim = plan.ratio if plan.scope != "critic" else 0.0
+        aim = plan.ratio * _share(plan, points[-1]) if plan.scope != "critic" else 0.0
     elif plan.schedule == GATED or (plan.end is not None and points[-1].progress < plan.end):
         aim = 1.0
     else:  # by value or by pattern, and all of it is gone
         aim = 0.0
     return max(aim, *(point.sparsity for point in points))
+
+
+def _share(plan: Plan, point: Point) -> float:
+    """Sparsity per ratio: of single weights the ratio is of kernels, and biases stay.
+
+    With units their biases go.
+    """
+    if GRANULARITIES[plan.granularity].structured or point.weight_sparsity == 0:
+        return 1.0
+    return point.sparsity / point.weight_sparsity
 
 
 def needed_retention(best: Sequence[Point], sparsity: float, area: float) -> float:

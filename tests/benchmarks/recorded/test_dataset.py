@@ -17,6 +17,7 @@ TASK = Task(
     algorithm={"name": "PPO"},
     software={"ray": "2.50.0"},
     parameters=4_610,
+    weights=4_480,
     baseline_env_steps=100_000,
     dense=[500.0, 498.0],
     random=[20.0, 23.0],

@@ -40,6 +40,8 @@ class Task(_Line):
     licence: Literal["CC0-1.0"] = "CC0-1.0"
     parameters: int
     """Of the inference network, dense."""
+    weights: int
+    """Of these, entries of kernels; the rest are biases."""
     baseline_env_steps: int
     dense: list[float]
     """Returns of the baseline, an episode each, on the env seeds of all points below."""

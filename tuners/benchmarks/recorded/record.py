@@ -48,6 +48,7 @@ def _task(name: str, chosen: Experiment, folder: StudyFolder) -> Task:
         algorithm=settings["algorithm"],
         software={package: version(package) for package in _SOFTWARE},
         parameters=baseline.parameters,
+        weights=baseline.weights,
         baseline_env_steps=baseline.env_steps,
         dense=baseline.returned.each,
         random=baseline.random.each,

@@ -15,6 +15,7 @@ from prune_search.records.models import Point, TrialRecord
 from prune_search.records.objectives import OBJECTIVES, objectives
 from prune_search.records.reasons import BUDGET_USED, SEARCH_STEPS_USED
 from prune_search.records.returns import Return
+from prune_search.sparsity.selection.granularities import GRANULARITIES
 from tuners.benchmarks.recorded.world import Seen, World
 from tuners.search.database import result_of
 from tuners.search.front_stopping import Decision, FrontStopping
@@ -103,7 +104,7 @@ def _trial(
     record = TrialRecord(number=number, plan=plan, state="running", started=0.0)
     for index, seen in enumerate(world.curve(plan, seed * 1_000_003 + number)):
         steps = spent + seen.env_steps
-        points = [*record.points, _point(world, seen, number, index, steps)]
+        points = [*record.points, _point(world, seen, record, steps)]
         record = record.model_copy(update={"points": points})
         if steps >= most and index + 1 < plan.rounds:
             return record.model_copy(update={"state": "stopped", "reason": SEARCH_STEPS_USED})
@@ -117,21 +118,24 @@ def _trial(
     return record
 
 
-def _point(world: World, seen: Seen, number: int, index: int, steps: int) -> Point:
-    """As a trial would have written it; of costs only what follows from the sparsity.
+def _point(world: World, seen: Seen, record: TrialRecord, steps: int) -> Point:
+    """A trial's next, as it would have written it; of costs what follows from the sparsity.
 
     Time passes by the study's env steps.
     """
-    parameters_of = world.task.parameters
+    parameters_of, weights = world.task.parameters, world.task.weights
     nonzero = max(1, round(parameters_of * (1 - seen.sparsity)))
+    structured = GRANULARITIES[record.plan.granularity].structured
+    # Of single weights biases stay.
+    in_kernels = (parameters_of - nonzero) / (parameters_of if structured else weights)
     value = world.returned(seen.retention)
     return Point(
-        trial=number,
-        round=index,
+        trial=record.number,
+        round=len(record.points),
         progress=seen.progress,
         target=seen.sparsity,
         sparsity=1 - nonzero / parameters_of,
-        weight_sparsity=seen.sparsity,
+        weight_sparsity=min(in_kernels, 1.0),
         trained_sparsity=seen.sparsity,
         parameters=parameters_of,
         nonzero=nonzero,
