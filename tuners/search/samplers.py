@@ -16,7 +16,7 @@ from prune_search.errors import UserError, check_known, one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Search
 from prune_search.plan.plan import Plan
-from prune_search.records.models import TrialRecord
+from prune_search.records.models import BaselineRecord, TrialRecord
 from prune_search.registry import Registry
 from tuners.search.beginnings import grid
 from tuners.search.curves.sampler import CurveSampler
@@ -43,9 +43,10 @@ def register_sampler(name: str, kind: Callable[..., BaseSampler], **usual: Any) 
     Args:
         name: the name.
         kind: its class; takes `seed` among its options and, where it wants to know more than
-            Optuna's trials do, `space`, which makes a plan of what it asks for, and `trials`,
-            which gives the records of the study's trials with all their rounds. Its `refusal`, if
-            it has one, says of a search what it would pass over, or None.
+            Optuna's trials do, `space`, which makes a plan of what it asks for, `trials`, which
+            gives the records of the study's trials with all their rounds, and `baseline`, the
+            record of the study's dense policy. Its `refusal`, if it has one, says of a search what
+            it would pass over, or None.
         usual: options where a file gives no others.
 
     Raises:
@@ -65,7 +66,7 @@ register_sampler(GRID, RandomSampler)  # its trials are enqueued, parameter by p
 SAMPLERS.close()
 
 _TRIED = 12  # of TPE the first four are random
-_OURS = ("self", "seed", "constraints_func", "space", "trials")
+_OURS = ("self", "seed", "constraints_func", "space", "trials", "baseline")
 
 
 def sampler(
@@ -73,6 +74,7 @@ def sampler(
     number: int,
     space: Callable[[Asked], Plan],
     trials: Callable[[], Sequence[TrialRecord]],
+    baseline: BaselineRecord | None = None,
 ) -> BaseSampler:
     """The sampler for the trial of this number.
 
@@ -86,11 +88,12 @@ def sampler(
         number: of the trial.
         space: makes a plan of what it asks for.
         trials: gives what the study's trials have measured so far.
+        baseline: the study's.
     """
     kind, usual = SAMPLERS.find(search.sampler)
     seed = (search.seed * 1_000_003 + number) % 2**32
     wanted = inspect.signature(kind).parameters
-    given = {"space": space, "trials": trials}
+    given = {"space": space, "trials": trials, "baseline": baseline}
     more = {name: value for name, value in given.items() if name in wanted}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -145,7 +145,9 @@ class StudySearch(OptunaSearch):
         return [*planned, *[None] * search.probes][: search.trials]
 
     def _sampler_for(self, number: int) -> BaseSampler:
-        return sampler(self._experiment.search, number, self._plan_of, self._folder.trials)
+        study, trials = self._folder.study(), self._folder.trials
+        baseline = study.baseline if study else None
+        return sampler(self._experiment.search, number, self._plan_of, trials, baseline)
 
     def _plan_of(self, trial: Asked) -> Plan:
         return suggest(trial, self._experiment.pruning, self._layers)

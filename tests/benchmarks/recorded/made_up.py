@@ -11,8 +11,8 @@ from optuna.samplers import RandomSampler
 from prune_search.plan.plan import Plan
 from prune_search.trial.pruning.targets import plan_schedule
 from tests.benchmarks.recorded.test_dataset import TASK
-from tuners.benchmarks.recorded.dataset import Recording, Round, Trial
 from tuners.benchmarks.recorded.tasks import experiment
+from tuners.recordings.dataset import Recording, Round, Trial
 from tuners.search.space import suggest
 
 DENSE, RANDOM, EPISODES = 500.0, 20.0, 10

@@ -9,7 +9,7 @@ import pytest
 
 from prune_search.errors import UserError
 from tests.plans import plan
-from tuners.benchmarks.recorded.dataset import Round, Task, Trial, read, write
+from tuners.recordings.dataset import Round, Task, Trial, read, write
 
 TASK = Task(
     name="cartpole",

@@ -9,9 +9,9 @@ import pytest
 from prune_search.records.folder import StudyFolder
 from tests.benchmarks.recorded.made_up import drawn
 from tests.conftest import TINY
-from tuners.benchmarks.recorded.dataset import read
 from tuners.benchmarks.recorded.record import record
 from tuners.benchmarks.recorded.tasks import TASKS, RecordedTask
+from tuners.recordings.dataset import read
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -10,13 +10,13 @@ import numpy as np
 
 from prune_search.experiment.schema import Experiment
 from prune_search.records.fronts import Curve, hypervolume_curve, log_hypervolume
-from tuners.benchmarks.recorded.dataset import Recording
 from tuners.benchmarks.recorded.replay import Stopping, replay
 from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
 from tuners.benchmarks.search.arms import DEFAULT, arms
 from tuners.benchmarks.search.comparison import StepsRatio, speed
+from tuners.recordings.dataset import Recording
 
 _TRIALS = 16
 _ALONE = ("tpe", "nsga2", "gp", "curves")

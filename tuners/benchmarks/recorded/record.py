@@ -8,9 +8,9 @@ from pathlib import Path
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Point, TrialRecord
-from tuners.benchmarks.recorded.dataset import Round, Task, Trial, write
 from tuners.benchmarks.recorded.tasks import experiment
 from tuners.benchmarks.search.studies import finished
+from tuners.recordings.dataset import Round, Task, Trial, write
 
 _SOFTWARE = ("ray", "torch", "gymnasium", "numpy")
 

@@ -65,7 +65,7 @@ def replay(
         given = _given(number, experiment, known)
         if given is not None:
             study.enqueue_trial(parameters(given, pruning))
-        study.sampler = sampler(search, number, space, lambda: known)
+        study.sampler = sampler(search, number, space, lambda: known, world.baseline)
         trial = study.ask()
         record = _trial(world, space(trial), number, search.seed, rule, spent, env_steps)
         spent += record.env_steps

@@ -18,7 +18,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 
 from prune_search.plan.plan import Plan
-from tuners.benchmarks.recorded.dataset import Recording, Round
+from prune_search.records.models import BaselineRecord
+from prune_search.records.returns import Return
+from tuners.recordings.dataset import Recording, Round, Task
 from tuners.search.curves.features import Encoding, log_density
 
 _FOLDS = 5
@@ -53,16 +55,18 @@ class World:
 
     def __init__(self, recording: Recording) -> None:
         self.task, self._trials = recording.task, recording.trials
-        self._dense, self._random = (float(np.mean(r)) for r in (self.task.dense, self.task.random))
+        self._random, self._scale = float(np.mean(self.task.random)), recording.scale
+        self.baseline = _baseline(self.task)
         self._encoding = Encoding(trial.plan for trial in self._trials)
         shares = [[each.progress for each in trial.rounds] for trial in self._trials]
         sizes = [len(each) for each in shares]
         rounds = [each for trial in self._trials for each in trial.rounds]
-        plans = (trial.plan for trial in self._trials)
         data = _Data(
-            *self._encoding.every(zip(plans, shares, strict=True)),
+            *self._encoding.every(
+                (trial.plan, share, 1.0) for trial, share in zip(self._trials, shares, strict=True)
+            ),
             density=np.array([log_density(each.sparsity) for each in rounds]),
-            kept=np.array([self.retention(each) for each in rounds]),
+            kept=np.array([recording.retention(each) for each in rounds]),
         )
         self._models = _fit(data)
         self._ends = np.array([log_density(trial.rounds[-1].sparsity) for trial in self._trials])
@@ -70,13 +74,9 @@ class World:
         errors = np.split(off, np.cumsum(sizes)[:-1])
         self._errors = list(zip(map(np.array, shares), errors, strict=True))
 
-    def retention(self, each: Round) -> float:
-        """Share of the dense policy's gain over random actions that a recorded round keeps."""
-        return (float(np.mean(each.returns)) - self._random) / (self._dense - self._random)
-
     def returned(self, retention: float) -> float:
         """The return of a retention."""
-        return self._random + retention * (self._dense - self._random)
+        return self._random + retention / self._scale
 
     def curve(self, plan: Plan, seed: int) -> list[Seen]:
         """All rounds of a trial, as training them would have shown them.
@@ -111,7 +111,7 @@ class World:
     def _again(self, each: Round, generator: np.random.Generator) -> Seen:
         """A recorded round with episodes drawn anew from its own."""
         drawn = generator.choice(each.returns, len(each.returns))
-        kept = (float(drawn.mean()) - self._random) / (self._dense - self._random)
+        kept = (float(drawn.mean()) - self._random) * self._scale
         return Seen(each.progress, each.env_steps, each.sparsity, kept)
 
 
@@ -125,6 +125,25 @@ class _Data(NamedTuple):
 
     def of(self, chosen: NDArray[np.int64]) -> _Data:
         return _Data(*(each[chosen] for each in self))
+
+
+def _baseline(task: Task) -> BaselineRecord:
+    """The recorded task's dense policy, of which nothing is kept but figures."""
+    dense, random = (
+        Return(aggregate="mean", iqm=mean, low=mean, high=mean, episodes=len(each), each=each)
+        for each in (task.dense, task.random)
+        for mean in [float(np.mean(each))]
+    )
+    return BaselineRecord(
+        key=task.name,
+        checkpoint="",
+        returned=dense,
+        random=random,
+        parameters=task.parameters,
+        weights=task.weights,
+        env_steps=task.baseline_env_steps,
+        train_s=0.0,
+    )
 
 
 def _left_out(data: _Data, groups: NDArray[np.int64]) -> tuple[NDArray[np.float64], Error]:

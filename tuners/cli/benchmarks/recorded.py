@@ -64,8 +64,33 @@ def benchmark_replay(
     """
     check_writable("--to", to)
     from tuners.benchmarks.recorded.compare import compare, markdown
-    from tuners.benchmarks.recorded.dataset import read
+    from tuners.recordings.dataset import read
 
     recordings = [read(path) for path in files]
     text = markdown([compare(one, seeds, env_steps, err.print) for one in recordings])
+    print_or_write(text, to)
+
+
+@benchmarks.command("choices")
+def benchmark_choices(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="What `benchmark record` has written; those that ship, if none."),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the page there, and its picture beside it."),
+    ] = None,
+) -> None:
+    """Which choices mattered over recorded trials: differences with intervals, as a page."""
+    check_writable("--to", to)
+    from tuners.benchmarks.recorded.choices_page import page, picture
+    from tuners.recordings.dataset import read, shipped
+
+    recordings = [read(path) for path in files] if files else shipped()
+    image = Path("choices.png") if to is None else to.with_suffix(".png")
+    named = "".join(f" {path}" for path in files or ())
+    text = page(recordings, named, str(to or "choices.md"), image.name)
+    if to is not None:
+        picture(recordings).savefig(image, dpi=110)
     print_or_write(text, to)

@@ -48,20 +48,23 @@ class Encoding:
         found = {name: sorted({str(getattr(plan, name)) for plan in every}) for name in _CHOICES}
         self._values = {name: values for name, values in found.items() if len(values) > 1}
 
-    def rows(self, plan: Plan, progress: Sequence[float]) -> Rows:
+    def rows(self, plan: Plan, progress: Sequence[float], unit: float = 1.0) -> Rows:
         """Of rounds that end at these shares of the plan's env steps.
 
         Args:
             plan: one of those that the encoding was made of.
             progress: in (0, 1].
+            unit: env steps that the plan's are counted in: where tasks are compared, what the dense
+                policy took.
         """
+        env_steps = plan.env_steps / unit
         fixed = [
             *(
                 float(str(getattr(plan, name)) == value)
                 for name, values in self._values.items()
                 for value in values
             ),
-            math.log(plan.env_steps),
+            math.log(env_steps),
             plan.rounds,
             math.log(plan.lr_scale),
             plan.distillation,
@@ -87,15 +90,15 @@ class Encoding:
                     done,
                     wanted,
                     _NONE if plan.threshold is None else done * math.log(plan.threshold),
-                    max(0.0, share - end) * plan.env_steps,  # since the last pruning
-                    math.log(plan.env_steps * share),
+                    max(0.0, share - end) * env_steps,  # since the last pruning
+                    math.log(env_steps * share),
                 ]
             )
         return Rows(np.array(features), np.array(asked))
 
-    def every(self, rounds: Iterable[tuple[Plan, Sequence[float]]]) -> Rows:
-        """The rows of several plans' rounds, given by their progress, one after the other."""
-        each = [self.rows(plan, progress) for plan, progress in rounds]
+    def every(self, rounds: Iterable[tuple[Plan, Sequence[float], float]]) -> Rows:
+        """The rows of several plans' rounds, one after the other; given as `rows` has them."""
+        each = [self.rows(*one) for one in rounds]
         return Rows(*(np.concatenate(part) for part in zip(*each, strict=True)))
 
 

@@ -13,7 +13,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from prune_search.experiment.search_section import Constraints, Search
 from prune_search.plan.plan import Plan
-from prune_search.records.models import Point, TrialRecord
+from prune_search.records.models import BaselineRecord, Point, TrialRecord
+from tuners.search.curves.borrowed import borrowed
 from tuners.search.curves.gain import attained, curves_attained, gains
 from tuners.search.curves.proposals import Proposal, propose
 from tuners.search.curves.surrogate import Experience, Measured, Surrogate
@@ -21,6 +22,7 @@ from tuners.search.space import Asked
 
 _DRAWN, _CHANGED = 128, 64  # plans to choose among: of the whole space, and near the best
 _PARENTS = 6
+_STARTUP = 4
 _Z95 = 1.96
 SERVED = frozenset(
     {
@@ -45,10 +47,14 @@ class CurveSampler(BaseSampler):
         seed: of its random numbers.
         space: makes a plan of what it asks for.
         trials: gives the records of the study's trials, by Optuna's numbers, running ones too.
-        startup: trials with a round or more before it learns; until then it draws at random.
+        baseline: of the study; None, and nothing is borrowed of other tasks.
+        startup: trials with a round or more before it chooses; until then it draws at random. By
+            default 0 with what is borrowed, else 4.
+        borrow: whether it begins with what recorded trials of other tasks tell.
+        without: a recorded task that nothing is borrowed of.
 
     Raises:
-        ValueError: startup is no whole number from 1 on.
+        ValueError: startup is no whole number from 0 on, or 0 with nothing to learn from.
     """
 
     def __init__(
@@ -56,11 +62,19 @@ class CurveSampler(BaseSampler):
         seed: int,
         space: Callable[[Asked], Plan],
         trials: Callable[[], Sequence[TrialRecord]],
-        startup: int = 4,
+        baseline: BaselineRecord | None = None,
+        startup: int | None = None,
+        borrow: bool = True,
+        without: str = "",
     ) -> None:
-        if not isinstance(startup, int) or startup < 1:
-            raise ValueError(f"startup: must be a whole number from 1 on, got {startup!r}")
+        self._others = borrowed(without) if borrow and baseline else ()
+        least = 0 if self._others else 1
+        if startup is None:
+            startup = 0 if self._others else _STARTUP
+        if not isinstance(startup, int) or startup < least:
+            raise ValueError(f"startup: must be a whole number from {least} on, got {startup!r}")
         self._seed, self._space, self._trials, self._startup = seed, space, trials, startup
+        self._baseline = baseline
         self._random = RandomSampler(seed=seed)
         self._chosen: dict[str, Any] | None = None
 
@@ -125,32 +139,36 @@ class CurveSampler(BaseSampler):
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             if trial.number != number
         ]
-        return _best(proposed, measured, running, self._seed).params
+        return self._best(proposed, measured, running).params
+
+    def _best(
+        self, proposed: Sequence[Proposal], measured: Sequence[TrialRecord], running: Sequence[Plan]
+    ) -> Proposal:
+        plans = [one.plan for one in proposed]
+        points = [point for trial in measured for point in trial.points]
+        parameters = self._baseline.parameters if self._baseline else points[0].parameters
+        unit = float((self._baseline and self._baseline.env_steps) or _longest(plans))
+        scale = _scale(points) if points else 0.0
+        known = [experience(trial, scale, unit) for trial in measured]
+        surrogate = Surrogate(known, [*plans, *running], self._seed, self._others, unit)
+        level = attained(((point.sparsity, point.retention) for point in points), parameters)
+        if running:
+            under_way = curves_attained(surrogate.predict(running), parameters).max(axis=1)
+            level = np.maximum(level, under_way)
+        found = gains(level, curves_attained(surrogate.predict(plans), parameters))
+        worth = found.mean(axis=0) / [plan.env_steps for plan in plans]
+        return proposed[int(np.argmax(worth))]
 
 
-def _best(
-    proposed: Sequence[Proposal],
-    measured: Sequence[TrialRecord],
-    running: Sequence[Plan],
-    seed: int,
-) -> Proposal:
-    plans = [one.plan for one in proposed]
-    points = [point for trial in measured for point in trial.points]
-    scale = _scale(points)
-    known = [experience(trial, scale) for trial in measured]
-    surrogate = Surrogate(known, [*plans, *running], seed)
-    parameters = points[0].parameters
-    level = attained(((point.sparsity, point.retention) for point in points), parameters)
-    if running:
-        under_way = curves_attained(surrogate.predict(running), parameters).max(axis=1)
-        level = np.maximum(level, under_way)
-    found = gains(level, curves_attained(surrogate.predict(plans), parameters))
-    worth = found.mean(axis=0) / [plan.env_steps for plan in plans]
-    return proposed[int(np.argmax(worth))]
+def _longest(plans: Sequence[Plan]) -> int:
+    """In place of the env steps of a baseline that was trained elsewhere."""
+    return max(plan.env_steps for plan in plans)
 
 
 def _parents(measured: Sequence[TrialRecord], study: Study) -> list[dict[str, Any]]:
     """Parameters of the trials that hold most of the front."""
+    if not measured:
+        return []
     parameters = measured[0].points[0].parameters
 
     def area(trial: TrialRecord) -> float:
@@ -162,12 +180,13 @@ def _parents(measured: Sequence[TrialRecord], study: Study) -> list[dict[str, An
     return [trial.params for trial in known if trial.number in numbers]
 
 
-def experience(trial: TrialRecord, scale: float) -> Experience:
+def experience(trial: TrialRecord, scale: float, unit: float) -> Experience:
     """What a trial has shown.
 
     Args:
         trial: with its rounds so far.
         scale: retention per return.
+        unit: env steps of the study's baseline.
     """
     return Experience(
         trial.plan,
@@ -180,6 +199,7 @@ def experience(trial: TrialRecord, scale: float) -> Experience:
             )
             for point in trial.points
         ],
+        unit,
     )
 
 

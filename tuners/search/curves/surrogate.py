@@ -5,6 +5,10 @@ drawn with replacement (Breiman 1996), as random forests have been used to confi
 (Hutter, Hoos & Leyton-Brown 2011, SMAC). Whole trials are drawn, not rounds, since rounds of one
 trial resemble each other. So a member of the ensemble is one possible world, in which plans have
 whole curves; where members differ, little is known. Retention falls with sparsity.
+
+To each member's trials come some of other tasks', other ones for each, so that a study knows
+something before its first trial. They are marked, and of a fixed number: the more trials a study
+has of its own, the less they count.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ _ROWS = 1_000
 """Rounds that are learned from, at most: the latest trials'."""
 _NOISE = 0.05
 """Of a retention, beside what its episodes tell: another training would have ended elsewhere."""
+BORROWED = 16
+"""Trials of other tasks that each member is grown on."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Experience:
 
     plan: Plan
     rounds: Sequence[Measured]
+    unit: float = 1.0
+    """Env steps of its task's baseline, in which the plan's are counted."""
 
 
 @dataclass(frozen=True)
@@ -64,29 +72,42 @@ class Surrogate:
     """Learns from trials, and predicts others.
 
     Args:
-        known: trials with a round each, or more.
+        known: the study's trials with a round each, or more.
         plans: that will be asked about.
         seed: of the ensemble.
+        borrowed: trials of other tasks; there must be some where none is known.
+        unit: env steps of the study's baseline.
     """
 
-    def __init__(self, known: Sequence[Experience], plans: Sequence[Plan], seed: int) -> None:
+    def __init__(
+        self,
+        known: Sequence[Experience],
+        plans: Sequence[Plan],
+        seed: int,
+        borrowed: Sequence[Experience] = (),
+        unit: float = 1.0,
+    ) -> None:
         known = _latest(known)
-        self._encoding = Encoding([*(one.plan for one in known), *plans])
+        every = [*known, *borrowed]
+        self._unit, self._marked = unit, len(borrowed) > 0
+        self._encoding = Encoding([*(one.plan for one in every), *plans])
         features, asked = self._encoding.every(
-            [(one.plan, [r.progress for r in one.rounds]) for one in known]
+            (one.plan, [r.progress for r in one.rounds], one.unit) for one in every
         )
-        rounds = [each for one in known for each in one.rounds]
+        rounds = [each for one in every for each in one.rounds]
         density = np.array([log_density(each.sparsity) for each in rounds])
         kept = np.array([min(max(each.retention, 0.0), 1.0) for each in rounds])
         trust = np.array([_NOISE**2 / (_NOISE**2 + each.error**2) for each in rounds])
-        of = np.repeat(np.arange(len(known)), [len(one.rounds) for one in known])
+        of = np.repeat(np.arange(len(every)), [len(one.rounds) for one in every])
         generator = np.random.default_rng(seed)
+        if self._marked:
+            features = np.column_stack([features, of < len(known)])
         rising = [0] * features.shape[1] + [1]
         both = np.column_stack([features, density])
         self._members = []
         for _ in range(MEMBERS):
-            drawn = generator.integers(len(known), size=len(known))
-            weights = np.bincount(drawn, minlength=len(known))[of] * trust
+            drawn = _drawn(len(known), len(borrowed), generator)
+            weights = np.bincount(drawn, minlength=len(every))[of] * trust
             taken = weights > 0
             seeds = [int(one) for one in generator.integers(2**31, size=2)]
             first = _tree(seeds[0]).fit(features[taken], (density - asked)[taken], weights[taken])
@@ -100,8 +121,10 @@ class Surrogate:
         # A plan of fewer rounds repeats its last.
         steps = np.arange(1, longest + 1)
         features, asked = self._encoding.every(
-            [(plan, list(steps.clip(max=plan.rounds) / plan.rounds)) for plan in plans]
+            (plan, list(steps.clip(max=plan.rounds) / plan.rounds), self._unit) for plan in plans
         )
+        if self._marked:
+            features = np.column_stack([features, np.ones(len(features))])
         sparsity, retention = [], []
         for first, second in self._members:
             density = np.minimum(asked + first.predict(features), 0.0).reshape(there.shape)
@@ -110,6 +133,13 @@ class Surrogate:
             sparsity.append(1.0 - np.exp(density))
             retention.append(second.predict(both).reshape(there.shape))
         return Curves(np.array(sparsity), np.array(retention), there)
+
+
+def _drawn(known: int, borrowed: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """What a member is grown on: the study's trials with replacement, and some of the others."""
+    own = generator.integers(known, size=known) if known else np.empty(0, np.int64)
+    others = generator.choice(borrowed, min(BORROWED, borrowed), replace=False)
+    return np.concatenate([own, known + others])
 
 
 def _latest(known: Sequence[Experience]) -> list[Experience]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from prune_search.errors import UserError
@@ -18,6 +20,7 @@ from prune_search.plan.names import STORED
 from prune_search.plan.plan import Plan
 
 VERSION = 1
+SHIPPED = Path(__file__).parent / "data"
 
 
 class _Line(BaseModel):
@@ -85,6 +88,21 @@ class Recording(_Line):
 
     task: Task
     trials: list[Trial]
+
+    @property
+    def scale(self) -> float:
+        """Retention per return."""
+        return 1.0 / float(np.mean(self.task.dense) - np.mean(self.task.random))
+
+    def retention(self, each: Round) -> float:
+        """Share of the dense policy's gain over random actions that a round keeps."""
+        return float(np.mean(each.returns) - np.mean(self.task.random)) * self.scale
+
+
+@cache
+def shipped() -> tuple[Recording, ...]:
+    """The recordings that come with the package, by name."""
+    return tuple(read(path) for path in sorted(SHIPPED.glob("*.jsonl.gz")))
 
 
 def write(path: Path, task: Task, trials: Sequence[Trial]) -> None:

@@ -1,0 +1,1 @@
+"""Recorded trials of random plans: their files, and those that ship."""
