@@ -24,6 +24,8 @@ from tuners.benchmarks.recorded.compare import searches
 from tuners.benchmarks.recorded.replay import replay
 from tuners.benchmarks.recorded.tasks import experiment
 from tuners.benchmarks.recorded.world import World
+from tuners.recordings.dataset import shipped
+from tuners.search.curves.borrowed import borrowed
 from tuners.search.curves.sampler import CurveSampler
 from tuners.search.samplers import check_sampler, sampler
 from tuners.search.searcher import StudySearch
@@ -110,6 +112,31 @@ def test_until_there_are_trials_it_draws_at_random(known: list[TrialRecord]) -> 
     assert made._chosen  # type: ignore[attr-defined]
 
 
+def first_of(world: World, seed: int, **options: Any) -> tuple[dict[str, Any], str]:
+    """The first trial of a study, and what chose it."""
+    chosen = with_sampler(experiment("cartpole", 4, "."), "curves", **options)
+    space = partial(suggest, pruning=chosen.pruning)
+    search = chosen.search.model_copy(update={"seed": seed})
+    made = sampler(search, 0, space, list, world.baseline)
+    trial = optuna.create_study(sampler=made).ask()
+    space(trial)
+    return trial.params, made.chosen_by  # type: ignore[attr-defined]
+
+
+def test_before_its_first_trial_it_knows_what_other_tasks_have_shown(world: World) -> None:
+    params, chosen_by = first_of(world, 0)
+    assert chosen_by == "curves" and first_of(world, 0)[0] == params
+    assert first_of(world, 0, borrow=False)[1] == "curves, at random"
+    assert first_of(world, 0, startup=1)[1] == "curves, at random"
+
+
+def test_nothing_is_borrowed_of_a_task_that_is_left_out() -> None:
+    names = [one.task.name for one in shipped()]
+    trials = {one.task.name: len(one.trials) for one in shipped()}
+    for name in names:
+        assert len(borrowed(name)) == sum(trials.values()) - trials[name]
+
+
 def test_spaces_of_every_kind(known: list[TrialRecord]) -> None:
     wide = EVERYTHING.model_copy(
         update={"allocation": ["erk", "searched"], "schedule": ["cubic", "gated"]}
@@ -143,8 +170,8 @@ def test_its_options_are_checked(tmp_path: Path) -> None:
     check_sampler(with_sampler(chosen, "curves", startup=6))
     with pytest.raises(UserError, match="sampler_options"):
         check_sampler(with_sampler(chosen, "curves", start=6))
-    with pytest.raises(UserError, match=r"startup: must be a whole number from 1 on, got 0"):
-        check_sampler(with_sampler(chosen, "curves", startup=0))
+    with pytest.raises(UserError, match=r"startup: must be a whole number from 0 on, got -1"):
+        check_sampler(with_sampler(chosen, "curves", startup=-1))
 
 
 @pytest.mark.slow

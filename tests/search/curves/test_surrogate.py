@@ -75,3 +75,27 @@ def test_the_same_seed_predicts_the_same(plans: list[Plan]) -> None:
         Surrogate(known, plans[10:20], seed).predict(plans[10:20]).retention for seed in (1, 1, 2)
     )
     assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
+def test_other_tasks_tell_until_there_are_trials_that_tell_otherwise(plans: list[Plan]) -> None:
+    """Elsewhere all is kept; here nothing is."""
+    others = [Experience(plan, [Measured(0.5, 0.9, 1.0, 0.0)]) for plan in plans[:40]]
+    here = [Experience(plan, [Measured(0.5, 0.9, 0.0, 0.0)]) for plan in plans[40:80]]
+    kept = [
+        Surrogate(here[:count], plans[80:], 0, others).predict(plans[80:]).retention.mean()
+        for count in (0, 4, 16, 40)
+    ]
+    assert kept[0] == 1.0 and kept == sorted(kept, reverse=True) and kept[-1] < 0.2
+
+
+def test_env_steps_are_counted_in_those_of_the_tasks_baseline(plans: list[Plan]) -> None:
+    """A trial as long as the baseline's training helps here as it does where that takes longer."""
+    short = [plan.model_copy(update={"env_steps": 30_000}) for plan in plans[:20]]
+    long = [plan.model_copy(update={"env_steps": 300_000}) for plan in plans[:20]]
+    others = [
+        Experience(plan, [Measured(1.0, 0.9, kept, 0.0)], unit=300_000.0)
+        for many, kept in ((short, 0.0), (long, 1.0))
+        for plan in many
+    ]
+    found = Surrogate([], short, 0, others, unit=30_000.0).predict(short).retention
+    assert found.mean() > 0.8

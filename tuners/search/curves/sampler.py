@@ -49,12 +49,12 @@ class CurveSampler(BaseSampler):
         trials: gives the records of the study's trials, by Optuna's numbers, running ones too.
         baseline: of the study; None, and nothing is borrowed of other tasks.
         startup: trials with a round or more before it chooses; until then it draws at random. By
-            default 0 with what is borrowed, else 4.
+            default 0 where something is borrowed, else 4; 1 at least where nothing is.
         borrow: whether it begins with what recorded trials of other tasks tell.
-        without: a recorded task that nothing is borrowed of.
+        without: a recorded task of which nothing is borrowed.
 
     Raises:
-        ValueError: startup is no whole number from 0 on, or 0 with nothing to learn from.
+        ValueError: startup is no whole number from 0 on.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class CurveSampler(BaseSampler):
         without: str = "",
     ) -> None:
         self._others = borrowed(without) if borrow and baseline else ()
-        least = 0 if self._others else 1
         if startup is None:
             startup = 0 if self._others else _STARTUP
-        if not isinstance(startup, int) or startup < least:
-            raise ValueError(f"startup: must be a whole number from {least} on, got {startup!r}")
+        if not isinstance(startup, int) or startup < 0:
+            raise ValueError(f"startup: must be a whole number from 0 on, got {startup!r}")
+        startup = startup if self._others else max(startup, 1)
         self._seed, self._space, self._trials, self._startup = seed, space, trials, startup
         self._baseline = baseline
         self._random = RandomSampler(seed=seed)
