@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from prune_search.plan.plan import Plan
 from prune_search.records.fronts import hypervolume_curve, log_hypervolume
 from tests.benchmarks.recorded.made_up import drawn, recording, retention
 from tests.benchmarks.recorded.test_dataset import TASK
@@ -52,7 +53,10 @@ def test_other_plans_are_predicted_better_than_by_their_mean(world: World) -> No
 
 @pytest.mark.slow
 def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
-    for name, chosen in searches(recording(1), 0, STEPS).items():
+    of_noisy = recording(1).task.model_copy(update={"name": "noisy-cartpole"})
+    noisy = recording(1).model_copy(update={"task": of_noisy})  # others have been recorded
+    begin: dict[str, list[Plan]] = {}
+    for name, chosen in searches(noisy, 0, STEPS).items():
         again = [
             replay(world, chosen.experiment, STEPS, chosen.rule and chosen.rule())
             for _ in range(2 if name in ("default", "curves") else 1)
@@ -65,13 +69,19 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
         curve = hypervolume_curve(trials, log_hypervolume)
         values = [value for _, value in curve]
         assert values == sorted(values) and 0 < values[-1] <= 1
-        plans = {trial.plan.criterion for trial in trials}
+        begin[name] = [trial.plan for trial in trials[:1]]
         if name == "expert":
-            assert plans == {"magnitude"}
+            assert {trial.plan.criterion for trial in trials} == {"magnitude"}
         stopped = [trial for trial in trials if trial.env_steps_saved]
-        rules = ("default", "probed curves", "halving", "pareto rank", "half the rounds")
+        rules = ("default", "curves", "borrowed", "halving", "pareto rank", "half the rounds")
         assert not stopped or name.endswith(rules)
-        assert stopped or not name.endswith(rules[2:])
+        assert stopped or not name.endswith(rules[3:])
+    for name in ("default", "unstopped", "probed", "probed curves", "probed tpe, halving"):
+        strategies = [(plan.criterion, plan.schedule, plan.ratio) for plan in begin[name]]
+        assert strategies[0] == ("magnitude", "geometric", 0.997), name  # a probe
+    assert begin["default"] == begin["unstopped"] != begin["tpe"]
+    assert begin["random"] == begin["curves, nothing borrowed"] != begin["default"]
+    assert begin["curves"] == begin["curves, unstopped"] != begin["random"]
 
 
 @pytest.mark.slow

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from prune_search.experiment.schema import Experiment
+from prune_search.experiment.search_section import Search
 from prune_search.records.fronts import Curve, hypervolume_curve, log_hypervolume
 from tuners.benchmarks.recorded.replay import Stopping, replay
 from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
@@ -18,8 +19,9 @@ from tuners.benchmarks.search.arms import DEFAULT, arms
 from tuners.benchmarks.search.comparison import StepsRatio, speed
 from tuners.recordings.dataset import Recording
 
+OURS = "curves"
 _TRIALS = 16
-_ALONE = ("tpe", "nsga2", "gp", "curves")
+_ALONE = ("tpe", "nsga2", "gp")
 _RULES: dict[str, Callable[[], Stopping]] = {
     "probed tpe, halving": Halving,
     "probed tpe, pareto rank": ParetoRank,
@@ -27,7 +29,7 @@ _RULES: dict[str, Callable[[], Stopping]] = {
 }
 
 
-class Search(NamedTuple):
+class Arm(NamedTuple):
     """What chooses plans, and what stops trials in place of the experiment's own rule, if any."""
 
     experiment: Experiment
@@ -41,8 +43,7 @@ class Compared:
     Attributes:
         search: its name, see `searches`.
         curves: (env steps, log-hypervolume) of each seed.
-        ratio: env steps in which the default has what this search ends with / this one's; None for
-            the default.
+        ratio: env steps in which `OURS` has what this search ends with / this one's; None for it.
     """
 
     search: str
@@ -65,25 +66,35 @@ class TaskResult:
     searches: list[Compared]
 
 
-def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Search]:
+def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     """What is compared.
 
-    - The arms of `benchmark search`.
+    - The arms of `benchmark search`, the default that of a file without a `search` section.
     - Samplers alone: no probes, nothing stopped.
-    - `probed curves`: the default with another sampler.
     - The default with rules that are widely used in place of its own, see `stopping`.
+    - `curves`, which begins with what the other recorded tasks tell and stops trials as the default
+      does; the same without stopping; with nothing borrowed; and after the default's probes.
     """
-    made = arms(experiment(recording.task.name, 1, "."), seed, env_steps)
-    found = {name: Search(each) for name, each in made.items()}
+    task = recording.task.name
+    chosen = experiment(task, 1, ".").model_copy(update={"search": Search()})
+    made = arms(chosen, seed, env_steps)
+    default, stopping = made[DEFAULT], made[DEFAULT].search.stopping
+    found = {name: Arm(each) for name, each in made.items()}
     for name in _ALONE:
-        found[name] = Search(_with_sampler(made["random"], name))
-    found["probed curves"] = Search(_with_sampler(made[DEFAULT], "curves"))
-    return found | {name: Search(made[DEFAULT], rule) for name, rule in _RULES.items()}
+        found[name] = Arm(_changed(made["random"], sampler=name))
+    found |= {name: Arm(default, rule) for name, rule in _RULES.items()}
+    unstopped = _changed(made["random"], sampler=OURS, sampler_options={"without": task})
+    bare = _changed(made["random"], sampler=OURS, sampler_options={"borrow": False})
+    return found | {
+        OURS: Arm(_changed(unstopped, stopping=stopping)),
+        f"{OURS}, unstopped": Arm(unstopped),
+        f"{OURS}, nothing borrowed": Arm(_changed(bare, stopping=stopping)),
+        f"probed {OURS}": Arm(_changed(default, sampler=OURS, sampler_options={"without": task})),
+    }
 
 
-def _with_sampler(chosen: Experiment, name: str) -> Experiment:
-    search = chosen.search.model_copy(update={"sampler": name})
-    return chosen.model_copy(update={"search": search})
+def _changed(chosen: Experiment, **search: Any) -> Experiment:
+    return chosen.model_copy(update={"search": chosen.search.model_copy(update=search)})
 
 
 def compare(
@@ -107,9 +118,9 @@ def compare(
             trials = replay(world, chosen.experiment, env_steps, rule)
             curves.setdefault(name, []).append(hypervolume_curve(trials, log_hypervolume))
         tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
-    ours = curves[DEFAULT]
+    ours = curves[OURS]
     found = [
-        Compared(name, each, None if name == DEFAULT else speed(ours, _ends(each), env_steps))
+        Compared(name, each, None if name == OURS else speed(ours, _ends(each), env_steps))
         for name, each in curves.items()
     ]
     return TaskResult(recording.task.name, world.error, found)
@@ -126,7 +137,7 @@ def markdown(results: Sequence[TaskResult]) -> str:
             f"Retention of plans that were not recorded is predicted with an error of"
             f" {error.retention:.3f} (root mean square; knowing nothing: {error.spread:.3f}).",
             "",
-            "| search | log-hypervolume | env steps until the default has it / its own |",
+            "| search | log-hypervolume | env steps until `curves` has it / its own |",
             "|---|---:|---|",
             *(
                 f"| {one.search} | {one.final:.3f} | {'' if one.ratio is None else one.ratio} |"

@@ -53,6 +53,7 @@ def replay(
         StudyDirection.MINIMIZE if OBJECTIVES[name].minimised else StudyDirection.MAXIMIZE
         for name in goals
     ]
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(directions=directions)
     own = search.stopping
     if rule is None and own is not None:

@@ -70,6 +70,7 @@ class World:
         )
         self._models = _fit(data)
         self._ends = np.array([log_density(trial.rounds[-1].sparsity) for trial in self._trials])
+        self._sparsest = float(data.density.min())
         off, self.error = _left_out(data, np.repeat(np.arange(len(sizes)), sizes))
         errors = np.split(off, np.cumsum(sizes)[:-1])
         self._errors = list(zip(map(np.array, shares), errors, strict=True))
@@ -95,8 +96,8 @@ class World:
         density = asked + self._models[0].predict(features)
         at, lent = self._errors[self._alike(density[-1], generator)]
         off = np.array([np.interp(progress, at, lent[:, k]) for k in (0, 1)])
-        # Nothing grows back between rounds, and nothing is denser than dense.
-        density = np.minimum.accumulate(np.minimum(density + off[0], 0.0))
+        # Nothing grows back between rounds, nor is it denser than dense or sparser than recorded.
+        density = np.minimum.accumulate((density + off[0]).clip(self._sparsest, 0.0))
         kept = self._models[1].predict(np.column_stack([features, density])) + off[1]
         return [
             Seen(float(share), round(share * plan.env_steps), 1 - math.exp(log), float(value))
