@@ -53,10 +53,12 @@ def test_other_plans_are_predicted_better_than_by_their_mean(world: World) -> No
 
 @pytest.mark.slow
 def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
-    of_noisy = recording(1).task.model_copy(update={"name": "noisy-cartpole"})
-    noisy = recording(1).model_copy(update={"task": of_noisy})  # others have been recorded
+    of_acrobot = recording(1).task.model_copy(
+        update={"name": "acrobot", "environment": {"id": "Acrobot-v1"}}
+    )
+    acrobot = recording(1).model_copy(update={"task": of_acrobot})  # others have been recorded
     begin: dict[str, list[Plan]] = {}
-    for name, chosen in searches(noisy, 0, STEPS).items():
+    for name, chosen in searches(acrobot, 0, STEPS).items():
         again = [
             replay(world, chosen.experiment, STEPS, chosen.rule and chosen.rule())
             for _ in range(2 if name in ("default", "curves") else 1)

@@ -72,24 +72,25 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     - The arms of `benchmark search`, the default that of a file without a `search` section.
     - Samplers alone: no probes, nothing stopped.
     - The default with rules that are widely used in place of its own, see `stopping`.
-    - `curves`, which begins with what the other recorded tasks tell and stops trials as the default
+    - `curves`, which begins with what other environments' tasks tell and stops trials as the default
       does; the same without stopping; with nothing borrowed; and after the default's probes.
     """
     task = recording.task.name
     chosen = experiment(task, 1, ".").model_copy(update={"search": Search()})
     made = arms(chosen, seed, env_steps)
+    others = {"without": recording.task.environment["id"]}
     default, stopping = made[DEFAULT], made[DEFAULT].search.stopping
     found = {name: Arm(each) for name, each in made.items()}
     for name in _ALONE:
         found[name] = Arm(_changed(made["random"], sampler=name))
     found |= {name: Arm(default, rule) for name, rule in _RULES.items()}
-    unstopped = _changed(made["random"], sampler=OURS, sampler_options={"without": task})
+    unstopped = _changed(made["random"], sampler=OURS, sampler_options=others)
     bare = _changed(made["random"], sampler=OURS, sampler_options={"borrow": False})
     return found | {
         OURS: Arm(_changed(unstopped, stopping=stopping)),
         f"{OURS}, unstopped": Arm(unstopped),
         f"{OURS}, nothing borrowed": Arm(_changed(bare, stopping=stopping)),
-        f"probed {OURS}": Arm(_changed(default, sampler=OURS, sampler_options={"without": task})),
+        f"probed {OURS}": Arm(_changed(default, sampler=OURS, sampler_options=others)),
     }
 
 

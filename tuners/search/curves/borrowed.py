@@ -16,9 +16,9 @@ def borrowed(without: str = "") -> tuple[Experience, ...]:
     """Experience from the recordings that come with the package, task after task.
 
     Args:
-        without: name of a task that is left out, to see what the others tell of it.
+        without: an environment's id, whose tasks are left out to see what the others tell of it.
     """
-    return tuple(_experiences(one for one in shipped() if one.task.name != without))
+    return tuple(_experiences(one for one in shipped() if one.task.environment["id"] != without))
 
 
 def _experiences(recordings: Iterable[Recording]) -> Iterable[Experience]:
