@@ -67,6 +67,8 @@ class Round(_Line):
     """Share of all that is trained, critic included."""
     compact: int | None
     """Parameters after lossless compaction."""
+    compact_nonzero: int | None
+    """Of these, those that are not zero."""
     returns: list[float]
     """Of the evaluation, an episode each."""
     return_pruned: float

@@ -65,6 +65,7 @@ def rounds(plan: Plan, generator: np.random.Generator) -> list[Round]:
                 weight_sparsity=sparsity,
                 trained_sparsity=sparsity,
                 compact=None,
+                compact_nonzero=None,
                 returns=(RANDOM + kept * (DENSE - RANDOM)).tolist(),
                 return_pruned=RANDOM,
             )

@@ -33,6 +33,7 @@ def trial(number: int) -> Trial:
             weight_sparsity=0.45 * (index + 1),
             trained_sparsity=0.3 * (index + 1),
             compact=None if index else 100,
+            compact_nonzero=None if index else 90,
             returns=[500.0 - index, 9.25],
             return_pruned=11.5,
         )

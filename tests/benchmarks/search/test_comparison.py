@@ -31,21 +31,24 @@ ARMS = ["default", "probes", "grid"]
 def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
     experiment = tiny("search.trials=7", "search.time_s=60")
     found = arms(experiment, seed=3, env_steps=13_000)
-    assert list(found) == ["default", "unstopped", "probed", "random", "expert", "grid"]
+    names = ["default", "unstopped", "probed", "random", "curves", "expert", "grid"]
+    assert list(found) == names
     for settings in found.values():
         assert settings.baseline == experiment.baseline
         assert settings.evaluation == experiment.evaluation
         assert (settings.search.env_steps, settings.search.seed) == (13_000, 3)
         assert settings.search.time_s is None
         assert parse(dump(settings)) == settings  # as a study's folder keeps it
-    default, unstopped, probed, random, expert, grid = found.values()
-    for searched in (default, unstopped, probed, random):
+    default, unstopped, probed, random, curves, expert, grid = found.values()
+    for searched in (default, unstopped, probed, random, curves):
         assert searched.pruning == experiment.pruning
     assert default.search.stopping and default.search.sampler == "tpe" and default.search.probes
     # Each lacks one thing more than the one before it.
     assert unstopped.search == default.search.model_copy(update={"stopping": None})
     assert probed.search == unstopped.search.model_copy(update={"sampler": "random"})
     assert random.search == probed.search.model_copy(update={"probes": 0})
+    assert curves.search.stopping and not curves.search.probes
+    assert curves.search.sampler_options == {"without": experiment.environment.id}
     assert expert.search.trials == 7  # each takes a trial's 2,000 env steps
     assert expert.pruning.ratio == [0.99] and expert.pruning.allocation == "erk"
     assert (expert.pruning.origin, expert.pruning.schedule) == ("baseline", "geometric")
@@ -54,6 +57,13 @@ def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
     assert grid.search.trials == 3  # each takes the baseline's 6,000 env steps
     assert [given["ratio"] for given in grid.search.first] == [0.5, 0.8, 0.9]
     assert grid.pruning.origin == "scratch" and grid.pruning.ratio == list(GRID)
+
+
+def test_where_neurons_may_go_an_expert_would_prune_neurons_too(tiny: Any) -> None:
+    found = arms(tiny("pruning.granularity=[weight, neuron]"), seed=0, env_steps=13_000)
+    neurons, weights = found["expert, neurons"].pruning, found["expert"].pruning
+    assert (weights.granularity, neurons.granularity) == ("weight", "neuron")
+    assert neurons.model_copy(update={"granularity": "weight"}) == weights
 
 
 @pytest.mark.parametrize("preset", presets())

@@ -15,11 +15,10 @@ from tuners.benchmarks.recorded.replay import Stopping, replay
 from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
-from tuners.benchmarks.search.arms import DEFAULT, arms
+from tuners.benchmarks.search.arms import CURVES, DEFAULT, arms
 from tuners.benchmarks.search.comparison import StepsRatio, speed
 from tuners.recordings.dataset import Recording
 
-OURS = "curves"
 _TRIALS = 16
 _ALONE = ("tpe", "nsga2", "gp")
 _RULES: dict[str, Callable[[], Stopping]] = {
@@ -43,7 +42,7 @@ class Compared:
     Attributes:
         search: its name, see `searches`.
         curves: (env steps, log-hypervolume) of each seed.
-        ratio: env steps in which `OURS` has what this search ends with / this one's; None for it.
+        ratio: env steps in which `CURVES` has what this search ends with / this one's; None for it.
     """
 
     search: str
@@ -72,26 +71,22 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     - The arms of `benchmark search`, the default that of a file without a `search` section.
     - Samplers alone: no probes, nothing stopped.
     - The default with rules that are widely used in place of its own, see `stopping`.
-    - `curves`, which begins with what other environments' tasks tell and stops trials as the default
-      does; the same without stopping; with nothing borrowed; and after the default's probes.
+    - Of those `curves`, which begins with what other environments' tasks tell and stops trials as
+      the default does: without stopping; with nothing borrowed; after the default's probes.
     """
-    task = recording.task.name
-    chosen = experiment(task, 1, ".").model_copy(update={"search": Search()})
+    chosen = experiment(recording.task.name, 1, ".").model_copy(update={"search": Search()})
     made = arms(chosen, seed, env_steps)
-    others = {"without": recording.task.environment["id"]}
-    default, stopping = made[DEFAULT], made[DEFAULT].search.stopping
+    default, ours = made[DEFAULT], made[CURVES]
     found = {name: Arm(each) for name, each in made.items()}
     for name in _ALONE:
         found[name] = Arm(_changed(made["random"], sampler=name))
     found |= {name: Arm(default, rule) for name, rule in _RULES.items()}
-    unstopped = _changed(made["random"], sampler=OURS, sampler_options=others)
-    bare = _changed(made["random"], sampler=OURS, sampler_options={"borrow": False})
-    return found | {
-        OURS: Arm(_changed(unstopped, stopping=stopping)),
-        f"{OURS}, unstopped": Arm(unstopped),
-        f"{OURS}, nothing borrowed": Arm(_changed(bare, stopping=stopping)),
-        f"probed {OURS}": Arm(_changed(default, sampler=OURS, sampler_options=others)),
+    more = {
+        f"{CURVES}, unstopped": _changed(ours, stopping=None),
+        f"{CURVES}, nothing borrowed": _changed(ours, sampler_options={"borrow": False}),
+        f"probed {CURVES}": _changed(ours, probes=default.search.probes),
     }
+    return found | {name: Arm(each) for name, each in more.items()}
 
 
 def _changed(chosen: Experiment, **search: Any) -> Experiment:
@@ -119,9 +114,9 @@ def compare(
             trials = replay(world, chosen.experiment, env_steps, rule)
             curves.setdefault(name, []).append(hypervolume_curve(trials, log_hypervolume))
         tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
-    ours = curves[OURS]
+    ours = curves[CURVES]
     found = [
-        Compared(name, each, None if name == OURS else speed(ours, _ends(each), env_steps))
+        Compared(name, each, None if name == CURVES else speed(ours, _ends(each), env_steps))
         for name, each in curves.items()
     ]
     return TaskResult(recording.task.name, world.error, found)

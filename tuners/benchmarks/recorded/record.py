@@ -72,6 +72,7 @@ def _round(point: Point) -> Round:
         weight_sparsity=point.weight_sparsity,
         trained_sparsity=point.trained_sparsity,
         compact=point.compact,
+        compact_nonzero=point.compact_nonzero,
         returns=point.returned.each,
         return_pruned=point.return_pruned,
     )

@@ -6,15 +6,16 @@ import math
 from itertools import cycle, islice
 from typing import Any
 
-from prune_search.experiment.fields import highest, lowest
+from prune_search.experiment.fields import as_choices, highest, lowest
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 
-DEFAULT = "default"
+DEFAULT, CURVES = "default", "curves"
 PROBES = "probes"
 """Not an arm: the default's first trials alone, after which nothing more is done."""
 GRID = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Ratios of the grid; repeated, with other seeds, while there are env steps left."""
+_NEURON = "neuron"
 
 
 def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experiment]:
@@ -24,9 +25,13 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
     - ``unstopped``: the same, but no trial is stopped.
     - ``probed``: the default's probes, then random choices; no trial is stopped.
     - ``random``: random choices from the same space; no trial is stopped.
+    - ``curves``: the sampler that learns from curves in the default's place, without probes; it
+      borrows nothing of the file's own environment.
     - ``expert``: what one who knows the field would run once: iterative magnitude pruning with ERK
       from the baseline, a step of a geometric schedule and training in each round (Renda et al.
       2020; ERK as Graesser et al. 2022 have it), to the highest ratio, and again with other seeds.
+    - ``expert, neurons``: the same with whole neurons, where the file searches those too: counting
+      all parameters they go further, as their biases go with them.
     - ``grid``: what one would write by hand: gradual magnitude pruning (Zhu & Gupta 2017) from
       scratch, uniform over the layers, once for each of `GRID`, for as long as the baseline's
       training.
@@ -51,12 +56,14 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
     probed = {**unstopped, "sampler": "random"}
     random = {**probed, "first": [], "probes": 0}
 
+    others = {"without": experiment.environment.id}
+    curves = {"sampler": CURVES, "sampler_options": others, "first": [], "probes": 0}
+
     def searched(changes: dict[str, Any]) -> Experiment:
         return experiment.model_copy(update={"search": search.model_copy(update=changes)})
 
     def by_hand(ratios: tuple[float, ...], **axes: Any) -> Experiment:
         plan = Pruning(
-            granularity="weight",
             criterion="magnitude",
             scope="actor",
             layers=pruning.layers,
@@ -71,22 +78,31 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
         settings = search.model_copy(update={**random, "trials": runs, "first": listed})
         return experiment.model_copy(update={"pruning": plan, "search": settings})
 
-    return {
-        DEFAULT: searched({}),
-        "unstopped": searched(unstopped),
-        "probed": searched(probed),
-        "random": searched(random),
-        "expert": by_hand(
+    def expert(granularity: str) -> Experiment:
+        return by_hand(
             (highest(pruning.ratio),),
+            granularity=granularity,
             origin="baseline",
             allocation="erk",
             schedule="geometric",
             start=0.0,
             end=1.0,
             env_steps=int(highest(pruning.env_steps)),
-        ),
+        )
+
+    experts = {"expert": expert("weight")}
+    if _NEURON in as_choices(pruning.granularity):
+        experts[f"expert, {_NEURON}s"] = expert(_NEURON)
+    return {
+        DEFAULT: searched({}),
+        "unstopped": searched(unstopped),
+        "probed": searched(probed),
+        "random": searched(random),
+        CURVES: searched(curves),
+        **experts,
         "grid": by_hand(
             GRID,
+            granularity="weight",
             origin="scratch",
             allocation="uniform",
             schedule="cubic",
