@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tests.benchmarks.recorded.made_up import recording
 from tests.benchmarks.recorded.test_dataset import TASK
-from tuners.benchmarks.recorded.choices import ALL, Effect, clear, effects, worth
+from tuners.benchmarks.recorded.choices import ALL, Effect, clear, compacted, effects, worth
 from tuners.cli._app import app
 from tuners.recordings.dataset import Recording, write
 
@@ -72,6 +72,15 @@ def test_what_could_not_be_chosen_otherwise_is_no_choice(
     )
     regrown = [one for one in found if one.field == "regrowth" and one.task == ALL]
     assert 0 < sum(one.trials for one in regrown) <= of_weights
+
+
+def test_what_compaction_takes_out_can_be_counted_as_gone() -> None:
+    one = recording(1)
+    last = one.trials[0].rounds[-1]
+    known = last.model_copy(update={"compact_nonzero": 461})
+    trials = [one.trials[0].model_copy(update={"rounds": [last, known]})]
+    found = compacted(one.model_copy(update={"trials": trials})).trials[0].rounds
+    assert [each.sparsity for each in found] == [last.sparsity, pytest.approx(0.9)]
 
 
 def test_a_page_and_its_picture(tmp_path: Path, recordings: list[Recording]) -> None:

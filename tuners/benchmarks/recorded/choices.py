@@ -20,14 +20,14 @@ from prune_search.experiment.pruning import Pruning, options
 from prune_search.plan.axes import AXES
 from prune_search.records.fronts import area, log_compression
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
-from tuners.recordings.dataset import Recording, Trial
+from tuners.recordings.dataset import Recording, Round, Trial
 
 ALL = "all tasks"
 LEVEL = 0.05
 """Share of the effects called clear that may be none (false discovery rate)."""
 _FEWEST = 4  # trials with a choice, and without it, below which nothing is said
 
-_GRANULARITY = "granularity"
+GRANULARITY = "granularity"
 _OTHERS = ("scope", "rounds")
 _BINS: dict[str, tuple[float, ...]] = {
     "ratio": (0.9, 0.97),
@@ -93,6 +93,25 @@ def effects(recordings: Sequence[Recording]) -> list[Effect]:
     return found + (_of(ALL, every) if len(recordings) > 1 else [])
 
 
+def compacted(recording: Recording) -> Recording:
+    """The same trials, with zeros counted after lossless compaction, where that is known.
+
+    Single weights leave the biases of units that nothing reads any more; compaction takes them out.
+    """
+    parameters = recording.task.parameters
+
+    def counted(each: Round) -> Round:
+        if each.compact_nonzero is None:
+            return each
+        return each.model_copy(update={"sparsity": 1.0 - each.compact_nonzero / parameters})
+
+    trials = [
+        trial.model_copy(update={"rounds": [counted(each) for each in trial.rounds]})
+        for trial in recording.trials
+    ]
+    return recording.model_copy(update={"trials": trials})
+
+
 def clear(found: Sequence[Effect]) -> set[Effect]:
     """Those that are told from none where all are looked at: Benjamini and Hochberg (1995)."""
     if not found:
@@ -125,7 +144,7 @@ def _of(task: str, rows: Sequence[_Row]) -> list[Effect]:
     for field, value in sorted(named, key=lambda each: (_FIELDS.index(each.field), each.value)):
         asked = [row for row in rows if field in row.choices]
         above = np.array(
-            [row.above_all if field == _GRANULARITY else row.above_alike for row in asked]
+            [row.above_all if field == GRANULARITY else row.above_alike for row in asked]
         )
         chose = np.array([row.choices[field] == value for row in asked])
         here, there = above[chose], above[~chose]

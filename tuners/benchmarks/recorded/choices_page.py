@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuners.benchmarks.recorded.choices import ALL, LEVEL, Effect, clear, effects, worth
+from tuners.benchmarks.recorded.choices import (
+    ALL,
+    GRANULARITY,
+    LEVEL,
+    Effect,
+    clear,
+    compacted,
+    effects,
+    worth,
+)
 from tuners.recordings.dataset import Recording
 from tuners.words import count
 
@@ -35,6 +44,13 @@ Of {looked} comparisons over all tasks these are told from none, with at most {l
 expected to be chance (Benjamini and Hochberg 1995):
 """
 _NONE = "\nNone of {looked} comparisons over all tasks is told from none.\n"
+_COUNTED = """
+## How zeros are counted
+
+A policy of single weights keeps the biases of units that nothing reads any more. They count as
+parameters that are left, though `compact` and every export take them out. Counted after that, the
+difference between granularities is another:
+"""
 _DARK, _FAINT = "#c2410c", "#94a3b8"
 
 
@@ -59,6 +75,9 @@ def page(recordings: Sequence[Recording], files: str, name: str, picture: str) -
     told = sorted(clear(over_all), key=lambda one: -one.difference)
     lines = [head, (_RULES if told else _NONE).format(looked=len(over_all), level=LEVEL)]
     lines += _table(told)
+    compact = effects([compacted(one) for one in recordings])
+    of_compact = [one for one in compact if one.task == pooled and one.field == GRANULARITY]
+    lines += [_COUNTED, *_table(of_compact)]
     lines += ["", f"![Differences over all tasks]({picture})", "", "## Each task", ""]
     lines += [
         "| task | trials | log-hypervolume of a trial, quartiles | best |",
