@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
+from gymnasium.envs.registration import parse_env_id
 
 from tuners.recordings.dataset import Recording, Trial, shipped
 from tuners.search.curves.surrogate import Experience, Measured
@@ -16,9 +17,23 @@ def borrowed(without: str = "") -> tuple[Experience, ...]:
     """Experience from the recordings that come with the package, task after task.
 
     Args:
-        without: an environment's id, whose tasks are left out to see what the others tell of it.
+        without: an environment's id; its tasks and those of its variants are left out, to see what
+            the others tell of them.
     """
-    return tuple(_experiences(one for one in shipped() if one.task.environment["id"] != without))
+    left = [
+        one for one in shipped() if not (without and _akin(one.task.environment["id"], without))
+    ]
+    return tuple(_experiences(left))
+
+
+def _akin(one: str, other: str) -> bool:
+    """Whether one environment is another version of the other, or its name contains the other's.
+
+    >>> _akin("NoisyCartPole-v0", "CartPole-v1")
+    True
+    """
+    names = [parse_env_id(each)[1] for each in (one, other)]
+    return names[0] in names[1] or names[1] in names[0]
 
 
 def _experiences(recordings: Iterable[Recording]) -> Iterable[Experience]:

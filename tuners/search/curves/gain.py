@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.records.fronts import log_compression
 from tuners.search.curves.surrogate import Curves
 
 CELLS = 128
@@ -22,22 +21,28 @@ def attained(points: Iterable[tuple[float, float]], parameters: int) -> NDArray[
         points: (sparsity, retention) of any points.
         parameters: of the baseline's inference network.
     """
-    level = np.zeros(CELLS)
-    for sparsity, retention in points:
-        reached = log_compression(sparsity, parameters) > _CENTRES
-        level[reached] = np.maximum(level[reached], min(retention, 1.0))
-    return level
+    given = np.array(list(points)).reshape(-1, 2)
+    # A point is attained in all cells whose centre it lies beyond: their number.
+    cells = np.searchsorted(_CENTRES, _log_compression(given[:, 0], parameters))
+    level = np.zeros(CELLS + 1)
+    np.maximum.at(level, cells, given[:, 1].clip(0.0, 1.0))
+    return np.asarray(np.maximum.accumulate(level[::-1])[::-1][1:])
 
 
 def curves_attained(curves: Curves, parameters: int) -> NDArray[np.float64]:
     """The same of predicted curves, [members, plans, cells]."""
-    left = np.maximum(1.0, parameters * (1.0 - curves.sparsity))
-    ends = 1.0 - np.log(left) / np.log(parameters)
+    ends = _log_compression(curves.sparsity, parameters)
     level = np.zeros((*curves.sparsity.shape[:2], CELLS))
     for index in range(curves.there.shape[1]):
         reached = (ends[:, :, index, None] > _CENTRES) & curves.there[None, :, index, None]
         level = np.maximum(level, np.where(reached, curves.retention[:, :, index, None], 0.0))
     return level
+
+
+def _log_compression(sparsity: NDArray[np.float64], parameters: int) -> NDArray[np.float64]:
+    """As `prune_search.records.fronts` has it, of many."""
+    left = np.maximum(1.0, parameters * (1.0 - sparsity))
+    return np.asarray(1.0 - np.log(left) / np.log(parameters))
 
 
 def gains(level: NDArray[np.float64], curves: NDArray[np.float64]) -> NDArray[np.float64]:

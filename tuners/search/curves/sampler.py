@@ -51,7 +51,7 @@ class CurveSampler(BaseSampler):
         startup: trials with a round or more before it chooses; until then it draws at random. By
             default 0 where something is borrowed, else 4; 1 at least where nothing is.
         borrow: whether it begins with what recorded trials of other tasks tell.
-        without: id of an environment of whose recorded tasks nothing is borrowed.
+        without: id of an environment; nothing is borrowed of it and its variants.
 
     Raises:
         ValueError: startup is no whole number from 0 on.
