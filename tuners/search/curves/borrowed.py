@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
-from gymnasium.envs.registration import parse_env_id
 
 from tuners.recordings.dataset import Recording, Trial, shipped
 from tuners.search.curves.surrogate import Experience, Measured
@@ -32,7 +31,7 @@ def _akin(one: str, other: str) -> bool:
     >>> _akin("NoisyCartPole-v0", "CartPole-v1")
     True
     """
-    names = [parse_env_id(each)[1] for each in (one, other)]
+    names = [each.rpartition("/")[2].partition("-v")[0] for each in (one, other)]
     return names[0] in names[1] or names[1] in names[0]
 
 
