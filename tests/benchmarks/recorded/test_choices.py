@@ -63,6 +63,19 @@ def test_intervals_hold_the_difference_and_the_other_side_is_not_told_twice(
     assert {one.task for one in found} == {"cartpole", "acrobot", ALL}
 
 
+def test_the_same_plans_on_two_tasks_do_not_tell_more_than_on_one() -> None:
+    """Else intervals would be too narrow, as two results of one plan are not two plans."""
+    one = recording(60)
+    again = one.task.model_copy(update={"name": "noisy-cartpole"})
+    found = effects([one, one.model_copy(update={"task": again})])
+    alone = {(e.field, e.value): e for e in found if e.task == "cartpole"}
+    pooled = {(e.field, e.value): e for e in found if e.task == ALL}
+    assert pooled.keys() == alone.keys()
+    for key, each in pooled.items():
+        assert each.trials == alone[key].trials
+        assert (each.low, each.high) == pytest.approx((alone[key].low, alone[key].high))
+
+
 def test_what_could_not_be_chosen_otherwise_is_no_choice(
     recordings: list[Recording], found: list[Effect]
 ) -> None:

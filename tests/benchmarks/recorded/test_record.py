@@ -31,7 +31,7 @@ def test_random_plans_are_of_every_kind(name: str) -> None:
 
 @pytest.mark.slow
 def test_every_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "tiny", RecordedTask(TINY, (1200, 2400)))
+    monkeypatch.setitem(TASKS, "tiny", RecordedTask(TINY, (1200, 2400), seed=0))
     path = tmp_path / "tiny.jsonl.gz"
     assert record("tiny", 2, str(tmp_path / "studies"), path) == 2
     found = read(path)

@@ -3,21 +3,24 @@
 Plans were drawn at random, so the trials that made a choice are compared with those that could have
 made it and made another: a difference of means is the choice's effect, on average over all else.
 What may be chosen depends on the granularity, so each trial counts by what it is above the mean of
-its task's trials of the same granularity.
+its task's trials of the same granularity. Tasks may have been given the same plans: over all tasks
+a plan counts once, by its mean.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from prune_search.experiment.pruning import Pruning, options
 from prune_search.plan.axes import AXES
+from prune_search.plan.plan import Plan
 from prune_search.records.fronts import area, log_compression
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.recordings.dataset import Recording, Round, Trial
@@ -51,7 +54,7 @@ class Effect:
     field: str
     value: str
     trials: int
-    """That made the choice."""
+    """That made the choice; over all tasks, plans."""
     difference: float
     """Their mean minus that of the trials that chose otherwise."""
     low: float
@@ -71,7 +74,7 @@ def worth(recording: Recording, trial: Trial) -> float:
 
 
 def effects(recordings: Sequence[Recording]) -> list[Effect]:
-    """Of each choice on each task, and over all of them; intervals are over trials of these tasks.
+    """Of each choice on each task, and over all of them; intervals are over plans on these tasks.
 
     Args:
         recordings: one or more.
@@ -83,9 +86,13 @@ def effects(recordings: Sequence[Recording]) -> list[Effect]:
         made = [dict(_values(one, trial, pruning)) for trial in one.trials]
         alike = [trial.plan.granularity for trial in one.trials]
         rows = [
-            _Row(choices, *above)
-            for choices, *above in zip(
-                made, _above(values, [""] * len(values)), _above(values, alike), strict=True
+            _Row(_key(trial.plan), choices, *above)
+            for trial, choices, *above in zip(
+                one.trials,
+                made,
+                _above(values, [""] * len(values)),
+                _above(values, alike),
+                strict=True,
             )
         ]
         found += _of(one.task.name, rows)
@@ -123,6 +130,8 @@ def clear(found: Sequence[Effect]) -> set[Effect]:
 class _Row(NamedTuple):
     """A trial."""
 
+    plan: str
+    """The same on all tasks."""
     choices: dict[str, str]
     above_all: float
     """Its worth above the mean of its task's trials."""
@@ -143,11 +152,10 @@ def _of(task: str, rows: Sequence[_Row]) -> list[Effect]:
     found = []
     for field, value in sorted(named, key=lambda each: (_FIELDS.index(each.field), each.value)):
         asked = [row for row in rows if field in row.choices]
-        above = np.array(
-            [row.above_all if field == GRANULARITY else row.above_alike for row in asked]
-        )
-        chose = np.array([row.choices[field] == value for row in asked])
-        here, there = above[chose], above[~chose]
+        here = _by_plan(row for row in asked if row.choices[field] == value)
+        there = _by_plan(row for row in asked if row.choices[field] != value)
+        column = 0 if field == GRANULARITY else 1
+        here, there = here[:, column], there[:, column]
         if min(len(here), len(there)) < _FEWEST:
             continue
         test = stats.ttest_ind(here, there, equal_var=False)
@@ -168,6 +176,19 @@ def _of(task: str, rows: Sequence[_Row]) -> list[Effect]:
             )
         )
     return found
+
+
+def _by_plan(rows: Iterable[_Row]) -> NDArray[np.float64]:
+    """What each plan is above all and above those alike, on average over its tasks, [plans, 2]."""
+    together = defaultdict(list)
+    for row in rows:
+        together[row.plan].append((row.above_all, row.above_alike))
+    return np.array([np.mean(each, axis=0) for each in together.values()]).reshape(-1, 2)
+
+
+def _key(plan: Plan) -> str:
+    """What of a plan does not follow from its task."""
+    return plan.model_dump_json(exclude={"env_steps", "regrow_every"})
 
 
 def _values(recording: Recording, trial: Trial, pruning: Pruning) -> Iterator[_Value]:

@@ -33,9 +33,10 @@ those that could have made it and made another. A trial's worth is its log-hyper
 that its rounds dominate of (logarithm of compression, retention cut at 1), 0 to 1; from 95 to 99 %
 sparsity counts as much as from 75 to 95 %. A difference of 0.05 is about a quarter of such a step.
 
-Differences are of means, with Welch's 95 % interval over trials: they hold for these tasks, and say
-nothing of how others would differ. What may be chosen depends on the granularity, so trials are
-compared within theirs. A field is left out where fewer than four trials chose so.
+Differences are of means, with Welch's 95 % interval over plans: they hold for these tasks, and say
+nothing of how others would differ. A plan that was run on several tasks counts once, by its mean.
+What may be chosen depends on the granularity, so trials are compared within theirs. A choice is
+left out where fewer than four plans made it.
 """
 _RULES = """
 ## What stands out
@@ -123,7 +124,7 @@ def picture(recordings: Sequence[Recording]) -> Figure:
 
 def _table(found: Sequence[Effect]) -> list[str]:
     return [
-        "| choice | trials | log-hypervolume above other choices |",
+        "| choice | plans | log-hypervolume above other choices |",
         "|---|---:|---|",
         *(
             f"| {one.field}: {one.value} | {one.trials} | {one.difference:+.3f}"

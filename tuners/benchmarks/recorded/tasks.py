@@ -52,17 +52,19 @@ class RecordedTask(NamedTuple):
     """A preset, or the text of an experiment file."""
     env_steps: tuple[int, ...]
     """What a trial may take; each as likely."""
+    seed: int
+    """Of its plans; the same seed draws the same plans, with other env steps."""
     images: bool = False
     """Whether there are filters to be pruned."""
 
 
 TASKS = {
-    "cartpole": RecordedTask("cartpole", (30_000, 60_000, 120_000)),
-    "noisy-cartpole": RecordedTask("noisy-cartpole", (30_000, 60_000, 120_000)),
-    "acrobot": RecordedTask("acrobot", (40_000, 80_000, 160_000)),
-    "lunarlander": RecordedTask("lunarlander", (100_000, 200_000, 400_000)),
-    "mountaincar-dqn": RecordedTask(_MOUNTAIN_CAR, (30_000, 60_000, 120_000)),
-    "minatar-breakout": RecordedTask(MINATAR, (100_000, 200_000, 400_000), images=True),
+    "cartpole": RecordedTask("cartpole", (30_000, 60_000, 120_000), seed=0),
+    "noisy-cartpole": RecordedTask("noisy-cartpole", (30_000, 60_000, 120_000), seed=0),
+    "acrobot": RecordedTask("acrobot", (40_000, 80_000, 160_000), seed=0),
+    "lunarlander": RecordedTask("lunarlander", (100_000, 200_000, 400_000), seed=1),
+    "mountaincar-dqn": RecordedTask(_MOUNTAIN_CAR, (30_000, 60_000, 120_000), seed=2),
+    "minatar-breakout": RecordedTask(MINATAR, (100_000, 200_000, 400_000), seed=3, images=True),
 }
 
 _SPACE: dict[str, Any] = {
@@ -111,7 +113,7 @@ def experiment(name: str, trials: int, storage: str) -> Experiment:
         space["granularity"] = [*_SPACE["granularity"], "filter"]
         space["criterion"] = [*_SPACE["criterion"], "l1_norm"]
     search = {
-        "sampler": "random", "trials": trials, "probes": 0, "stopping": None,
+        "sampler": "random", "seed": task.seed, "trials": trials, "probes": 0, "stopping": None,
         "objectives": ["log_hypervolume"],
     }  # fmt: skip
     whole = found.model_dump(mode="json", exclude_unset=True)
