@@ -98,3 +98,4 @@ def test_the_command_compares_all_on_a_file(tmp_path: Path) -> None:
     assert f"## {TASK.name}" in text
     for name in ("default", "random", "expert", "tpe", "nsga2", "gp", "probed curves"):
         assert f"| {name} | 0." in text
+    assert "200,000 env steps" in text and "| env steps of `curves` / its own |" in text

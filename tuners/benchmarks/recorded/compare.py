@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,17 +53,14 @@ class Compared:
     curves: list[Curve]
     ratio: StepsRatio | None
 
-    @property
-    def final(self) -> float:
-        """Mean log-hypervolume at the end."""
-        return float(np.mean([curve[-1][1] for curve in self.curves]))
-
 
 @dataclass(frozen=True)
 class TaskResult:
     """All searches on one task."""
 
     task: str
+    env_steps: int
+    """Of each study."""
     error: Error
     """Of what was not recorded but predicted."""
     searches: list[Compared]
@@ -104,44 +105,88 @@ def compare(
         env_steps: of each study; None for those of 16 mean trials.
         tell: told of each search that is done, in a line.
     """
-    world = World(recording)
     if env_steps is None:
         env_steps = round(_TRIALS * float(np.mean(TASKS[recording.task.name].env_steps)))
     curves: dict[str, list[Curve]] = {}
-    for seed in range(seeds):
-        for name, chosen in searches(recording, seed, env_steps).items():
-            rule = chosen.rule() if chosen.rule else None
-            trials = replay(world, chosen.experiment, env_steps, rule)
-            curves.setdefault(name, []).append(hypervolume_curve(trials, log_hypervolume))
-        tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
+    # Spawned: torch has threads by now, which a forked process would lack.
+    with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), get_context("spawn")) as pool:
+        done = pool.map(_studies, repeat(recording), range(seeds), repeat(env_steps))
+        for seed, studies in enumerate(done):
+            for name, curve in studies.items():
+                curves.setdefault(name, []).append(curve)
+            tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
     ours = curves[CURVES]
     found = [
         Compared(name, each, None if name == CURVES else speed(ours, _ends(each), env_steps))
         for name, each in curves.items()
     ]
-    return TaskResult(recording.task.name, world.error, found)
+    return TaskResult(recording.task.name, env_steps, World(recording).error, found)
+
+
+def _studies(recording: Recording, seed: int, env_steps: int) -> dict[str, Curve]:
+    """What a study of each search finds: (env steps, log-hypervolume)."""
+    world, found = World(recording), {}
+    for name, chosen in searches(recording, seed, env_steps).items():
+        rule = chosen.rule() if chosen.rule else None
+        trials = replay(world, chosen.experiment, env_steps, rule)
+        found[name] = hypervolume_curve(trials, log_hypervolume)
+    return found
+
+
+_HEAD = """# Searches on recorded tasks
+
+```bash
+prune-search benchmark replay --seeds {seeds} --to docs/replay.md
+```
+
+Studies in which nothing is trained: what was recorded, or is predicted from it, is returned
+([recorded.md](recorded.md) says how, and what each search is). {seeds} studies of each search on
+each task, at equal env steps; figures are means of the log-hypervolume after a share of them.
+`curves` borrows nothing of the task itself and its variants. The last column is how many env steps
+`curves` takes to what another search ends with, over that one's: the median over all pairs of
+studies, with its 95 % bootstrap interval.
+
+A replay is no training. Plans that were not recorded, which are most, return what trees predict,
+and `curves` predicts by trees as well: it may be at an advantage here that it lacks elsewhere. Each
+task says how large the error of those predictions is.
+"""
+_SHARES = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
 
 
 def markdown(results: Sequence[TaskResult]) -> str:
-    """A table of each task."""
-    lines = []
+    """A page with a table of each task."""
+    seeds = len(results[0].searches[0].curves)
+    lines = [_HEAD.format(seeds=seeds)]
+    columns = [f"{share:.0%}" for share in _SHARES]
     for result in results:
         error = result.error
         lines += [
             f"## {result.task}",
             "",
-            f"Retention of plans that were not recorded is predicted with an error of"
-            f" {error.retention:.3f} (root mean square; knowing nothing: {error.spread:.3f}).",
+            f"{result.env_steps:,} env steps. Retention of plans that were not recorded is"
+            f" predicted with an error of {error.retention:.3f} (root mean square; knowing"
+            f" nothing: {error.spread:.3f}).",
             "",
-            "| search | log-hypervolume | env steps until `curves` has it / its own |",
-            "|---|---:|---|",
-            *(
-                f"| {one.search} | {one.final:.3f} | {'' if one.ratio is None else one.ratio} |"
-                for one in result.searches
-            ),
+            f"| search | {' | '.join(columns)} | env steps of `curves` / its own |",
+            f"|---|{'---:|' * len(columns)}---|",
+            *(_row(one, result.env_steps) for one in result.searches),
             "",
         ]
     return "\n".join(lines)
+
+
+def _row(one: Compared, env_steps: int) -> str:
+    means = [
+        float(np.mean([reached(curve, share * env_steps) for curve in one.curves]))
+        for share in _SHARES
+    ]
+    cells = [one.search, *(f"{mean:.3f}" for mean in means)]
+    return f"| {' | '.join(cells)} | {'' if one.ratio is None else one.ratio.brief} |"
+
+
+def reached(curve: Curve, env_steps: float) -> float:
+    """What a front was worth after so many env steps; 0 before its first point."""
+    return max((value for steps, value in curve if steps <= env_steps), default=0.0)
 
 
 def _ends(curves: Sequence[Curve]) -> list[float]:

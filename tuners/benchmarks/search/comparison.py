@@ -76,6 +76,12 @@ class StepsRatio:
     reached: float
     """Share of the pairs in which it is reached."""
 
+    @property
+    def brief(self) -> str:
+        """Without quartiles: `0.13 (0.05, 0.29)`, and in how many pairs, where not in all."""
+        told = f"{self.median:.2f} ({self.interval[0]:.2f}, {self.interval[1]:.2f})"
+        return told if self.reached == 1 else f"{told}; reached in {self.reached:.0%}"
+
     def __str__(self) -> str:
         low, high = self.interval
         return (

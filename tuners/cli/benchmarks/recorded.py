@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from prune_search.errors import UserError, check_known
 from tuners.cli._app import benchmarks, check_writable, err, out, print_or_write
+
+if TYPE_CHECKING:
+    from tuners.recordings.dataset import Recording
+
+Files: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Argument(help="What `benchmark record` has written; those that ship, if none."),
+]
 
 
 @benchmarks.command("record")
@@ -44,7 +52,7 @@ def benchmark_record(
 
 @benchmarks.command("replay")
 def benchmark_replay(
-    files: Annotated[list[Path], typer.Argument(help="What `benchmark record` has written.")],
+    files: Files = None,
     seeds: Annotated[int, typer.Option(min=2, help="Studies of each search, a seed each.")] = 20,
     env_steps: Annotated[
         int | None,
@@ -60,23 +68,18 @@ def benchmark_replay(
 ) -> None:
     """Compare searches on recorded tasks: what was recorded, or is predicted from it, is returned.
 
-    Nothing is trained; a study takes about a second.
+    Nothing is trained; a study takes a second, or some where a sampler computes for long.
     """
     check_writable("--to", to)
     from tuners.benchmarks.recorded.compare import compare, markdown
-    from tuners.recordings.dataset import read
 
-    recordings = [read(path) for path in files]
-    text = markdown([compare(one, seeds, env_steps, err.print) for one in recordings])
+    text = markdown([compare(one, seeds, env_steps, err.print) for one in _read(files)])
     print_or_write(text, to)
 
 
 @benchmarks.command("choices")
 def benchmark_choices(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="What `benchmark record` has written; those that ship, if none."),
-    ] = None,
+    files: Files = None,
     to: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the page there, and its picture beside it."),
@@ -85,12 +88,17 @@ def benchmark_choices(
     """Which choices mattered over recorded trials: differences with intervals, as a page."""
     check_writable("--to", to)
     from tuners.benchmarks.recorded.choices_page import page, picture
-    from tuners.recordings.dataset import read, shipped
 
-    recordings = [read(path) for path in files] if files else shipped()
+    recordings = _read(files)
     image = Path("choices.png") if to is None else to.with_suffix(".png")
     named = "".join(f" {path}" for path in files or ())
     text = page(recordings, named, str(to or "choices.md"), image.name)
     if to is not None:
         picture(recordings).savefig(image, dpi=110)
     print_or_write(text, to)
+
+
+def _read(files: list[Path] | None) -> list[Recording]:
+    from tuners.recordings.dataset import read, shipped
+
+    return [read(path) for path in files] if files else list(shipped())
