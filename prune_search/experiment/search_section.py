@@ -71,12 +71,14 @@ class Search(Section):
     """Stop the search once its trials have sampled this many env steps."""
     sampler: Annotated[Line, Field(min_length=1)] = "tpe"
     """Optuna's sampler: tpe (grouped, multivariate), nsga2, gp or random; curves, which learns from
-    every round of every trial and takes the plan that is expected to add most to the front of
-    sparsity and retention per env step; or a grid, which runs every
-    combination of `pruning`'s lists once, as many as there are trials."""
+    every round of every trial, and at first from other tasks' recorded ones, and takes the plan
+    that is expected to add most to the front of sparsity and retention per env step; or a grid,
+    which runs every combination of `pruning`'s lists once, as many as there are trials."""
     sampler_options: dict[str, Any] = {}
     """Arguments of Optuna's TPESampler, NSGAIISampler, GPSampler or RandomSampler; of curves:
-    `startup`, the trials after which it begins to learn, 4."""
+    `borrow` (false: nothing of other tasks), `without`, an environment of which nothing is
+    borrowed, and `startup`, the trials before which it draws at random: 0, or 4 where nothing is
+    borrowed."""
     seed: NaturalInt = 0
     """Seed of the sampler and of every trial. With one trial at a time
     (`resources.concurrent_trials: 1`) the same file gives the same plans; of several at a time each

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from prune_search.experiment.search_section import Stopping
 from prune_search.plan.plan import Plan
 from prune_search.records.fronts import hypervolume_curve, log_hypervolume
 from tests.benchmarks.recorded.made_up import drawn, recording, retention
 from tests.benchmarks.recorded.test_dataset import TASK
 from tuners.benchmarks.recorded.compare import searches
-from tuners.benchmarks.recorded.replay import replay
+from tuners.benchmarks.recorded.replay import replay, stops
+from tuners.benchmarks.recorded.stopping import AfterRounds
 from tuners.benchmarks.recorded.world import World
 from tuners.cli._app import app
 from tuners.recordings.dataset import write
@@ -84,6 +86,22 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
     assert begin["default"] == begin["unstopped"] != begin["tpe"]
     assert begin["random"] == begin["curves, nothing borrowed"] != begin["default"]
     assert begin["curves"] == begin["curves, unstopped"] != begin["random"]
+
+
+def test_stops_are_wrong_where_the_front_would_still_have_grown(world: World) -> None:
+    """Stopping all after their first rounds is wrong for those that would have gone furthest."""
+    chosen = searches(recording(1), 0, STEPS)["unstopped"].experiment
+    default = searches(recording(1), 0, STEPS)["default"].experiment
+    assert stops(world, chosen, replay(world, chosen, STEPS)) == (0, 0)
+    found = stops(world, default, replay(world, chosen, STEPS, AfterRounds(0.3)))
+    assert 0 < found.wrong < found.stopped
+    never = stops(world, default, replay(world, chosen, STEPS, AfterRounds(1.0)))
+    assert never == (0, 0)
+    # Held against a front that cannot be improved, no stop is wrong.
+    huge = default.model_copy(
+        update={"search": default.search.model_copy(update={"stopping": Stopping(gain=0.999)})}
+    )
+    assert stops(world, huge, replay(world, chosen, STEPS, AfterRounds(0.9))).wrong == 0
 
 
 @pytest.mark.slow

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import optuna
 from optuna.study import StudyDirection
@@ -11,6 +12,7 @@ from optuna.trial import TrialState
 
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
+from prune_search.records.fronts import front, hypervolume
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.objectives import OBJECTIVES, objectives
 from prune_search.records.reasons import BUDGET_USED, SEARCH_STEPS_USED
@@ -24,14 +26,14 @@ from tuners.search.samplers import sampler
 from tuners.search.space import parameters, suggest
 
 
-class Stopping(Protocol):
+class Rule(Protocol):
     """What decides after each round whether a trial goes on."""
 
     def on_trial_result(self, trial: TrialRecord) -> Decision: ...
 
 
 def replay(
-    world: World, experiment: Experiment, env_steps: int, rule: Stopping | None = None
+    world: World, experiment: Experiment, env_steps: int, rule: Rule | None = None
 ) -> list[TrialRecord]:
     """A study of so many env steps, one trial at a time, in less than a second.
 
@@ -68,7 +70,8 @@ def replay(
             study.enqueue_trial(parameters(given, pruning))
         study.sampler = sampler(search, number, space, lambda: known, world.baseline)
         trial = study.ask()
-        record = _trial(world, space(trial), number, search.seed, rule, spent, env_steps)
+        seen = world.curve(plan := space(trial), _seed(experiment, number))
+        record = _trial(world, plan, number, seen, rule, spent, env_steps)
         spent += record.env_steps
         known.append(record)
         state, values = result_of(record, goals), None
@@ -77,6 +80,48 @@ def replay(
             values = [found[name] for name in goals]
         study.tell(trial, values, state=state)
     return known
+
+
+class Stops(NamedTuple):
+    """Trials that a rule has stopped."""
+
+    stopped: int
+    wrong: int
+    """Of these, such as would still have improved the front, had they run on."""
+
+
+def stops(world: World, experiment: Experiment, trials: Sequence[TrialRecord]) -> Stops:
+    """How often a replayed study stopped trials, and how often that was wrong.
+
+    A trial's world goes on where it was stopped, and its later rounds are held against the front as
+    it was then. What counts as an improvement is what the study's own rule takes for one.
+
+    Args:
+        world: that it was replayed in.
+        experiment: of the study.
+        trials: all of it, in order.
+    """
+    own = experiment.search.stopping
+    gain = own.gain if own else 0.0
+    seen: list[Point] = []
+    stopped = wrong = 0
+    for trial in trials:
+        seen += trial.points
+        if trial.state != "stopped" or trial.reason == SEARCH_STEPS_USED:
+            continue
+        whole = trial
+        for each in world.curve(trial.plan, _seed(experiment, trial.number))[len(trial.points) :]:
+            points = [*whole.points, _point(world, each, whole, 0)]
+            whole = whole.model_copy(update={"points": points})
+        stopped += 1
+        before, after = (hypervolume(front(each)) for each in (seen, [*seen, *whole.points]))
+        wrong += after > (1 + gain) * before
+    return Stops(stopped, wrong)
+
+
+def _seed(experiment: Experiment, number: int) -> int:
+    """Of what happens to a trial."""
+    return experiment.search.seed * 1_000_003 + number
 
 
 def _given(
@@ -96,14 +141,14 @@ def _trial(
     world: World,
     plan: Plan,
     number: int,
-    seed: int,
-    stopping: Stopping | None,
+    curve: Sequence[Seen],
+    stopping: Rule | None,
     spent: int,
     most: int,
 ) -> TrialRecord:
     """Round by round, until its end, or it is stopped, or the study has spent the most it may."""
     record = TrialRecord(number=number, plan=plan, state="running", started=0.0)
-    for index, seen in enumerate(world.curve(plan, seed * 1_000_003 + number)):
+    for index, seen in enumerate(curve):
         steps = spent + seen.env_steps
         points = [*record.points, _point(world, seen, record, steps)]
         record = record.model_copy(update={"points": points})
