@@ -35,6 +35,11 @@ def wrapped(label: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def paragraph(text: str) -> str:
+    """A paragraph of a page in Markdown: lines of at most 100 columns, ended by a line break."""
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
 def hanging(line: str, width: int, indent: int) -> str:
     """A line in lines that end at words, with those after the first set in.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from prune_search.records.intervals import LEVEL, differing
-from tuners.words import either
+from tuners.words import either, paragraph
 
 _HEAD = """# Does a pruned policy bear a harder task?
 
@@ -51,11 +50,11 @@ def page(tasks: Sequence[dict[str, Any]]) -> str:
     """
     episodes = sorted({task["episodes"] for task in tasks})
     measured = _MEASURED.format(episodes=either(episodes))
-    parts = [_HEAD, _filled(" ".join(measured.split()))]
+    parts = [_HEAD, paragraph(" ".join(measured.split()))]
     found = [_beyond(task, row) for task in tasks for row in task["over_studies"] if row["under"]]
     signs = [int(low > 0) - int(high < 0) for _, low, high in found]
     parts.append(
-        _filled(
+        paragraph(
             f"Of {len(signs)} changes on {len(tasks)} task{'s' * (len(tasks) > 1)} the pruned"
             f" policies bear {signs.count(1)} better than the dense ones and {signs.count(-1)}"
             f" worse, beyond what they differ by without; under {signs.count(0)} no interval tells."
@@ -70,10 +69,6 @@ def page(tasks: Sequence[dict[str, Any]]) -> str:
 def _span(shares: Sequence[float]) -> str:
     low, high = (f"{share:.1%}" for share in (shares[0], shares[-1]))
     return low if low == high else f"{low} to {high}"
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 100) + "\n"
 
 
 def _beyond(task: dict[str, Any], row: dict[str, Any]) -> tuple[float, float, float]:
@@ -104,7 +99,7 @@ def _task(task: dict[str, Any]) -> str:
     lines = [
         f"## {task['environment']}",
         "",
-        _filled(
+        paragraph(
             f"{rows[0]['studies']} studies of {policies}; pruned policies {_span(shares)} sparse,"
             f" with {_span(kept)} of the dense policy's gain over random actions on these episodes."
         ),

@@ -16,7 +16,7 @@ from tuners.benchmarks.recorded.choices import (
     worth,
 )
 from tuners.recordings.dataset import Recording
-from tuners.words import count
+from tuners.words import count, paragraph
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,25 +26,28 @@ _HEAD = """# Which choices matter
 ```bash
 prune-search benchmark choices{files} --to {page}
 ```
-
-What {trials} of random plans on {tasks} tell ([recorded.md](recorded.md) says which plans, and how
-to record more). Plans were drawn at random, so the trials that made a choice are compared with
-those that could have made it and made another. A trial's worth is its log-hypervolume: the share
-that its rounds dominate of (logarithm of compression, retention cut at 1), 0 to 1; from 95 to 99 %
-sparsity counts as much as from 75 to 95 %. A difference of 0.05 is about a quarter of such a step.
-
+"""
+_MEASURED = (
+    "What {trials} of random plans on {tasks} tell; [recorded.md](recorded.md) says which plans,"
+    " and how to record more. Plans were drawn at random, so the trials that made a choice are compared"
+    " with those that could have made it and made another. A trial's worth is its log-hypervolume:"
+    " the share that its rounds dominate of (logarithm of compression, retention cut at 1), 0 to 1;"
+    " from 95 to 99 % sparsity counts as much as from 75 to 95 %. A difference of 0.05 is about a"
+    " quarter of such a step."
+)
+_INTERVALS = """\
 Differences are of means, with Welch's 95 % interval over plans: they hold for these tasks, and say
 nothing of how others would differ. A plan that was run on several tasks counts once, by its mean.
 What may be chosen depends on the granularity, so trials are compared within theirs. A choice is
 left out where fewer than four plans made it.
-"""
-_RULES = """
-## What stands out
 
-Of {looked} comparisons over all tasks these are told from none, with at most {level:.0%} of them
-expected to be chance (Benjamini and Hochberg 1995):
+## What stands out
 """
-_NONE = "\nNone of {looked} comparisons over all tasks is told from none.\n"
+_TOLD = (
+    "Of {looked} comparisons over all tasks these are told from none, with at most {level:.0%} of"
+    " them expected to be chance (Benjamini and Hochberg 1995):"
+)
+_NONE = "None of {looked} comparisons over all tasks is told from none."
 _COUNTED = """
 ## How zeros are counted
 
@@ -65,17 +68,16 @@ def page(recordings: Sequence[Recording], files: str, name: str, picture: str) -
         picture: the figure's file, beside the page.
     """
     found = effects(recordings)
-    head = _HEAD.format(
-        files=files,
-        page=name,
+    measured = _MEASURED.format(
         trials=count(sum(len(one.trials) for one in recordings), "trial"),
         tasks=count(len(recordings), "task"),
     )
     pooled = ALL if len(recordings) > 1 else recordings[0].task.name
     over_all = [one for one in found if one.task == pooled]
     told = sorted(clear(over_all), key=lambda one: -one.difference)
-    lines = [head, (_RULES if told else _NONE).format(looked=len(over_all), level=LEVEL)]
-    lines += _table(told)
+    looked = (_TOLD if told else _NONE).format(looked=len(over_all), level=LEVEL)
+    lines = [_HEAD.format(files=files, page=name), paragraph(measured), _INTERVALS]
+    lines += [paragraph(looked), *(_table(told) if told else [])]
     compact = effects([compacted(one) for one in recordings])
     of_compact = [one for one in compact if one.task == pooled and one.field == GRANULARITY]
     lines += [_COUNTED, *_table(of_compact)]

@@ -22,6 +22,7 @@ from tuners.benchmarks.recorded.world import Error, World
 from tuners.benchmarks.search.arms import CURVES, DEFAULT, arms
 from tuners.benchmarks.search.comparison import StepsRatio, speed
 from tuners.recordings.dataset import Recording
+from tuners.words import paragraph
 
 _TRIALS = 16
 _ALONE = ("tpe", "nsga2", "gp")
@@ -177,10 +178,11 @@ def markdown(results: Sequence[TaskResult]) -> str:
         lines += [
             f"## {result.task}",
             "",
-            f"{result.env_steps:,} env steps. Retention of plans that were not recorded is"
-            f" predicted with an error of {error.retention:.3f} (root mean square; knowing"
-            f" nothing: {error.spread:.3f}).",
-            "",
+            paragraph(
+                f"{result.env_steps:,} env steps. Retention of plans that were not recorded is"
+                f" predicted with an error of {error.retention:.3f} (root mean square; knowing"
+                f" nothing: {error.spread:.3f})."
+            ),
             f"| search | {' | '.join(columns)} | wrong stops | env steps of `curves` / its own |",
             f"|---|{'---:|' * len(columns)}---|---|",
             *(_row(one, result.env_steps) for one in result.searches),

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuners.words import either
+from tuners.words import either, paragraph
 
 _HEAD = """# What the presets find
 
@@ -116,7 +116,7 @@ def _task(task: Mapping[str, Any]) -> str:
     lines = [
         f"## {task['environment']}",
         "",
-        _filled(text),
+        paragraph(text),
         f"![Front on {task['environment']}](results/{task['study']}.png)",
         "",
         "| policy | sparsity | non-zero | bytes | return [95 %] | retention [95 %]"
@@ -154,7 +154,7 @@ def _controls(found: Mapping[str, Any]) -> str:
     )
     lines = [
         "",
-        _filled(text),
+        paragraph(text),
         "| method | sparsity | non-zero | mean return [95 %] | IQM | retention"
         " | searched plan's lead [95 %] | env steps in all |",
         "|---|---|---|---|---|---|---|---|",
@@ -197,7 +197,3 @@ def _anchor(task: Mapping[str, Any]) -> str:
 def _item(text: str) -> str:
     """Of a list, lines hanging."""
     return textwrap.fill(f"- {text}", 100, subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False) + "\n"
