@@ -27,14 +27,13 @@ _HEAD = """# Which choices matter
 prune-search benchmark choices{files} --to {page}
 ```
 """
-_MEASURED = (
-    "What {trials} of random plans on {tasks} tell; [recorded.md](recorded.md) says which plans,"
-    " and how to record more. Plans were drawn at random, so the trials that made a choice are"
-    " compared with those that could have made it and made another. A trial's worth is its log-hypervolume:"
-    " the share that its rounds dominate of (logarithm of compression, retention cut at 1), 0 to 1;"
-    " from 95 to 99 % sparsity counts as much as from 75 to 95 %. A difference of 0.05 is about a"
-    " quarter of such a step."
-)
+_MEASURED = """\
+What {trials} of random plans on {tasks} tell; [recorded.md](recorded.md) says which plans, and how
+to record more. Plans were drawn at random, so the trials that made a choice are compared with those
+that could have made it and made another. A trial's worth is its log-hypervolume: the share that its
+rounds dominate of (logarithm of compression, retention cut at 1), 0 to 1; from 95 to 99 % sparsity
+counts as much as from 75 to 95 %. A difference of 0.05 is about a quarter of such a step.
+"""
 _INTERVALS = """\
 Differences are of means, with Welch's 95 % interval over plans: they hold for these tasks, and say
 nothing of how others would differ. A plan that was run on several tasks counts once, by its mean.
