@@ -90,8 +90,7 @@ def page(recordings: Sequence[Recording], files: str, name: str, picture: str) -
         own = [each for each in found if each.task == one.task.name]
         apart = sorted(clear(own), key=lambda each: -each.difference)
         lines += ["", f"### {one.task.name}", ""]
-        told_from = f"{len(apart)} of {len(own)} comparisons" if apart else "No comparison"
-        lines += [f"{told_from} on this task alone told from none.", ""]
+        lines += [f"Told from none on this task alone: {len(apart)} of {len(own)}.", ""]
         lines += _table(apart) if apart else []
     lines += ["", "## All comparisons over all tasks", "", *_table(over_all)]
     return "\n".join(lines) + "\n"
