@@ -88,6 +88,7 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
     assert begin["curves"] == begin["curves, unstopped"] != begin["random"]
 
 
+@pytest.mark.slow
 def test_stops_are_wrong_where_the_front_would_still_have_grown(world: World) -> None:
     """Stopping all after their first rounds is wrong for those that would have gone furthest."""
     chosen = searches(recording(1), 0, STEPS)["unstopped"].experiment
