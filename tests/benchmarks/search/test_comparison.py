@@ -151,7 +151,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert code == 2 and "was run with other settings; give another --storage" in text
     assert run("--to", "found.png")[0] == 2
     code, text = run("--against", "luck")
-    assert code == 2 and "known are: expert, grid, probed, random, unstopped" in text
+    assert code == 2 and "known are: curves, expert, grid, probed, random, unstopped" in text
 
 
 def test_a_search_s_fronts_are_measured_on_the_final_seeds(
