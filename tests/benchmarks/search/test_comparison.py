@@ -66,6 +66,14 @@ def test_where_neurons_may_go_an_expert_would_prune_neurons_too(tiny: Any) -> No
     assert neurons.model_copy(update={"granularity": "weight"}) == weights
 
 
+def test_a_search_that_curves_would_refuse_is_compared_with_the_others(tiny: Any) -> None:
+    for asked in ("search.constraints={max_macs: 900}", "search.objectives=[retention, macs]"):
+        found = arms(tiny(asked), seed=0, env_steps=13_000)
+        assert "curves" not in found and {"default", "random", "expert"} <= found.keys()
+        for settings in found.values():
+            check(settings)
+
+
 @pytest.mark.parametrize("preset", presets())
 def test_every_preset_can_be_compared(preset: str) -> None:
     needed(PRESETS.get(preset, ()))

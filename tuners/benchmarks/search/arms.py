@@ -9,6 +9,7 @@ from typing import Any
 from prune_search.experiment.fields import as_choices, highest, lowest
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
+from tuners.search.curves.sampler import CurveSampler
 
 DEFAULT, CURVES = "default", "curves"
 PROBES = "probes"
@@ -26,7 +27,8 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
     - ``probed``: the default's probes, then random choices; no trial is stopped.
     - ``random``: random choices from the same space; no trial is stopped.
     - ``curves``: the sampler that learns from curves in the default's place, without probes; it
-      borrows nothing of the file's own environment.
+      borrows nothing of the file's own environment. Absent where the file asks for what that
+      sampler would pass over, constraints say.
     - ``expert``: what one who knows the field would run once: iterative magnitude pruning with ERK
       from the baseline, a step of a geometric schedule and training in each round (Renda et al.
       2020; ERK as Graesser et al. 2022 have it), to the highest ratio, and again with other seeds.
@@ -90,6 +92,7 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
             env_steps=int(highest(pruning.env_steps)),
         )
 
+    learned = {} if CurveSampler.refusal(search) else {CURVES: searched(curves)}
     experts = {"expert": expert("weight")}
     if _NEURON in as_choices(pruning.granularity):
         experts[f"expert, {_NEURON}s"] = expert(_NEURON)
@@ -98,7 +101,7 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
         "unstopped": searched(unstopped),
         "probed": searched(probed),
         "random": searched(random),
-        CURVES: searched(curves),
+        **learned,
         **experts,
         "grid": by_hand(
             GRID,
