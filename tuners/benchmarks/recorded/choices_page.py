@@ -67,18 +67,17 @@ def page(recordings: Sequence[Recording], files: str, name: str, picture: str) -
         picture: the figure's file, beside the page.
     """
     found = effects(recordings)
+    over_all = _pooled(recordings, found)
     measured = _MEASURED.format(
         trials=count(sum(len(one.trials) for one in recordings), "trial"),
         tasks=count(len(recordings), "task"),
     )
-    pooled = ALL if len(recordings) > 1 else recordings[0].task.name
-    over_all = [one for one in found if one.task == pooled]
     told = sorted(clear(over_all), key=lambda one: -one.difference)
     looked = (_TOLD if told else _NONE).format(looked=len(over_all), level=LEVEL)
     lines = [_HEAD.format(files=files, page=name), paragraph(measured), _INTERVALS]
     lines += [paragraph(looked), *(_table(told) if told else [])]
     compact = effects([compacted(one) for one in recordings])
-    of_compact = [one for one in compact if one.task == pooled and one.field == GRANULARITY]
+    of_compact = [one for one in _pooled(recordings, compact) if one.field == GRANULARITY]
     lines += [_COUNTED, *_table(of_compact)]
     lines += ["", f"![Differences over all tasks]({picture})", "", "## Each task", ""]
     lines += [
@@ -101,9 +100,7 @@ def picture(recordings: Sequence[Recording]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found = effects(recordings)
-    pooled = ALL if len(recordings) > 1 else recordings[0].task.name
-    shown = [one for one in found if one.task == pooled][::-1]
+    shown = _pooled(recordings, effects(recordings))[::-1]
     told = clear(shown)
     figure = Figure(figsize=(8, 1 + 0.2 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -120,6 +117,12 @@ def picture(recordings: Sequence[Recording]) -> Figure:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _pooled(recordings: Sequence[Recording], found: Sequence[Effect]) -> list[Effect]:
+    """Of effects those over all tasks, which are the task's own where there is one."""
+    task = ALL if len(recordings) > 1 else recordings[0].task.name
+    return [one for one in found if one.task == task]
 
 
 def _table(found: Sequence[Effect]) -> list[str]:

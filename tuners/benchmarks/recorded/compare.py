@@ -110,11 +110,13 @@ def compare(
     """
     if env_steps is None:
         env_steps = round(_TRIALS * float(np.mean(TASKS[recording.task.name].env_steps)))
+    world = World(recording)
     curves: dict[str, list[Curve]] = {}
     stopped: dict[str, list[Stops]] = {}
     # Spawned: torch has threads by now, which a forked process would lack.
     with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), get_context("spawn")) as pool:
-        done = pool.map(_studies, repeat(recording), range(seeds), repeat(env_steps))
+        asked = repeat(recording), repeat(world), range(seeds), repeat(env_steps)
+        done = pool.map(_studies, *asked)
         for seed, studies in enumerate(done):
             for name, (curve, found) in studies.items():
                 curves.setdefault(name, []).append(curve)
@@ -130,12 +132,14 @@ def compare(
         )
         for name, each in curves.items()
     ]
-    return TaskResult(recording.task.name, env_steps, World(recording).error, every)
+    return TaskResult(recording.task.name, env_steps, world.error, every)
 
 
-def _studies(recording: Recording, seed: int, env_steps: int) -> dict[str, tuple[Curve, Stops]]:
+def _studies(
+    recording: Recording, world: World, seed: int, env_steps: int
+) -> dict[str, tuple[Curve, Stops]]:
     """What a study of each search finds, (env steps, log-hypervolume), and what it stops."""
-    world, found = World(recording), {}
+    found = {}
     for name, chosen in searches(recording, seed, env_steps).items():
         rule = chosen.rule() if chosen.rule else None
         trials = replay(world, chosen.experiment, env_steps, rule)
