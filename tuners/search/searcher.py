@@ -77,6 +77,8 @@ class StudySearch(OptunaSearch):
     ) -> None:
         self._experiment, self._folder = experiment, folder
         self._layers, self._tell = layers, tell
+        study = folder.study()
+        self._baseline = study.baseline if study else None  # there before the search begins
         objectives = list(experiment.search.objectives)
         database = storage(folder, LOCKED_S)
         self._writes = Writes(database.engine)
@@ -145,9 +147,8 @@ class StudySearch(OptunaSearch):
         return [*planned, *[None] * search.probes][: search.trials]
 
     def _sampler_for(self, number: int) -> BaseSampler:
-        study, trials = self._folder.study(), self._folder.trials
-        baseline = study.baseline if study else None
-        return sampler(self._experiment.search, number, self._plan_of, trials, baseline)
+        search, trials = self._experiment.search, self._folder.trials
+        return sampler(search, number, self._plan_of, trials, self._baseline)
 
     def _plan_of(self, trial: Asked) -> Plan:
         return suggest(trial, self._experiment.pruning, self._layers)

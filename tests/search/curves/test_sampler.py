@@ -16,10 +16,10 @@ from prune_search.experiment.search_section import Constraints
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import log_hypervolume
-from prune_search.records.models import TrialRecord
+from prune_search.records.models import StudyRecord, TrialRecord
 from tests.benchmarks.recorded.made_up import recording
 from tests.search.test_searcher import EVERYTHING
-from tests.studies import make_point
+from tests.studies import BASELINE, make_point
 from tuners.benchmarks.recorded.compare import searches
 from tuners.benchmarks.recorded.replay import replay
 from tuners.benchmarks.recorded.tasks import experiment
@@ -173,6 +173,29 @@ def test_its_options_are_checked(tmp_path: Path) -> None:
         check_sampler(with_sampler(chosen, "curves", start=6))
     with pytest.raises(UserError, match=r"startup: must be a whole number from 0 on, got -1"):
         check_sampler(with_sampler(chosen, "curves", startup=-1))
+
+
+@pytest.mark.parametrize("env_steps", [80_000, 0], ids=["trained here", "the user's"])
+def test_a_study_begins_with_what_other_tasks_have_shown_also_after_a_restart(
+    tiny: Any, tmp_path: Path, env_steps: int
+) -> None:
+    chosen = tiny(
+        "search.sampler=curves", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.99}"
+    )
+    baseline = BASELINE.model_copy(update={"env_steps": env_steps})
+    found = []
+    for name in ("one", "other"):
+        folder = StudyFolder(tmp_path, name)
+        folder.path.mkdir()
+        folder.write_study(StudyRecord(name=name, started=0.0, baseline=baseline))
+        searcher = StudySearch(chosen, folder)
+        first = searcher.suggest("first")
+        second = (StudySearch(chosen, folder) if name == "other" else searcher).suggest("second")
+        assert first is not None and first["chosen_by"] == "curves"
+        found.append((first, second))
+    (first, second), (same, again) = found
+    assert first == same and second is not None and second["chosen_by"] == "curves"
+    assert again == same and second["plan"] != first["plan"]  # what runs is issued again
 
 
 @pytest.mark.slow
