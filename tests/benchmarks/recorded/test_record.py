@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from prune_search.records.folder import StudyFolder
+from prune_search.trial.preflight import check
 from tests.benchmarks.recorded.made_up import drawn
 from tests.conftest import TINY
 from tuners.benchmarks.recorded.record import record
-from tuners.benchmarks.recorded.tasks import TASKS, RecordedTask
+from tuners.benchmarks.recorded.tasks import TASKS, RecordedTask, experiment
 from tuners.recordings.dataset import read
+
+NEEDS = {"lunarlander": "Box2D", "minatar-breakout": "minatar"}
+"""Modules of environments that an installation may lack."""
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -27,6 +31,14 @@ def test_random_plans_are_of_every_kind(name: str) -> None:
     assert len({plan.criterion for plan in plans}) == 11 + images
     ratios = [plan.ratio for plan in plans if plan.ratio is not None]
     assert min(ratios) < 0.7 and max(ratios) > 0.99
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_random_plans_fit_the_networks(name: str, tmp_path: Path) -> None:
+    """A Q-network has no critic that could be in scope."""
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    check(experiment(name, 2, str(tmp_path)))
 
 
 @pytest.mark.slow

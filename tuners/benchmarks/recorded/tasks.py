@@ -56,6 +56,8 @@ class RecordedTask(NamedTuple):
     """Of its plans; the same seed draws the same plans, with other env steps."""
     images: bool = False
     """Whether there are filters to be pruned."""
+    critic: bool = True
+    """Whether the algorithm has a critic beside what acts; a Q-network has none."""
 
 
 TASKS = {
@@ -63,7 +65,7 @@ TASKS = {
     "noisy-cartpole": RecordedTask("noisy-cartpole", (30_000, 60_000, 120_000), seed=0),
     "acrobot": RecordedTask("acrobot", (40_000, 80_000, 160_000), seed=0),
     "lunarlander": RecordedTask("lunarlander", (100_000, 200_000, 400_000), seed=1),
-    "mountaincar-dqn": RecordedTask(_MOUNTAIN_CAR, (30_000, 60_000, 120_000), seed=2),
+    "mountaincar-dqn": RecordedTask(_MOUNTAIN_CAR, (30_000, 60_000, 120_000), seed=2, critic=False),
     "minatar-breakout": RecordedTask(MINATAR, (100_000, 200_000, 400_000), seed=3, images=True),
 }
 
@@ -112,6 +114,9 @@ def experiment(name: str, trials: int, storage: str) -> Experiment:
     if task.images:
         space["granularity"] = [*_SPACE["granularity"], "filter"]
         space["criterion"] = [*_SPACE["criterion"], "l1_norm"]
+    if not task.critic:
+        space["scope"] = "actor"
+        del space["critic_ratio"]
     search = {
         "sampler": "random", "seed": task.seed, "trials": trials, "probes": 0, "stopping": None,
         "objectives": ["log_hypervolume"],
