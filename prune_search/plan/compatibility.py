@@ -7,22 +7,34 @@ here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from prune_search.plan.axes import NONE
-from prune_search.sparsity.allocation import ALLOCATIONS
-from prune_search.sparsity.criteria import CRITERIA
+from prune_search.sparsity.allocation import ALLOCATIONS, Allocation
+from prune_search.sparsity.criteria import CRITERIA, Criterion
 from prune_search.sparsity.gate import GATED
-from prune_search.sparsity.regrowth import REGROWTHS
-from prune_search.sparsity.rewinding import REWINDS
-from prune_search.sparsity.schedules import SCHEDULES, in_steps
-from prune_search.sparsity.selection.granularities import GRANULARITIES
+from prune_search.sparsity.regrowth import REGROWTHS, Regrowth
+from prune_search.sparsity.rewinding import REWINDS, Rewind
+from prune_search.sparsity.schedules import SCHEDULES, Schedule, in_steps
+from prune_search.sparsity.selection.granularities import GRANULARITIES, Granularity
 from prune_search.sparsity.selection.strategy import Clash, clash
 
 
 def conflict(chosen: Mapping[str, Any]) -> str | None:
     """Why these values of `AXES` don't go together, or None; axes may be absent."""
-    found = _clash(chosen)
+    schedule = chosen.get("schedule", "")
+    found = _clash(
+        GRANULARITIES.get(chosen.get("granularity", "")),
+        CRITERIA.get(chosen.get("criterion", "")),
+        ALLOCATIONS.get(chosen.get("allocation") or ""),
+        SCHEDULES.get(schedule),
+        REWINDS.get(chosen.get("rewind", "")),
+        REGROWTHS.get(chosen.get("regrowth", "")),
+        gated=schedule == GATED,
+        scratch=chosen.get("origin") == "scratch",
+        quantizes=chosen.get("quantization", NONE) != NONE,
+    )
     if found is None:
         return None
     why = found.why
@@ -32,15 +44,19 @@ def conflict(chosen: Mapping[str, Any]) -> str | None:
     return f"{first} does not go with {second}: {why}"
 
 
-def _clash(chosen: Mapping[str, Any]) -> Clash | None:
-    granularity = GRANULARITIES.get(chosen.get("granularity", ""))
-    criterion = CRITERIA.get(chosen.get("criterion", ""))
-    allocation = ALLOCATIONS.get(chosen.get("allocation") or "")
-    schedule = SCHEDULES.get(chosen.get("schedule", ""))
-    rewind = REWINDS.get(chosen.get("rewind", ""))
-    regrowth = REGROWTHS.get(chosen.get("regrowth", ""))
-    gated = chosen.get("schedule") == GATED
-    scratch = chosen.get("origin") == "scratch"
+@lru_cache(maxsize=2**16)  # a search that proposes hundreds of plans asks thousands of times
+def _clash(
+    granularity: Granularity | None,
+    criterion: Criterion | None,
+    allocation: Allocation | None,
+    schedule: type[Schedule] | None,
+    rewind: Rewind | None,
+    regrowth: Regrowth | None,
+    *,
+    gated: bool,
+    scratch: bool,
+    quantizes: bool,
+) -> Clash | None:
     by_value = criterion is not None and criterion.by_value
     single = granularity is None or not (granularity.structured or granularity.pattern)
     all_the_time = gated or (schedule is not None and not in_steps(schedule))
@@ -50,7 +66,6 @@ def _clash(chosen: Mapping[str, Any]) -> Clash | None:
     permutes = rewind is not None and rewind.masks is not None
     ticket = rewind is not None and rewind.weights is not None
     rewinds, grows = rewind is not None, regrowth is not None
-    quantizes = chosen.get("quantization", NONE) != NONE
     rules = (
         (gated and pattern, "schedule", "granularity", "a pattern keeps a fixed share"),
         (gated and by_value, "schedule", "criterion", "the gate sets a ratio"),

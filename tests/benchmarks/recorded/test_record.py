@@ -35,7 +35,7 @@ def test_random_plans_are_of_every_kind(name: str) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_random_plans_fit_the_networks(name: str, tmp_path: Path) -> None:
-    """A Q-network has no critic that could be in scope."""
+    """What does not fit is found out before hours of training, and here before that."""
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     check(experiment(name, 2, str(tmp_path)))

@@ -7,23 +7,16 @@ from typing import Any, NamedTuple
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 
-_MOUNTAIN_CAR = """
-environment: {id: MountainCar-v0}
+_PENDULUM = """
+environment: {id: Pendulum-v1}
 algorithm:
-  name: DQN
-  training:
-    lr: 0.002
-    gamma: 0.98
-    train_batch_size_per_learner: 128
-    training_intensity: 32
-    num_steps_sampled_before_learning_starts: 2000
-    target_network_update_freq: 600
-    n_step: 1
-    epsilon: [[0, 1.0], [30000, 0.07]]
-    replay_buffer_config: {type: EpisodeReplayBuffer, capacity: 20000}
-  model: {fcnet_hiddens: [128, 128], fcnet_activation: relu, head_fcnet_hiddens: []}
-baseline: {env_steps: 150_000}
-resources: {envs_per_env_runner: 8}
+  name: PPO
+  training: {lr: 0.001, gamma: 0.9, lambda_: 0.95, train_batch_size_per_learner: 2048,
+             minibatch_size: 256, num_epochs: 10, grad_clip: 0.5, vf_clip_param: .inf}
+  model: {fcnet_hiddens: [64, 64], fcnet_activation: tanh, vf_share_layers: false}
+baseline: {env_steps: 300_000}
+evaluation: {episodes: 40, envs: 40}
+resources: {envs_per_env_runner: 32}
 """
 MINATAR = """
 environment: {id: MinAtar/Breakout-v1, modules: ["minatar.gym:register_envs"]}
@@ -56,8 +49,6 @@ class RecordedTask(NamedTuple):
     """Of its plans; the same seed draws the same plans, with other env steps."""
     images: bool = False
     """Whether there are filters to be pruned."""
-    critic: bool = True
-    """Whether the algorithm has a critic beside what acts; a Q-network has none."""
 
 
 TASKS = {
@@ -65,7 +56,7 @@ TASKS = {
     "noisy-cartpole": RecordedTask("noisy-cartpole", (30_000, 60_000, 120_000), seed=0),
     "acrobot": RecordedTask("acrobot", (40_000, 80_000, 160_000), seed=0),
     "lunarlander": RecordedTask("lunarlander", (100_000, 200_000, 400_000), seed=1),
-    "mountaincar-dqn": RecordedTask(_MOUNTAIN_CAR, (30_000, 60_000, 120_000), seed=2, critic=False),
+    "pendulum": RecordedTask(_PENDULUM, (40_000, 80_000, 160_000), seed=2),
     "minatar-breakout": RecordedTask(MINATAR, (100_000, 200_000, 400_000), seed=3, images=True),
 }
 
@@ -114,9 +105,6 @@ def experiment(name: str, trials: int, storage: str) -> Experiment:
     if task.images:
         space["granularity"] = [*_SPACE["granularity"], "filter"]
         space["criterion"] = [*_SPACE["criterion"], "l1_norm"]
-    if not task.critic:
-        space["scope"] = "actor"
-        del space["critic_ratio"]
     search = {
         "sampler": "random", "seed": task.seed, "trials": trials, "probes": 0, "stopping": None,
         "objectives": ["log_hypervolume"],

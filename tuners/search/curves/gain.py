@@ -21,22 +21,27 @@ def attained(points: Iterable[tuple[float, float]], parameters: int) -> NDArray[
         points: (sparsity, retention) of any points.
         parameters: of the baseline's inference network.
     """
-    given = np.array(list(points)).reshape(-1, 2)
-    # A point is attained in all cells whose centre it lies beyond: their number.
-    cells = np.searchsorted(_CENTRES, _log_compression(given[:, 0], parameters))
-    level = np.zeros(CELLS + 1)
-    np.maximum.at(level, cells, given[:, 1].clip(0.0, 1.0))
-    return np.asarray(np.maximum.accumulate(level[::-1])[::-1][1:])
+    given = np.array(list(points)).reshape(1, -1, 2)
+    return np.asarray(_level(given[..., 0], given[..., 1].clip(0.0, 1.0), parameters)[0])
 
 
 def curves_attained(curves: Curves, parameters: int) -> NDArray[np.float64]:
     """The same of predicted curves, [members, plans, cells]."""
-    ends = _log_compression(curves.sparsity, parameters)
-    level = np.zeros((*curves.sparsity.shape[:2], CELLS))
-    for index in range(curves.there.shape[1]):
-        reached = (ends[:, :, index, None] > _CENTRES) & curves.there[None, :, index, None]
-        level = np.maximum(level, np.where(reached, curves.retention[:, :, index, None], 0.0))
-    return level
+    kept = np.where(curves.there, curves.retention, 0.0)
+    shape = (-1, kept.shape[-1])
+    level = _level(curves.sparsity.reshape(shape), kept.reshape(shape), parameters)
+    return np.asarray(level.reshape(*kept.shape[:-1], CELLS))
+
+
+def _level(
+    sparsity: NDArray[np.float64], retention: NDArray[np.float64], parameters: int
+) -> NDArray[np.float64]:
+    """Of each row of points, [rows, cells]."""
+    # A point is attained in all cells whose centre it lies beyond: their number.
+    cells = np.searchsorted(_CENTRES, _log_compression(sparsity, parameters))
+    level = np.zeros((len(cells), CELLS + 1))
+    np.maximum.at(level, (np.arange(len(cells))[:, None], cells), retention)
+    return np.asarray(np.maximum.accumulate(level[:, ::-1], axis=1)[:, ::-1][:, 1:])
 
 
 def _log_compression(sparsity: NDArray[np.float64], parameters: int) -> NDArray[np.float64]:

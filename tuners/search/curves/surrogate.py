@@ -32,6 +32,10 @@ BORROWED = 16
 """Trials of other tasks that each member is grown on."""
 
 
+_TREES = np.float32
+"""What scikit-learn's trees compute with: given that, they need not look at it and copy it."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """A round that was measured."""
@@ -103,15 +107,16 @@ class Surrogate:
         if self._marked:
             features = np.column_stack([features, of < len(known)])
         rising = [0] * features.shape[1] + [1]
-        both = np.column_stack([features, density])
+        features = np.ascontiguousarray(features, _TREES)
+        both = np.column_stack([features, density.astype(_TREES)])
         self._members = []
         for _ in range(MEMBERS):
             drawn = _drawn(len(known), len(borrowed), generator)
             weights = np.bincount(drawn, minlength=len(every))[of] * trust
             taken = weights > 0
             seeds = [int(one) for one in generator.integers(2**31, size=2)]
-            first = _tree(seeds[0]).fit(features[taken], (density - asked)[taken], weights[taken])
-            second = _tree(seeds[1], rising).fit(both[taken], kept[taken], weights[taken])
+            first = _grown(seeds[0], features[taken], (density - asked)[taken], weights[taken])
+            second = _grown(seeds[1], both[taken], kept[taken], weights[taken], rising)
             self._members.append((first, second))
 
     def predict(self, plans: Sequence[Plan]) -> Curves:
@@ -125,13 +130,16 @@ class Surrogate:
         )
         if self._marked:
             features = np.column_stack([features, np.ones(len(features))])
+        features = np.ascontiguousarray(features, _TREES)
         sparsity, retention = [], []
         for first, second in self._members:
-            density = np.minimum(asked + first.predict(features), 0.0).reshape(there.shape)
+            density = np.minimum(asked + first.predict(features, check_input=False), 0.0).reshape(
+                there.shape
+            )
             density = np.minimum.accumulate(density, axis=1)  # nothing grows back between rounds
-            both = np.column_stack([features, density.reshape(-1)])
+            both = np.column_stack([features, density.reshape(-1).astype(_TREES)])
             sparsity.append(1.0 - np.exp(density))
-            retention.append(second.predict(both).reshape(there.shape))
+            retention.append(second.predict(both, check_input=False).reshape(there.shape))
         return Curves(np.array(sparsity), np.array(retention), there)
 
 
@@ -153,5 +161,12 @@ def _latest(known: Sequence[Experience]) -> list[Experience]:
     return taken[::-1]
 
 
-def _tree(seed: int, rising: Sequence[int] | None = None) -> ExtraTreeRegressor:
-    return ExtraTreeRegressor(max_features=0.5, monotonic_cst=rising, random_state=seed)
+def _grown(
+    seed: int,
+    features: NDArray[np.float32],
+    target: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    rising: Sequence[int] | None = None,
+) -> ExtraTreeRegressor:
+    tree = ExtraTreeRegressor(max_features=0.5, monotonic_cst=rising, random_state=seed)
+    return tree.fit(features, target, weights, check_input=False)
