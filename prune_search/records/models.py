@@ -59,6 +59,11 @@ class BaselineRecord(Record):
         """The return of a given retention."""
         return return_at(retention, self.returned, self.random)
 
+    @property
+    def scale(self) -> float:
+        """Retention per return."""
+        return 1.0 / (self.returned.value - self.random.value)
+
 
 class ControlRecord(Record):
     """The baseline, trained on for a trial's budget with nothing pruned."""

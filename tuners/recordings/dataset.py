@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from prune_search.errors import UserError
 from prune_search.plan.names import STORED
 from prune_search.plan.plan import Plan
+from prune_search.records.models import BaselineRecord
+from prune_search.records.returns import Return
 
 VERSION = 1
 SHIPPED = Path(__file__).parent / "data"
@@ -91,14 +93,28 @@ class Recording(_Line):
     task: Task
     trials: list[Trial]
 
-    @property
-    def scale(self) -> float:
-        """Retention per return."""
-        return 1.0 / float(np.mean(self.task.dense) - np.mean(self.task.random))
+    @cached_property
+    def baseline(self) -> BaselineRecord:
+        """The task's dense policy, of which nothing is kept but figures; returns are means."""
+        dense, random = (
+            Return(aggregate="mean", iqm=mean, low=mean, high=mean, episodes=len(each), each=each)
+            for each in (self.task.dense, self.task.random)
+            for mean in [float(np.mean(each))]
+        )
+        return BaselineRecord(
+            key=self.task.name,
+            checkpoint="",
+            returned=dense,
+            random=random,
+            parameters=self.task.parameters,
+            weights=self.task.weights,
+            env_steps=self.task.baseline_env_steps,
+            train_s=0.0,
+        )
 
     def retention(self, each: Round) -> float:
         """Share of the dense policy's gain over random actions that a round keeps."""
-        return float(np.mean(each.returns) - np.mean(self.task.random)) * self.scale
+        return self.baseline.retention(float(np.mean(each.returns)))
 
 
 @cache

@@ -18,9 +18,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 
 from prune_search.plan.plan import Plan
-from prune_search.records.models import BaselineRecord
-from prune_search.records.returns import Return
-from tuners.recordings.dataset import Recording, Round, Task
+from tuners.recordings.dataset import Recording, Round
 from tuners.search.curves.features import Encoding, log_density
 
 _FOLDS = 5
@@ -55,8 +53,7 @@ class World:
 
     def __init__(self, recording: Recording) -> None:
         self.task, self._trials = recording.task, recording.trials
-        self._random, self._scale = float(np.mean(self.task.random)), recording.scale
-        self.baseline = _baseline(self.task)
+        self.baseline = recording.baseline
         self._encoding = Encoding(trial.plan for trial in self._trials)
         shares = [[each.progress for each in trial.rounds] for trial in self._trials]
         sizes = [len(each) for each in shares]
@@ -77,7 +74,7 @@ class World:
 
     def returned(self, retention: float) -> float:
         """The return of a retention."""
-        return self._random + retention / self._scale
+        return self.baseline.return_at(retention)
 
     def curve(self, plan: Plan, seed: int) -> list[Seen]:
         """All rounds of a trial, as training them would have shown them.
@@ -112,7 +109,7 @@ class World:
     def _again(self, each: Round, generator: np.random.Generator) -> Seen:
         """A recorded round with episodes drawn anew from its own."""
         drawn = generator.choice(each.returns, len(each.returns))
-        kept = (float(drawn.mean()) - self._random) * self._scale
+        kept = self.baseline.retention(float(drawn.mean()))
         return Seen(each.progress, each.env_steps, each.sparsity, kept)
 
 
@@ -126,25 +123,6 @@ class _Data(NamedTuple):
 
     def of(self, chosen: NDArray[np.int64]) -> _Data:
         return _Data(*(each[chosen] for each in self))
-
-
-def _baseline(task: Task) -> BaselineRecord:
-    """The recorded task's dense policy, of which nothing is kept but figures."""
-    dense, random = (
-        Return(aggregate="mean", iqm=mean, low=mean, high=mean, episodes=len(each), each=each)
-        for each in (task.dense, task.random)
-        for mean in [float(np.mean(each))]
-    )
-    return BaselineRecord(
-        key=task.name,
-        checkpoint="",
-        returned=dense,
-        random=random,
-        parameters=task.parameters,
-        weights=task.weights,
-        env_steps=task.baseline_env_steps,
-        train_s=0.0,
-    )
 
 
 def _left_out(data: _Data, groups: NDArray[np.int64]) -> tuple[NDArray[np.float64], Error]:

@@ -49,7 +49,7 @@ def _experience(recording: Recording, trial: Trial) -> Experience:
                 each.progress,
                 each.sparsity,
                 recording.retention(each),
-                float(np.std(each.returns)) / len(each.returns) ** 0.5 * recording.scale,
+                float(np.std(each.returns)) / len(each.returns) ** 0.5 * recording.baseline.scale,
             )
             for each in trial.rounds
         ],
