@@ -17,7 +17,7 @@ from prune_search.records.fronts import front, hypervolume
 from prune_search.records.models import Point, TrialRecord
 from tests.plans import plan
 from tests.studies import BASELINE, make_point
-from tuners.search.front_stopping import CONTINUE, FrontStopping, needed_retention, reach
+from tuners.search.front_stopping import CONTINUE, FrontStopping, needed_retention
 from tuners.study.stages.stoppers import EarlyStopping
 
 
@@ -221,34 +221,39 @@ def test_a_plans_other_seeds_run_to_their_end(tmp_path: Path) -> None:
     ],
 )
 def test_reach(record: TrialRecord, expected: float) -> None:
-    assert reach(record) == pytest.approx(expected, abs=1e-3)  # whole parameters
+    found = FrontStopping(0.8).reach(record.plan, record.points)
+    assert found == pytest.approx(expected, abs=1e-3)  # whole parameters
 
 
-def with_biases(record: TrialRecord, share: float) -> TrialRecord:
-    """The same points, of a network of which kernels are but this share."""
-    points = [
-        point.model_copy(update={"weight_sparsity": point.sparsity / share})
-        for point in record.points
+def test_reach_is_what_ratios_have_led_to() -> None:
+    """Biases stay of single weights, and kernels that `pruning.layers` does not name; units go
+    whole, and whatever else a granularity comes to is its own."""
+    ended = [
+        trial(0, *[(0.3, 1.0)] * 5, (0.6, 1.0), ratio=0.8),
+        trial(1, *[(0.3, 1.0)] * 5, (0.9, 1.0), ratio=0.8, granularity="neuron"),
+        trial(2, (0.1, 1.0), ratio=0.8, granularity="2:4"),  # gave up before its end
     ]
-    return record.model_copy(update={"points": points})
+    found = rule(ended)
+    points = running(3, (0.3, 1.0)).points
+
+    def reached(granularity: str) -> float:
+        return found.reach(plan(ratio=0.96, granularity=granularity), points)
+
+    assert reached("weight") == pytest.approx(0.96 * 0.6 / 0.8, abs=1e-3)
+    assert reached("neuron") == reached("filter") == pytest.approx(0.96)
 
 
-@pytest.mark.parametrize(("granularity", "expected"), [("weight", 0.9 * 0.8), ("neuron", 0.9)])
-def test_reach_counts_biases_which_single_weights_leave(granularity: str, expected: float) -> None:
-    record = running(0, (0.3, 1.0), ratio=0.9, granularity=granularity)
-    assert reach(with_biases(record, 0.8)) == pytest.approx(expected, abs=1e-3)
-
-
-def test_what_cannot_get_beyond_the_front_is_stopped_though_its_ratio_is_higher() -> None:
-    """A ratio of 0.99 of the weights is a sparsity of 0.95 here, and the front is there."""
-    share = 0.95 / 0.99
+@pytest.mark.parametrize("prunable", [0.96, 0.5])
+def test_what_cannot_get_beyond_the_front_is_stopped_though_its_ratio_is_higher(
+    prunable: float,
+) -> None:
+    """Only a share of the parameters may be pruned: the rest are biases, or kernels left out."""
+    far = 0.99 * prunable
     finished = [
-        with_biases(trial(number, (0.5, 1.0), (0.95, 0.98), (0.95, 1.0), ratio=0.99), share)
-        for number in range(9)
+        trial(number, (0.3, 1.0), *[(far, 0.98)] * 4, (far, 1.0), ratio=0.99) for number in range(9)
     ]
-    new = with_biases(running(9, (0.5, 1.0), ratio=0.99), share)
-    assert rule(finished).on_trial_result(new).stop
-    further = with_biases(running(9, (0.5, 1.0), ratio=0.999), share)
+    assert rule(finished).on_trial_result(running(9, (0.3, 1.0), ratio=0.99)).stop
+    further = running(9, (0.3, 1.0), ratio=0.999)
     assert not rule(finished).on_trial_result(further).stop
 
 

@@ -1,7 +1,8 @@
 """Early stopping for several objectives: a trial that can no longer improve the study's front.
 
-**How hopeful a trial looks.** How far does it still go: its reach, the sparsity that its plan aims
-at. What does it need there: the least retention at which a point at its reach would still add
+**How hopeful a trial looks.** How far does it still go: its reach, the sparsity that its plan's ratio
+has led to in finished trials. A ratio is one of the kernels that may be pruned, a sparsity one of
+all parameters, biases and other kernels too. What does it need there: the least retention at which a point at its reach would still add
 something to the front's hypervolume. Do finished trials show that this can happen: a finished trial
 speaks for going on if it held that retention at some time and, unless it reached further than this
 trial does, gained as much after the same progress. The share of finished trials that speak for it
@@ -41,7 +42,6 @@ from prune_search.records.fronts import front, hypervolume
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.reasons import no_longer_improves
 from prune_search.sparsity.gate import GATED
-from prune_search.sparsity.selection.granularities import GRANULARITIES
 
 EVERY = 4
 """Each so many trials one runs to its end, so that it is known how often stopping is wrong."""
@@ -89,6 +89,8 @@ class FrontStopping:
     _contenders: list[Point] = field(default_factory=list, init=False)
     _seen: dict[int, int] = field(default_factory=dict, init=False)
     _groups: dict[tuple[str, str], _Group] = field(default_factory=dict, init=False)
+    # The most sparsity per ratio that a finished trial has come to, by granularity.
+    _shares: dict[str, float] = field(default_factory=dict, init=False)
 
     def add(self, trials: Iterable[TrialRecord]) -> None:
         """Takes over what an earlier driver of the study has measured."""
@@ -116,7 +118,7 @@ class FrontStopping:
             or len(group.calibrating) < self._fewest
         ):
             return CONTINUE
-        best, aim = front(self._contenders), reach(trial)
+        best, aim = front(self._contenders), self.reach(trial.plan, trial.points)
         needed = needed_retention(best, aim, self.gain * hypervolume(best))
         hope = group.hope(trial.number, trial.points[-1], aim, needed)
         if hope > 1 - self.confidence + 1e-9:
@@ -135,9 +137,34 @@ class FrontStopping:
         if trial.state == "complete" and trial.points:
             group = self._groups.setdefault(_start(trial.plan), _Group())
             group.add(trial)
+            self._learn_share(trial)
             if self.calibrates(trial.number):
                 kept = max(_CALIBRATING, 2 * self._fewest)
                 group.calibrating = [*group.calibrating, trial][-kept:]
+
+    def _learn_share(self, trial: TrialRecord) -> None:
+        plan, last = trial.plan, trial.points[-1]
+        if plan.ratio is None or plan.scope == "critic" or last.progress < 1:
+            return
+        share = min(1.0, last.sparsity / plan.ratio)  # units go whole, and may go further
+        self._shares[plan.granularity] = max(share, self._shares.get(plan.granularity, 0.0))
+
+    def reach(self, plan: Plan, points: Sequence[Point]) -> float:
+        """The sparsity that a trial can still get to, 0 to 1.
+
+        Args:
+            plan: the trial's.
+            points: its rounds so far, one or more.
+        """
+        if plan.scope == "critic":
+            aim = 0.0  # what acts stays as it is
+        elif plan.ratio is not None:
+            aim = plan.ratio * self._shares.get(plan.granularity, 1.0)
+        elif plan.schedule == GATED or (plan.end is not None and points[-1].progress < plan.end):
+            aim = 1.0  # its plan doesn't tell
+        else:  # by value or by pattern, and all of it is gone
+            aim = 0.0
+        return max(aim, *(point.sparsity for point in points))
 
     def _calibrated(self, group: _Group) -> list[_Calibrated]:
         """The calibrating trials, as if each came now; kept until something changes."""
@@ -154,7 +181,7 @@ class FrontStopping:
         for rounds in range(1, len(trial.points)):
             so_far, later = trial.points[:rounds], trial.points[rounds:]
             best = front([*best, so_far[-1]])
-            aim = _reach(trial.plan, so_far)
+            aim = self.reach(trial.plan, so_far)
             needed = needed_retention(best, aim, area)
             hope = group.hope(trial.number, so_far[-1], aim, needed)
             improves = any(p.retention > needed_retention(best, p.sparsity, area) for p in later)
@@ -199,31 +226,6 @@ class _Group:
         # One that had more to remove shows too little by what it gained.
         gained = (later - at > needed - now.retention) | (self._sparsest > aim)
         return float(((self._best > needed) & gained)[asked].mean())
-
-
-def reach(trial: TrialRecord) -> float:
-    """The sparsity that a trial can still get to, 0 to 1; 1 where its plan doesn't tell."""
-    return _reach(trial.plan, trial.points)
-
-
-def _reach(plan: Plan, points: Sequence[Point]) -> float:
-    if plan.ratio is not None:
-        aim = plan.ratio * _share(plan, points[-1]) if plan.scope != "critic" else 0.0
-    elif plan.schedule == GATED or (plan.end is not None and points[-1].progress < plan.end):
-        aim = 1.0
-    else:  # by value or by pattern, and all of it is gone
-        aim = 0.0
-    return max(aim, *(point.sparsity for point in points))
-
-
-def _share(plan: Plan, point: Point) -> float:
-    """Sparsity per ratio: of single weights the ratio is of kernels, and biases stay.
-
-    With units their biases go.
-    """
-    if GRANULARITIES[plan.granularity].structured or point.weight_sparsity == 0:
-        return 1.0
-    return point.sparsity / point.weight_sparsity
 
 
 def needed_retention(best: Sequence[Point], sparsity: float, area: float) -> float:
