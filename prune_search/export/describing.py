@@ -204,7 +204,8 @@ def _of_connectors(pipeline: Any, plain: list[type]) -> Iterator[Layer]:
         if is_filter(each):
             yield _normalisation(each)
         elif isinstance(each, FrameStacking) and of_one_agent(each):
-            yield FrameStack(int(each.num_frames))
+            if each.num_frames > 1:  # one is the observation itself
+                yield FrameStack(int(each.num_frames))
         elif isinstance(each, FlattenObservations) and of_one_agent(each):
             if removes_keys(each):
                 raise cannot("a FlattenObservations connector that removes keys")

@@ -154,7 +154,7 @@ def _erk(shapes: Shapes, ratio: float) -> dict[str, float]:
     Layers whose density would exceed 1 stay dense, and the others share what remains
     (Evci et al. 2020, Rigging the Lottery, section 3; for linear layers Mocanu et al. 2018).
     """
-    raw = {name: sum(shape) / math.prod(shape) for name, shape in shapes.items()}
+    raw = {name: sum(shape) / math.prod(shape) for name, shape in shapes.items() if all(shape)}
     return _saturating(raw, shapes, ratio)
 
 
@@ -186,7 +186,7 @@ def _lamp(scores: Tensor) -> Tensor:
     import torch
 
     # In place where it can be: each pass over a large layer counts.
-    shares = scores.double().square_()
+    shares = scores.to(torch.float64, copy=True).square_()
     outliving = shares.flip(0).cumsum_(0).flip(0)
     # Where only zeros are left the share is 0/0: zero, as for any other zero.
     shares.div_(outliving.clamp_(min=torch.finfo(torch.float64).tiny))

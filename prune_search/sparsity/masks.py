@@ -79,16 +79,11 @@ class MaskSet:
         for handle in self._handles:
             handle.learn({name: params[name] for name in masks})
             handle.enforce()
+        # All values before any of them goes: a tensor may have several names.
+        before = {name: self._values(name, params[name]) for name in masks}
         for name, mask in masks.items():
-            param = params[name]
+            param, (was_kept, values) = params[name], before.pop(name)
             kept = mask.to(param.device, copy=True)
-            if name in self.masks:
-                was_kept = self.masks[name].to(param.device)
-                recorded = self.removed[name].to(param)
-            else:
-                was_kept = torch.ones_like(kept)
-                recorded = torch.zeros_like(param)
-            values = torch.where(was_kept, param, recorded)
             param.mul_(kept & was_kept)
             if restore:
                 param.copy_(torch.where(kept & ~was_kept, values, param))
@@ -196,6 +191,13 @@ class MaskSet:
     def __setstate__(self, state: dict[str, dict[str, Tensor]]) -> None:
         MaskSet.__init__(self)
         self.load_state_dict(state)
+
+    def _values(self, name: str, param: Tensor) -> tuple[Tensor, Tensor]:
+        """What is kept of a parameter, and its values, with those that were removed."""
+        if name not in self.masks:
+            return torch.ones_like(param, dtype=torch.bool), param.detach().clone()
+        was_kept = self.masks[name].to(param.device)
+        return was_kept, torch.where(was_kept, param, self.removed[name].to(param))
 
     def _factor(self, name: str, tensor: Tensor) -> Tensor:
         """The mask as numbers of ``tensor``'s dtype and device, converted once per mask."""

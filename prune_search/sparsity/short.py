@@ -15,6 +15,7 @@ from prune_search.sparsity.masks import MaskSet, check_maskable
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import select
 from prune_search.sparsity.selection.strategy import check_strategy
+from prune_search.sparsity.sizes import distinct
 
 OfLayers = Mapping[str, Tensor] | None
 """A statistic by parameter name, where it is given."""
@@ -35,8 +36,8 @@ def prune(
 ) -> None:
     """Remove weights until ``ratio`` of them is zero, and update ``masks``.
 
-    Every parameter of two or more dimensions is pruned; biases and whole numbers are not. Whole
-    units need ``couplings`` and ``select``.
+    Every parameter of two or more dimensions is pruned; biases and whole numbers are not. A tensor
+    under several names is, under the first. Whole units need ``couplings`` and ``select``.
 
     Args:
         masks: receives the new masks; what it has removed stays removed.
@@ -65,10 +66,11 @@ def prune(
     check_strategy(granularity, criterion, allocation)
     chosen = find_criterion(criterion)
     check_maskable(params)
+    once = distinct(params)
     weights = {
         name: param
         for name, param in params.items()
-        if param.dim() >= 2 and param.is_floating_point()
+        if param.dim() >= 2 and param.is_floating_point() and name in once
     }
     if generator is None:
         generator = torch.Generator()

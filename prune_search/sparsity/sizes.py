@@ -48,13 +48,7 @@ def size(params: Mapping[str, Tensor]) -> Size:
 
     A tensor under two names, as a tied weight in a ``state_dict``, counts once.
     """
-    once = {
-        (param.untyped_storage().data_ptr(), param.storage_offset(), param.shape, param.stride())
-        if param.numel()
-        else name: name
-        for name, param in reversed(list(params.items()))
-    }
-    names = set(once.values())
+    names = distinct(params)
     nonzero = {name: int(torch.count_nonzero(param)) for name, param in params.items()}
     kernels = [name for name, param in params.items() if param.dim() >= 2]
     return Size(
@@ -64,6 +58,17 @@ def size(params: Mapping[str, Tensor]) -> Size:
         weights_nonzero=sum(nonzero[name] for name in kernels if name in names),
         layers={name: _zero_share(nonzero[name], params[name].numel()) for name in kernels},
     )
+
+
+def distinct(params: Mapping[str, Tensor]) -> set[str]:
+    """The names of ``params`` without those of a tensor that has a name before them."""
+    once = {
+        (param.untyped_storage().data_ptr(), param.storage_offset(), param.shape, param.stride())
+        if param.numel()
+        else name: name
+        for name, param in reversed(list(params.items()))
+    }
+    return set(once.values())
 
 
 def _zero_share(nonzero: int, total: int) -> float:

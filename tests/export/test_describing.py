@@ -124,14 +124,16 @@ def test_distributions_of_values(dueling: str, tmp_path: Path) -> None:
     assert Expectation in kinds(agrees(saved(config, tmp_path / "a"), rows=1500))
 
 
-def test_stacked_frames(tmp_path: Path) -> None:
+@pytest.mark.parametrize("frames", [3, 1])
+def test_stacked_frames(frames: int, tmp_path: Path) -> None:
     experiment = parse(STACKED)
     config = algorithm_config(experiment, seed=1)
     config.env_runners(
-        env_to_module_connector=lambda env, spaces, device: FrameStacking(num_frames=3)
+        env_to_module_connector=lambda env, spaces, device: FrameStacking(num_frames=frames)
     )
     found = agrees(saved(config, tmp_path / "a", sparsity=0.0))
-    assert FrameStack in kinds(found) and found.policy.state_size == 2 * 8 * 8
+    assert found.policy.state_size == (frames - 1) * 8 * 8
+    assert (FrameStack in kinds(found)) == (frames > 1)  # one is the observation itself
 
 
 STACKED = """

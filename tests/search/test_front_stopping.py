@@ -71,6 +71,14 @@ def test_a_collapsed_trial_is_stopped_once_enough_have_finished() -> None:
     assert rule(GOOD, 0.9).on_trial_result(collapsed).stop
 
 
+def test_a_trial_that_is_reported_again_after_a_resumption_counts_once() -> None:
+    """Tune reports the last round of one that had ended when its driver was killed."""
+    found = rule(GOOD[:3])
+    for ended in GOOD[:3]:
+        found.on_trial_result(ended)
+    assert found.on_trial_result(running(21, (0.5, 0.9), (0.9, 0.05))) == CONTINUE
+
+
 def test_a_round_that_ends_a_little_sooner_than_others_is_compared_with_theirs() -> None:
     """Training iterations overshoot: rounds of like trials end at slightly different progress."""
     collapsed = running(21, (0.5, 0.05))

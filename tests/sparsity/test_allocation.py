@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from prune_search.sparsity import ALLOCATIONS, layer_ratios, proportional, select
+from prune_search.sparsity import (
+    ALLOCATIONS,
+    MaskSet,
+    layer_ratios,
+    proportional,
+    prune,
+    select,
+    size,
+)
 
 MLP = {"0": (512, 6), "1": (512, 512), "2": (3, 512)}
 
@@ -108,6 +116,20 @@ class TestProportional:
             layer_ratios(proportional({"0": 0.5}), MLP, 0.5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", ["uniform", "global", "erk", "lamp"])
+def test_step_by_step_masks_only_shrink_and_ratios_are_met(name: str, dtype: torch.dtype) -> None:
+    params = {layer: torch.randn(8, 8).to(dtype) for layer in "ab"} | {"none": torch.empty(0, 4)}
+    masks, gone = MaskSet(), 0
+    for ratio in (0.25, 0.5, 0.75, 0.9):
+        before = dict(masks.masks)
+        prune(masks, params, ratio, allocation=name)
+        assert all((masks.masks[layer] <= mask).all() for layer, mask in before.items())
+        gone = sum(int((~mask).sum()) for mask in masks.masks.values())
+        assert gone == pytest.approx(ratio * 128, abs=1)
+    assert gone == 128 - size(params).nonzero
+
+
 def lamp(scores: Tensor) -> Tensor:
     rescale = ALLOCATIONS["lamp"].rescale
     assert rescale is not None
@@ -123,8 +145,9 @@ class TestLamp:
         assert lamp(torch.tensor([2.0, 2.0])).tolist() == [0.5, 1.0]
         assert lamp(torch.zeros(2)).tolist() == [0.0, 0.0]
 
-    def test_what_is_gone_has_no_share(self) -> None:
-        found = lamp(torch.tensor([-math.inf, -0.5, 1.0, 2.0]))
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_what_is_gone_has_no_share(self, dtype: torch.dtype) -> None:
+        found = lamp(torch.tensor([-math.inf, -0.5, 1.0, 2.0], dtype=dtype))
         assert found.tolist() == [-math.inf, -0.5, pytest.approx(0.2), 1.0]
 
     @settings(max_examples=200)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prune_search.sparsity import MaskSet
+from prune_search.sparsity import MaskSet, prune, size
 from tests.sparsity.masked import (
     Optimizer,
     every_optimizer,
@@ -42,6 +42,22 @@ def test_restore_brings_back_every_bit() -> None:
     for name, param in params.items():
         assert torch.equal(param.view(torch.int32), before[name].view(torch.int32))
     assert masks.masks == {} and masks.removed == {}
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "random"])
+def test_a_tensor_under_two_names_is_pruned_once_and_comes_back(criterion: str) -> None:
+    """So are tied weights in a `state_dict`."""
+    weight = torch.randn(8, 8)
+    params, before, masks = {"a": weight, "b": weight}, weight.clone(), MaskSet()
+    prune(masks, params, 0.5, criterion=criterion)
+    assert size(params).weight_sparsity == 0.5
+    masks.restore_(params)
+    assert torch.equal(weight, before)
+    chosen = {"a": torch.rand(8, 8) < 0.5, "b": torch.rand(8, 8) < 0.5}
+    masks.update(params, chosen)
+    assert torch.equal(weight != 0, chosen["a"] & chosen["b"])
+    masks.restore_(params)
+    assert torch.equal(weight, before)
 
 
 @settings(max_examples=50)

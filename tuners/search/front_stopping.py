@@ -1,13 +1,13 @@
 """Early stopping for several objectives: a trial that can no longer improve the study's front.
 
-**How hopeful a trial looks.** How far does it still go: its reach, the sparsity that its plan's ratio
-has led to in finished trials. A ratio is one of the kernels that may be pruned, a sparsity one of
-all parameters, biases and other kernels too. What does it need there: the least retention at which a point at its reach would still add
-something to the front's hypervolume. Do finished trials show that this can happen: a finished trial
-speaks for going on if it held that retention at some time and, unless it reached further than this
-trial does, gained as much after the same progress. The share of finished trials that speak for it
-is its hope, 0 to 1. Asked are those that start from the same weights: from scratch, a policy gains
-far more than the baseline recovers.
+**How hopeful a trial looks.** How far does it still go: its reach, the sparsity that its plan's
+ratio has led to in finished trials. A ratio is of the kernels that may be pruned, a sparsity of all
+parameters, biases and other kernels too. What does it need there: the least retention at which a
+point at its reach would still add something to the front's hypervolume. Do finished trials show
+that this can happen: a finished trial speaks for going on if it held that retention at some time
+and, unless it reached further than this trial does, gained as much after the same progress. The
+share of finished trials that speak for it is its hope, 0 to 1. Asked are those that start from the
+same weights: from scratch, a policy gains far more than the baseline recovers.
 
 **How often that is wrong.** Hope is a guess, so it is calibrated. Some trials run to their end
 whatever they do, chosen by their numbers alone, and the rule is tried on each of them as if it came
@@ -88,6 +88,7 @@ class FrontStopping:
     gain: float = 0.0
     _contenders: list[Point] = field(default_factory=list, init=False)
     _seen: dict[int, int] = field(default_factory=dict, init=False)
+    _ended: set[int] = field(default_factory=set, init=False)
     _groups: dict[tuple[str, str], _Group] = field(default_factory=dict, init=False)
     # The most sparsity per ratio that a finished trial has come to, by granularity.
     _shares: dict[str, float] = field(default_factory=dict, init=False)
@@ -134,7 +135,9 @@ class FrontStopping:
         new = trial.points[self._seen.get(trial.number, 0) :]
         self._seen[trial.number] = len(trial.points)
         self._contenders = _contenders([*self._contenders, *new])
-        if trial.state == "complete" and trial.points:
+        # After a resumption the last round of one that had ended is reported again.
+        if trial.state == "complete" and trial.points and trial.number not in self._ended:
+            self._ended.add(trial.number)
             group = self._groups.setdefault(_start(trial.plan), _Group())
             group.add(trial)
             self._learn_share(trial)

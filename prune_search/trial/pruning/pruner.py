@@ -24,13 +24,12 @@ from prune_search.sparsity.criteria import Evidence, criterion
 from prune_search.sparsity.gate import GATED
 from prune_search.sparsity.named import Tensors
 from prune_search.sparsity.regrowth import drop_fraction, regrow, regrowth
-from prune_search.sparsity.schedules import Schedule
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.sparsity.selection.select import select, select_threshold
 from prune_search.sparsity.sensitivity import Curve
 from prune_search.sparsity.sizes import Size, size
 from prune_search.trial.pruning.dense_view import Removal
-from prune_search.trial.pruning.targets import allocation_of, levels, plan_schedule
+from prune_search.trial.pruning.targets import allocation_of, level_at, levels, plan_schedule
 
 
 class Regrown(NamedTuple):
@@ -104,11 +103,7 @@ class Pruner:
         """The ratio (criterion threshold: the threshold) of the first network in scope."""
         if self._schedule is None:
             return self._ratio or 0.0
-        return self._level(self._schedule, progress, next(iter(self.levels.values())))
-
-    def _level(self, schedule: Schedule, progress: float, end: float) -> float:
-        by_value = self._plan.threshold is not None
-        return (schedule.threshold if by_value else schedule.at)(progress, end)
+        return level_at(self._plan, progress, next(iter(self.levels.values())))
 
     def blind(self, progress: float) -> bool:
         """Whether pruning is due whose criterion has seen no batch yet."""
@@ -133,7 +128,7 @@ class Pruner:
         new = dict(old)
         for name, end in self.levels.items():
             # What another network reads of a shared encoder's units is gone with them.
-            level = self._level(self._schedule, progress, end)
+            level = level_at(self._plan, progress, end)
             new |= self._select(name, level, weights, evidence, new)
         return self._install(new, old)
 

@@ -42,6 +42,19 @@ def plan_schedule(plan: Plan) -> Schedule | None:
     return schedule(plan.schedule, start, end, steps)
 
 
+def level_at(plan: Plan, progress: float, end: float) -> float:
+    """What a network is pruned to by now on its way to `end`: a ratio, or the threshold.
+
+    Args:
+        plan: whose schedule is no gate.
+        progress: env steps used / the plan's.
+        end: as `levels` gives it.
+    """
+    found = plan_schedule(plan)
+    assert found is not None
+    return (found.at if plan.threshold is None else found.threshold)(progress, end)
+
+
 def retrainings(plan: Plan) -> list[tuple[int, int]]:
     """The trainings that follow the steps of a schedule that goes in steps.
 

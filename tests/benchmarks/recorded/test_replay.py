@@ -53,6 +53,17 @@ def test_other_plans_are_predicted_better_than_by_their_mean(world: World) -> No
     assert [world.curve(plan, seed=2) for plan in plans] == [curve for _, curve in curves]
 
 
+def test_a_point_s_target_is_what_the_plan_asks_for(world: World) -> None:
+    """A study's probes go by it: with single weights a sparsity never reaches a ratio."""
+    chosen = searches(recording(1), 0, STEPS)["unstopped"].experiment
+    trials = [one for one in replay(world, chosen, STEPS) if one.state == "complete"]
+    assert trials
+    for trial in trials:
+        targets = [point.target for point in trial.points]
+        assert targets == sorted(targets)
+        assert targets[-1] in (trial.plan.ratio, trial.plan.threshold)
+
+
 @pytest.mark.slow
 def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
     of_acrobot = recording(1).task.model_copy(

@@ -18,6 +18,7 @@ from prune_search.records.objectives import OBJECTIVES, objectives
 from prune_search.records.reasons import BUDGET_USED, SEARCH_STEPS_USED
 from prune_search.records.returns import Return
 from prune_search.sparsity.selection.granularities import GRANULARITIES
+from prune_search.trial.pruning.targets import level_at, levels
 from tuners.benchmarks.recorded.world import Seen, World
 from tuners.search.database import result_of
 from tuners.search.front_stopping import Decision, FrontStopping
@@ -179,7 +180,7 @@ def _point(world: World, seen: Seen, record: TrialRecord, steps: int) -> Point:
         trial=record.number,
         round=len(record.points),
         progress=seen.progress,
-        target=seen.sparsity,
+        target=level_at(record.plan, seen.progress, next(iter(levels(record.plan).values()))),
         sparsity=1 - nonzero / parameters_of,
         weight_sparsity=min(in_kernels, 1.0),
         trained_sparsity=seen.sparsity,
