@@ -30,6 +30,7 @@ from tuners.page.embedding import read
 from tuners.page.held import held, report_of_held
 from tuners.page.page import html, write
 from tuners.page.words import LANGUAGES, words
+from tuners.report.as_json import to_json
 from tuners.report.study_report import Asked, StudyReport, report, report_of
 
 IMPORTANCES = {"schedule": 0.7, "criterion": 0.2, "ratio": 0.1}
@@ -190,6 +191,22 @@ def test_a_thousand_trials_fit_and_what_is_left_out_is_said(tmp_path: Path) -> N
     again = report_of_held(read(tmp_path / "many.html"))
     assert [item.than_dense for item in again.front] == [item.than_dense for item in found.front]
     assert [p.returned.value for p in again.points] == [p.returned.value for p in found.points]
+
+
+def test_a_front_s_retention_is_the_same_in_the_terminal_on_the_page_and_in_json(
+    tmp_path: Path,
+) -> None:
+    """That on the final seeds, where it is measured there: what a recommendation goes by."""
+    folder = make_study(tmp_path)
+    end_study(folder)
+    found = report(folder, make_experiment())
+    terminal, page = shown(found), Page(html(held(found, folder), "en")).text
+    for item in to_json(found)["front"]:
+        assert item["final_retention"] != pytest.approx(item["retention"], abs=1e-3)
+        kept = f"{item['final_retention']:.1%}"
+        line = next(line for line in terminal.splitlines() if line.startswith(item["point"]))
+        assert kept in line and kept in page
+        assert f"{item['retention']:.1%}" not in line
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

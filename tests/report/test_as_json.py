@@ -45,6 +45,7 @@ POINT_KEYS = {
     "retention",
     "env_steps",
     "checkpoint",
+    "final_retention",
     *(f"{seeds}{key}" for seeds in ("", "final_") for key in RETURN_KEYS),
 }
 
@@ -61,6 +62,7 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
         "baseline",
         "control",
         "random_return",
+        "final_random_return",
         "aggregate",
         "holds_from",
         "hypervolume",
@@ -88,6 +90,9 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
     assert first["checkpoint"] == str(folder.path / best[0].checkpoint)
     assert Path(first["checkpoint"]).is_absolute()
     assert first["final_return_iqm"] == pytest.approx(0.97 * first["return_iqm"])
+    random, dense = found["final_random_return"], found["baseline"]["final_return"]
+    kept = (first["final_return"] - random) / (dense - random)
+    assert first["final_retention"] == pytest.approx(kept)
 
     failed = found["trials"][3]
     assert failed["trial"] == "t03" and failed["state"] == "failed"
@@ -104,6 +109,7 @@ def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "baseline": None,
         "control": None,
         "random_return": None,
+        "final_random_return": None,
         "aggregate": None,
         "holds_from": None,
         "hypervolume": 0.0,
@@ -128,4 +134,5 @@ def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
     found = to_json(report(folder, make_experiment()))
     assert found["front"][0]["compression"] is None
     assert found["front"][0]["final_return_iqm"] is None
+    assert found["front"][0]["final_retention"] is None
     json.dumps(found, allow_nan=False)

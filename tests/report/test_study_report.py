@@ -256,7 +256,7 @@ def test_what_dynamic_parts_did_is_told(tmp_path: Path) -> None:
     assert found[4:] == [None, {"prunings": 4}, {"prunings": 2, "quantized": 300}]
     study, (_, trial, *_) = folder.study(), folder.trials()
     assert study is not None
-    run = trial_run(study, trial, make_experiment(), {}, over=True)
+    run = trial_run(study, trial, make_experiment(), None, over=True)
     logged = {metric.key: metric.value for metric in run.metrics}
     assert {f"work/{key}": value for key, value in grown.items()}.items() <= logged.items()
     assert run.tags["did"] in run.tags["mlflow.note.content"]

@@ -87,7 +87,8 @@ def _summary(study: StudyReport) -> RenderableType:
         grid.add_row("", note)
     if study.control:
         grid.add_row("dense control", _control(study.control, final))
-    grid.add_row("random actions", f"return {interval(baseline.random)}")
+    again = f"; on the final seeds {interval(final.random)}" if final else ""
+    grid.add_row("random actions", f"return {interval(baseline.random)}{again}")
     for why in missing_costs(study.points):
         grid.add_row("no figure for", _safe(why))
     grid.add_row(
@@ -102,7 +103,7 @@ def _summary(study: StudyReport) -> RenderableType:
             if best
             else "none of the points"
         )
-        grid.add_row(f"retention ≥ {level:.0%}", found)
+        grid.add_row(f"retention ≥ {level:.0%}", f"{found}{' on its own seeds' if final else ''}")
     return grid
 
 
@@ -173,7 +174,7 @@ def _front_table(study: StudyReport, width: int) -> RenderableType:
     table, wide = _table("Front", "point"), width >= _WIDE
     room = max(_NARROW, width - _FIGURES) if wide else _NARROW
     if wide:
-        names = ["sparsity", "smaller", "return", "retention", "on final seeds", "worst", "hold"]
+        names = ["sparsity", "smaller", "return", "on final seeds", "retention", "worst", "hold"]
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("plan", no_wrap=True)
@@ -186,14 +187,14 @@ def _front_table(study: StudyReport, width: int) -> RenderableType:
         name, sparsity = f"[bold]{point.name}[/]", f"{point.sparsity:.2%}"
         smaller, plan = f"{point.compression:.1f}x", _safe(wrapped(item.plan.label, room))
         final = interval(item.final) if item.final else ""
-        figures = (interval(point.returned), f"{point.retention:.1%}")
+        returned, kept = interval(point.returned), f"{study.kept(point):.1%}"
         if wide:
             worst, held = tail(item.final or point.returned, study.bound)
-            told = (final or "[dim]-[/]", worst, held)
-            table.add_row(name, sparsity, smaller, *figures, *told, plan)
+            told = (returned, final or "[dim]-[/]", kept, worst, held)
+            table.add_row(name, sparsity, smaller, *told, plan)
         else:  # 80 columns hold no more than two lines a point
-            returned = f"{figures[0]}\n[dim]{final}[/]"
-            table.add_row(name, plan, f"{sparsity}\n{smaller}", returned, figures[1])
+            returned = f"{returned}\n[dim]{final}[/]"
+            table.add_row(name, plan, f"{sparsity}\n{smaller}", returned, kept)
     return _with_captions(table, _captions(study, width))
 
 
@@ -205,6 +206,7 @@ def _captions(study: StudyReport, width: int) -> list[str]:
     if any(item.final for item in study.front):
         unseen = "on final seeds: those that the search never saw"
         found[0] += f"; {unseen if wide else 'the return on seeds that the search never saw'}"
+        found.append("retention: on these final seeds, where measured; on the search's above")
     if wide and study.bound is not None:
         found.append(
             "worst: mean of the worst tenth of episodes; hold: share of episodes with return ≥"

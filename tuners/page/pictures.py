@@ -86,7 +86,7 @@ def _front_table(study: StudyReport, t: Words) -> tuple[list[tuple[str, str]], l
         (t("column_smaller"), "n"),
         (t("column_return"), "n"),
         *([(t("column_final"), "n")] if final else []),
-        (t("column_retention"), "n"),
+        (t("column_kept" if final else "column_retention"), "n"),
         (t("column_verdict", dense=dense), ""),
         (t("column_plan"), "wrap"),
     ]

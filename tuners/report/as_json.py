@@ -9,20 +9,26 @@ from typing import Any
 from prune_search.plan.plan import Plan
 from prune_search.records.fronts import hypervolume, log_hypervolume
 from prune_search.records.intervals import holding
-from prune_search.records.models import BaselineRecord, ControlRecord, Point, trial_name
+from prune_search.records.models import (
+    BaselineRecord,
+    ControlRecord,
+    FinalRecord,
+    Point,
+    trial_name,
+)
 from prune_search.records.returns import Return
 from tuners.report.phrases import did
 from tuners.report.recommendation import recommended
 from tuners.report.repeats import Repeated
-from tuners.report.study_report import StudyReport
+from tuners.report.study_report import StudyReport, kept_finally
 
 
 def to_json(study: StudyReport) -> dict[str, Any]:
     """The report in plain types, for `json.dumps`. Keys may be added, never renamed.
 
-    `{name, environment, baseline, control, random_return, aggregate, holds_from, hypervolume,
-    log_hypervolume, env_steps, env_steps_saved, curve, importances, trials, front, repeated,
-    recommended}`, where
+    `{name, environment, baseline, control, random_return, final_random_return, aggregate,
+    holds_from, hypervolume, log_hypervolume, env_steps, env_steps_saved, curve, importances,
+    trials, front, repeated, recommended}`, where
 
     - baseline is null or `{RETURN, final_RETURN, parameters, weights, stored_bytes, compact_bytes,
       env_steps, train_s, checkpoint, sampled_by, updated_by}`, sampled_by being `lean` or `rllib: `
@@ -38,10 +44,10 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       strategy;
     - each of front is `{point, trial, round, strategy, sparsity, weight_sparsity, nonzero,
       physical, compact, stored_bytes, compact_bytes, macs, cost_missing, compression, RETURN,
-      retention, env_steps, checkpoint, final_RETURN, than_dense}`, by rising sparsity; of its
-      parameters nonzero are not zero (compression is how many times fewer than the baseline's),
-      physical are stored, and compact are left by compaction; stored_bytes has the policy's file
-      in the checkpoint, critic and zeros among them, and compact_bytes the file that
+      retention, env_steps, checkpoint, final_RETURN, final_retention, than_dense}`, by rising
+      sparsity; of its parameters nonzero are not zero (compression is how many times fewer than
+      the baseline's), physical are stored, and compact are left by compaction; stored_bytes has the
+      policy's file in the checkpoint, critic and zeros among them, and compact_bytes the file that
       `prune-search compact` writes, null for points of earlier versions;
     - each of repeated is a plan that was run with several seeds, `{strategy, trials, collapsed,
       left_out, rounds}`, left_out being its trials that failed or were stopped, and each of rounds
@@ -63,7 +69,9 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     importances are shares by field of `pruning`, empty for few trials.
     A point's name is what the command line takes, `t03/2`; a trial's is `t03`. Strategy holds the
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
-    seeds that the search never saw, null until they are measured. Than_dense is better, worse or
+    seeds that the search never saw, null until they are measured; final_retention is
+    `(final_return - final_random_return) / (final_return of the baseline - final_random_return)`.
+    Than_dense is better, worse or
     undecided: what `statistics.compare` says of the return and the control's (without one, the
     baseline's), wrong in 5 % of cases; undecided wherever there are fewer than six of several
     seeds, null where the returns of episodes were not kept. Cost_missing says which figures of cost
@@ -76,6 +84,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
         "baseline": _baseline(baseline, study) if baseline else None,
         "control": _control(study.control, study) if study.control else None,
         "random_return": _finite(baseline.random.value) if baseline else None,
+        "final_random_return": _finite(study.final.random.value) if study.final else None,
         "aggregate": baseline.returned.aggregate if baseline else None,
         "holds_from": _finite(study.bound) if study.bound is not None else None,
         "hypervolume": _finite(study.hypervolume),
@@ -97,7 +106,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
                 "hypervolume": _finite(hypervolume(trial.points)),
                 "log_hypervolume": _finite(log_hypervolume(trial.points)),
                 "points": [
-                    point_json(point, study.folder, study.finals.get(point.name), study.bound)
+                    point_json(point, study.folder, study.final, study.bound)
                     for point in trial.points
                 ],
             }
@@ -105,7 +114,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
         ],
         "front": [
             {
-                **point_json(item.point, study.folder, item.final, study.bound),
+                **point_json(item.point, study.folder, study.final, study.bound),
                 "strategy": strategy(item.plan),
                 "than_dense": item.than_dense,
             }
@@ -117,14 +126,15 @@ def to_json(study: StudyReport) -> dict[str, Any]:
 
 
 def point_json(
-    point: Point, folder: Path, final: Return | None, bound: float | None
+    point: Point, folder: Path, final: FinalRecord | None, bound: float | None
 ) -> dict[str, Any]:
     """One point in plain types, as `to_json` documents it.
 
     Args:
-        final: its return on the final seeds, once measured.
+        final: the front's returns on the final seeds, once they are measured.
         bound: the return from which on an episode holds.
     """
+    kept = kept_finally(point, final)
     return {
         "point": point.name,
         "trial": trial_name(point.trial),
@@ -143,7 +153,8 @@ def point_json(
         "retention": _finite(point.retention),
         "env_steps": point.env_steps,
         "checkpoint": str(folder / point.checkpoint),
-        **returned_json(final, bound, "final_"),
+        **returned_json(final.points.get(point.name) if final else None, bound, "final_"),
+        "final_retention": None if kept is None else _finite(kept),
     }
 
 

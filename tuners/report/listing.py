@@ -55,9 +55,7 @@ def _listed(storage: str, name: str) -> dict[str, Any]:
         "trials": settings.search.trials,
         "points": len(study.points),
         "hypervolume": study.hypervolume,
-        "best": point_json(best, study.folder, study.finals.get(best.name), study.bound)
-        if best
-        else None,
+        "best": point_json(best, study.folder, study.final, study.bound) if best else None,
     }
 
 

@@ -140,13 +140,19 @@ class StudyReport:
 
     def kept(self, point: Point) -> float:
         """Its retention: on the final seeds where it is measured there, else on the search's."""
-        again = self.finals.get(point.name)
-        return self.final.retention(again.value) if self.final and again else point.retention
+        again = kept_finally(point, self.final)
+        return point.retention if again is None else again
 
     @property
     def finals(self) -> dict[str, Return]:
         """Re-evaluated returns by the point's name; empty before the re-evaluation."""
         return self.final.points if self.final else {}
+
+
+def kept_finally(point: Point, final: FinalRecord | None) -> float | None:
+    """A point's retention on the final seeds, where it is measured there."""
+    again = final.points.get(point.name) if final else None
+    return final.retention(again.value) if final and again else None
 
 
 def report(folder: StudyFolder, experiment: Experiment) -> StudyReport:

@@ -7,14 +7,13 @@ and what becomes of failures, is the projector's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import StudyRecord, TrialRecord
-from prune_search.records.returns import Return
+from prune_search.records.models import FinalRecord, StudyRecord, TrialRecord
 from prune_search.registry import Registry
 from tuners.report.study_report import StudyReport
 
@@ -46,14 +45,14 @@ class Tracking(Protocol):
         """Forgets what it knew of it, which a failure may have made wrong."""
 
     def project_trial(
-        self, study: StudyRecord, trial: TrialRecord, finals: Mapping[str, Return], *, over: bool
+        self, study: StudyRecord, trial: TrialRecord, final: FinalRecord | None, *, over: bool
     ) -> None:
         """Shows a trial as its record has it.
 
         Args:
             study: its study's record.
             trial: its record.
-            finals: returns on the final seeds, by the point's name, once they are measured.
+            final: the front's returns on the final seeds, once they are measured.
             over: whether the driver ends: a trial that still runs was interrupted.
         """
 

@@ -187,8 +187,7 @@ class Tracker:
             tracking.project_study(study, found, over=self._closing)
             return
         final = self._folder.final()
-        finals = final.points if final else {}
-        tracking.project_trial(study, self._trials[key], finals, over=self._closing)
+        tracking.project_trial(study, self._trials[key], final, over=self._closing)
 
     def _report(self) -> TrackerReport:
         with self._wake:

@@ -156,7 +156,7 @@ def test_a_figure_that_cannot_be_had_fails_no_round(
     assert "compact of 1 of 1 point: ValueError" in console.export_text()
     record = folder.study()
     assert record is not None
-    run = trial_run(record, rounds.record, experiment, {}, over=True)
+    run = trial_run(record, rounds.record, experiment, None, over=True)
     assert "No figure for compact of 1 of 1 point" in run.tags["mlflow.note.content"]
     assert "rounds/macs" in (keys := {metric.key for metric in run.metrics})
     assert "rounds/compact_parameters" not in keys

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from prune_search.experiment.schema import Experiment
 from prune_search.records.fronts import front
 from prune_search.records.intervals import FEWEST_SEEDS
-from prune_search.records.models import Point, StudyRecord, TrialRecord
-from prune_search.records.returns import Return
+from prune_search.records.models import FinalRecord, Point, StudyRecord, TrialRecord
 from tuners.commands import command
 from tuners.report import sizes
 from tuners.report.phrases import did_words, interval, missing_costs, remark, tail
 from tuners.report.recommendation import recommended
-from tuners.report.study_report import StudyReport
+from tuners.report.study_report import StudyReport, kept_finally
 from tuners.words import count, outcome
 
 _NOTE_ROWS = 20  # a note is a tag, of at most 8,000 characters
@@ -23,7 +22,7 @@ def trial_note(
     study: StudyRecord,
     trial: TrialRecord,
     experiment: Experiment,
-    finals: Mapping[str, Return],
+    final: FinalRecord | None,
     bound: float | None,
     remark: str,
 ) -> str:
@@ -37,7 +36,7 @@ def trial_note(
     best = front(trial.points)
     if best:
         lines += [
-            *_table(best, {p.name: finals[p.name] for p in best if p.name in finals}, bound),
+            *_table(best, final, bound),
             "",
             "`front/return` is drawn over sparsity in hundredths of a percent; `best_*` are of the"
             f" sparsest point at retention ≥ {experiment.search.retention:.0%}, or of the best"
@@ -72,7 +71,7 @@ def summary_note(found: StudyReport, experiment: Experiment) -> str:
     if taken := recommended(found):
         point = taken.point.name
         lines += [
-            *_table([item.point for item in found.front], found.finals, found.bound),
+            *_table([item.point for item in found.front], found.final, found.bound),
             "",
             *_pooled(found),
             "Evaluate a point again, or take its policy:",
@@ -99,18 +98,18 @@ def _control(found: StudyReport) -> list[str]:
     ]
 
 
-def _table(points: Sequence[Point], finals: Mapping[str, Return], bound: float | None) -> list[str]:
+def _table(points: Sequence[Point], final: FinalRecord | None, bound: float | None) -> list[str]:
     """Markdown, the sparsest points where there are too many."""
-    final = " return on final seeds |" if finals else ""
+    again = final is not None and any(point.name in final.points for point in points)
+    headings = " return on final seeds | retention there |" if again else ""
     lines = [
         "| point | sparsity | return | worst tenth | hold | retention |"
-        f"{final} {' | '.join(sizes.HEADINGS)} |",
-        "|---|" + "---:|" * (5 + bool(finals) + len(sizes.HEADINGS)),
+        f"{headings} {' | '.join(sizes.HEADINGS)} |",
+        "|---|" + "---:|" * (5 + 2 * again + len(sizes.HEADINGS)),
     ]
     for point in points[-_NOTE_ROWS:]:
-        again = finals.get(point.name)
         worst, held = tail(point.returned, bound)
-        cell = f" {interval(again) if again else ''} |" if finals else ""
+        cell = f" {_finally(point, final)} |" if again else ""
         lines.append(
             f"| {point.name} | {point.sparsity:.2%} | {interval(point.returned)} | {worst} |"
             f" {held} | {point.retention:.1%} |{cell} {' | '.join(sizes.cells(point))} |"
@@ -118,6 +117,14 @@ def _table(points: Sequence[Point], finals: Mapping[str, Return], bound: float |
     if len(points) > _NOTE_ROWS:
         lines += ["", f"The {_NOTE_ROWS} sparsest of {len(points)}; all are in front.json."]
     return [*lines, "", sizes.MEANING]
+
+
+def _finally(point: Point, final: FinalRecord | None) -> str:
+    """Two cells, empty where the point was not measured again."""
+    kept = kept_finally(point, final)
+    if final is None or kept is None:
+        return " | "
+    return f"{interval(final.points[point.name])} | {kept:.1%}"
 
 
 def _pooled(found: StudyReport) -> list[str]:

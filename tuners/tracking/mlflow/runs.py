@@ -21,7 +21,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.fronts import delivered, front, summary
 from prune_search.records.intervals import holding
-from prune_search.records.models import Point, StudyRecord, TrialRecord
+from prune_search.records.models import FinalRecord, Point, StudyRecord, TrialRecord
 from prune_search.records.reasons import INTERRUPTED
 from prune_search.records.returns import Return
 from tuners.report.as_json import point_json, strategy
@@ -88,14 +88,14 @@ def trial_run(
     study: StudyRecord,
     trial: TrialRecord,
     experiment: Experiment,
-    finals: Mapping[str, Return],
+    final: FinalRecord | None,
     *,
     over: bool,
 ) -> Run:
     """The run of one trial.
 
     Args:
-        finals: re-evaluated returns by the point's name.
+        final: the front's returns on the final seeds, once they are measured.
         over: nothing is running any more, so that a running trial was interrupted.
     """
     status = _STATUS[trial.state]
@@ -116,7 +116,7 @@ def trial_run(
         if status != "RUNNING":
             metrics += _front_metrics(front(trial.points))
     tags = {**_tags(study, "trial"), "trial": trial.name, "plan": _plan_id(trial.plan)}
-    tags["mlflow.note.content"] = trial_note(study, trial, experiment, finals, bound, remark)
+    tags["mlflow.note.content"] = trial_note(study, trial, experiment, final, bound, remark)
     if reason:
         tags["reason"] = reason
     if trial.chosen_by:
@@ -181,10 +181,10 @@ def summary_run(
 
 
 def table_json(
-    points: Sequence[Point], folder: Path, finals: Mapping[str, Return], bound: float | None
+    points: Sequence[Point], folder: Path, final: FinalRecord | None, bound: float | None
 ) -> str:
     """A front as the table that `mlflow.load_table` reads and merges over runs."""
-    rows = [point_json(point, folder, finals.get(point.name), bound) for point in points]
+    rows = [point_json(point, folder, final, bound) for point in points]
     data = [
         [round(cell, 6) if isinstance(cell, float) else cell for cell in row.values()]
         for row in rows

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front
-from prune_search.records.models import StudyRecord, TrialRecord
-from prune_search.records.returns import Return
+from prune_search.records.models import FinalRecord, StudyRecord, TrialRecord
 from tuners.page.held import held
 from tuners.page.page import html
 from tuners.plots.front import front_html, study_figure, study_html
@@ -52,12 +50,12 @@ class MlflowTracking:
         self._store.disconnect()
 
     def project_trial(
-        self, study: StudyRecord, trial: TrialRecord, finals: Mapping[str, Return], *, over: bool
+        self, study: StudyRecord, trial: TrialRecord, final: FinalRecord | None, *, over: bool
     ) -> None:
         experiment, path = self._experiment, self._folder.path
         self._store.write(
-            trial_run(study, trial, experiment, finals, over=over),
-            lambda: _trial_artifacts(study, trial, experiment, finals, path),
+            trial_run(study, trial, experiment, final, over=over),
+            lambda: _trial_artifacts(study, trial, experiment, final, path),
         )
 
     def project_study(self, study: StudyRecord, found: StudyReport, *, over: bool) -> None:
@@ -107,7 +105,7 @@ def _trial_artifacts(
     study: StudyRecord,
     trial: TrialRecord,
     experiment: Experiment,
-    finals: Mapping[str, Return],
+    final: FinalRecord | None,
     folder: Path,
 ) -> Artifacts:
     if not trial.points or not study.baseline:
@@ -117,14 +115,14 @@ def _trial_artifacts(
     title = f"{study.name} {trial.name}: {trial.plan.label}"
     return {
         LEVELS: levels_json(trial.points),
-        TABLE: table_json(front(trial.points), folder, finals, bound),
+        TABLE: table_json(front(trial.points), folder, final, bound),
         # Drawn once: with another form of it, a study of short trials would draw all the time.
         "front.html": front_html(
             trial.points,
             study.baseline,
             floor,
             control=study.control,
-            final=finals,
+            final=final.points if final else {},
             labels={trial.number: trial.plan.label},
             title=title,
         ),
@@ -148,7 +146,7 @@ def _summary_artifacts(found: StudyReport, folder: StudyFolder) -> Artifacts:
         "hypervolume.png": curve_figure(found.curve, f"{found.name}: {found.environment}"),
         LEVELS: levels_json(found.points),
         TABLE: table_json(
-            [item.point for item in found.front], found.folder, found.finals, found.bound
+            [item.point for item in found.front], found.folder, found.final, found.bound
         ),
         "front.png": study_figure(found),
         "front.html": study_html(found),
