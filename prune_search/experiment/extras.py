@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prune_search.errors import one_line
 
 EXTRAS = {
@@ -19,7 +21,7 @@ examples/, and for environments that gymnasium has itself."""
 
 
 def reason(error: BaseException) -> str:
-    """An error's type and message; where a package of `EXTRAS` is missing, how to install it.
+    """An error's type and message; of a missing module, where it is looked for or what brings it.
 
     Gymnasium's own advice is left out there: its extras do not build everywhere, or lack what is
     needed beside them.
@@ -29,5 +31,7 @@ def reason(error: BaseException) -> str:
         missing = missing.__cause__ or missing.__context__
     name = (getattr(missing, "name", None) or "").partition(".")[0]
     if name not in EXTRAS:
-        return f"{type(error).__name__}: {one_line(error)}"
+        looked = isinstance(error, ModuleNotFoundError)
+        where = f"; modules are looked for in {Path.cwd()} and on PYTHONPATH" if looked else ""
+        return f"{type(error).__name__}: {one_line(error)}{where}"
     return f'{type(missing).__name__}: {missing}; pip install "prune-search[{EXTRAS[name]}]"'

@@ -21,6 +21,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from prune_search.artifacts.card import Task
 from prune_search.errors import UserError, one_line
+from prune_search.experiment.extras import reason
 from prune_search.export.refusing import cannot
 from prune_search.policy.layers import (
     ChannelsLast,
@@ -187,7 +188,7 @@ def _make(given: str | type, config: dict[str, Any], steps: Sequence[Step]) -> g
         else:
             made = given(config)
     except Exception as error:
-        raise UserError(f"environment: cannot make {given!r}: {one_line(error)}") from None
+        raise UserError(f"environment: cannot make {given!r}: {reason(error)}") from None
     if not isinstance(made, gym.Env):
         raise cannot(f"the environment {type(made).__name__}, which is not gymnasium's")
     return made

@@ -12,6 +12,7 @@ from prune_search.records.folder import EXPERIMENT, StudyFolder
 from prune_search.records.models import StudyRecord
 from prune_search.records.places import is_name, storage_path
 from prune_search.storage.mirror import Mirror
+from tuners.commands import command
 
 _MANY = 20  # studies that a message lists
 
@@ -20,6 +21,19 @@ def studies(storage: str) -> list[str]:
     """Names of the studies in a storage folder."""
     folders = (path.parent for path in storage_path(storage).glob(f"*/{EXPERIMENT}"))
     return sorted(path.name for path in folders if is_name(path.name) and not path.is_symlink())
+
+
+def check_free(folder: StudyFolder) -> None:
+    """Whether there is no study of this name yet.
+
+    Raises:
+        UserError: there is; the message says how to go on with it.
+    """
+    if folder.path.exists():
+        raise UserError(
+            f"name: study {folder.name!r} already exists in {folder.path.parent}; resume it with"
+            f" {command('resume', folder.path)}, or give another --name"
+        )
 
 
 def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolder, Experiment]:

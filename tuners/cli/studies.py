@@ -19,6 +19,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.records.folder import StudyFolder
 from prune_search.records.places import is_name, storage_path
 from prune_search.storage.usual import STUDIES, VARIABLE
+from tuners.catalog.finding import check_free
 from tuners.cli._app import (
     BEGAN,
     Address,
@@ -80,7 +81,9 @@ def run(
     from tuners.study.capacity import check_gpus
 
     stem = Path(experiment).stem
-    StudyFolder(settings.storage, name or stem)  # refuses what is no name, before it is shown
+    asked = StudyFolder(settings.storage, stem if name is None else name)
+    if name is not None:  # before anything is shown, and what takes seconds is loaded
+        check_free(asked)
     with _shown(settings, name or stem, quiet) as progress:
         check_gpus(settings.resources)
         from tuners.study.creation import create  # takes seconds, with something to be seen

@@ -18,7 +18,7 @@ from prune_search.records.places import storage_path
 from prune_search.rllib.running import quiet_rllib
 from prune_search.storage.mirror import Mirror
 from prune_search.trial.preflight import check
-from tuners.commands import command
+from tuners.catalog.finding import check_free
 from tuners.search.beginnings import check_warm_start
 from tuners.search.samplers import check_sampler
 from tuners.search.schedulers import scheduler
@@ -44,7 +44,9 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     quiet_rllib()
     storage = storage_path(experiment.storage)
     _writable(storage)
-    StudyFolder(storage, stem if name is None else name)  # refuses what is no name, first of all
+    asked = StudyFolder(storage, stem if name is None else name)  # refuses what is no name
+    if name is not None:
+        check_free(asked)
     mirror = Mirror(storage, experiment.mirror)
     mirror.check()
     if experiment.resources.address:
@@ -64,11 +66,8 @@ def create(experiment: Experiment, name: str | None, stem: str) -> StudyFolder:
     folder = StudyFolder(storage, name, mirror)
     try:
         folder.path.mkdir()
-    except FileExistsError:
-        raise UserError(
-            f"name: study {name!r} already exists in {storage}; resume it with"
-            f" {command('resume', folder.path)}, or give another --name"
-        ) from None
+    except FileExistsError:  # made meanwhile
+        check_free(folder)
     folder.experiment_file.write_text(experiment_file.dump(experiment), encoding="utf-8")
     mirror.push(folder.experiment_file)
     record = StudyRecord(name=name, started=time.time(), trusted=pickles(experiment))

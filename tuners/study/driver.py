@@ -13,6 +13,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.records.folder import StudyFolder
+from prune_search.rllib.running import quiet_rllib
 from prune_search.storage.mirror import MirrorError
 from tuners.catalog.lock import driving
 from tuners.display.live import Progress
@@ -47,6 +48,7 @@ def run(
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
     began = time.monotonic() if began is None else began
+    quiet_rllib()
     require_trust(experiment)
     experiment_file.ready(experiment)
     study = DrivenStudy(folder, experiment, progress)
