@@ -74,7 +74,13 @@ def test_a_search_that_curves_would_refuse_is_compared_with_the_others(tiny: Any
             check(settings)
 
 
-@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=[] if name in ("cartpole", "pendulum") else [pytest.mark.slow])
+        for name in presets()
+    ],
+)
 def test_every_preset_can_be_compared(preset: str) -> None:
     needed(PRESETS.get(preset, ()))
     for settings in arms(load(preset), seed=0, env_steps=500_000).values():

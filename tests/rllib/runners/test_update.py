@@ -81,10 +81,10 @@ def test_masks_are_enforced_once_an_update(local_ray: None) -> None:
     "name",
     [
         "ppo",
-        "ppo clipped at 0.05",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in (
+                "ppo clipped at 0.05",
                 "ppo-shared",
                 "ppo-lstm",
                 "ppo-images",
