@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from prune_search.errors import UserError, check_known
-from tuners.cli._app import benchmarks, check_writable, err, out, print_or_write
+from tuners.cli._app import benchmarks, check_writable, err, out, print_or_write, writing
 
 if TYPE_CHECKING:
     from tuners.recordings.dataset import Recording
@@ -94,7 +94,8 @@ def benchmark_choices(
     named = "".join(f" {path}" for path in files or ())
     text = page(recordings, named, str(to or "choices.md"), image.name)
     if to is not None:
-        picture(recordings).savefig(image, dpi=110)
+        with writing("--to", image):
+            picture(recordings).savefig(image, dpi=110)
     print_or_write(text, to)
 
 
