@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from prune_search.compression.coding.matrices import Matrix as Matrix
     from prune_search.compression.coding.matrices import row_order as row_order
     from prune_search.compression.holding import Holding as Holding
+    from prune_search.compression.layers import HeldLayers as HeldLayers
+    from prune_search.compression.layers import held_layers as held_layers
     from prune_search.compression.methods import METHODS as METHODS
     from prune_search.compression.methods import Method as Method
     from prune_search.compression.methods import method as method
@@ -48,6 +50,7 @@ _PLACES = {
     "coding.entropy": "Entropy entropy",
     "coding.matrices": "Form Matrix row_order",
     "holding": "Holding",
+    "layers": "HeldLayers held_layers",
     "methods": "METHODS Method method register_method",
     "quantization": "quantize",
     "weight_sharing": "share",

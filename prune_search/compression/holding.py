@@ -28,6 +28,8 @@ class Holding:
             left as they are.
         name: the method, a key of ``METHODS``.
         bits: 2 to 8.
+        added: names of parameters that are only ever added to another one, and of that one: a
+            second bias. What they hold moves there, and they stay zero.
 
     Raises:
         ValueError: an unknown method, bits out of range, or weights that can't be quantized.
@@ -39,9 +41,15 @@ class Holding:
         layers: Sequence[Sequence[str]],
         name: str,
         bits: int,
+        added: Mapping[str, str] | None = None,
     ) -> None:
         found = method(name)
         self._parameters = dict(parameters)
+        self._empty = [parameters[one] for one in added or {}]
+        with torch.no_grad():
+            for second, first in (added or {}).items():
+                parameters[first].add_(parameters[second])
+                parameters[second].zero_()
         self.groups: list[list[str]] = list(found.groups(layers))
         self._held: list[Held] = [
             found.hold([parameters[one] for one in group], bits) for group in self.groups
@@ -93,5 +101,7 @@ class Holding:
 
     @torch.no_grad()
     def _after(self, *_: Any) -> None:
+        for parameter in self._empty:
+            parameter.zero_()
         for held in self._held:
             held.after_step()

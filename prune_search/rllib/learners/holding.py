@@ -11,20 +11,35 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from prune_search.compression.holding import Holding
+from prune_search.compression.layers import HeldLayers, held_layers
 from prune_search.rllib.learners.masks import one
-from prune_search.rllib.learners.parameters import optimizers, trained_parameters
+from prune_search.rllib.learners.parameters import layers, optimizers, trained_parameters
 from prune_search.rllib.running import each_learner
 
 _ATTRIBUTE = "_prune_search_holding"
 
 
-def hold(algorithm: Algorithm, layers: Sequence[Sequence[str]], method: str, bits: int) -> int:
+def layers_of(algorithm: Algorithm, kernels: Sequence[str]) -> HeldLayers:
+    """What is held with kernels: each layer's biases, and all of a recurrent cell together.
+
+    Args:
+        kernels: their names; their biases are trained where they are.
+    """
+
+    def run(learner: Any) -> HeldLayers:
+        modules = {name.removesuffix(".weight"): layer for name, layer in layers(learner).items()}
+        return held_layers(kernels, trained_parameters(learner), modules)
+
+    return one(algorithm, run)
+
+
+def hold(algorithm: Algorithm, names: HeldLayers, method: str, bits: int) -> int:
     """Quantizes weights on every learner, in place of any holding that was there.
 
     Masks must be attached before, see `Holding.attach`.
 
     Args:
-        layers: the names of each layer's parameters, weight and bias.
+        names: of the parameters, as `layers_of` gives them.
         method: a key of `compression.METHODS`.
         bits: 2 to 8.
 
@@ -40,8 +55,8 @@ def hold(algorithm: Algorithm, layers: Sequence[Sequence[str]], method: str, bit
         if before is not None:
             before.remove()
         parameters = trained_parameters(learner)
-        holding = Holding(parameters, layers, method, bits)
-        held = {id(parameters[name]) for layer in layers for name in layer}
+        holding = Holding(parameters, names.layers, method, bits, names.added)
+        held = {id(parameters[name]) for layer in names.layers for name in layer}
         for optimizer in optimizers(learner):
             groups = optimizer.param_groups
             if any(id(param) in held for group in groups for param in group["params"]):
@@ -63,5 +78,9 @@ def holding_state(algorithm: Algorithm) -> list[dict[str, Any]]:
 
 
 def load_holding_state(algorithm: Algorithm, state: list[dict[str, Any]]) -> None:
-    """Puts back on every learner, which holds the same weights, what `holding_state` gave."""
+    """Puts back on every learner, which holds the same weights, what `holding_state` gave.
+
+    Raises:
+        ValueError: other weights, or in other groups, were held then.
+    """
     each_learner(algorithm, lambda learner: getattr(learner, _ATTRIBUTE).load_state_dict(state))

@@ -34,12 +34,10 @@ class Quantizer:
     def __init__(self, algorithm: Algorithm, plan: Plan, networks: Iterable[Network]) -> None:
         self._algorithm, self._plan = algorithm, plan
         self._method, self._bits = plan.quantization, plan.bits
-        self._layers = [
-            [name for name in (kernel, _bias(kernel)) if name in network.parameters]
-            for network in networks
-            if network.role == ACTOR
-            for kernel in network.layers
+        kernels = [
+            kernel for network in networks if network.role == ACTOR for kernel in network.layers
         ]
+        self._names = holding.layers_of(algorithm, kernels)
         self.holds = False
 
     def update(self, progress: float) -> int:
@@ -52,8 +50,8 @@ class Quantizer:
 
     @property
     def parameters(self) -> list[str]:
-        """The names of what it holds, or would."""
-        return [name for layer in self._layers for name in layer]
+        """The names of what it holds, or would, second biases among them, which it empties."""
+        return [*(name for layer in self._names.layers for name in layer), *self._names.added]
 
     def take_up(self, method: str, bits: int) -> int:
         """Holds from now on, whatever the plan says; what is held so already goes on as it is.
@@ -109,17 +107,17 @@ class Quantizer:
 
     def load_state_dict(self, state: list[dict[str, Any]] | None) -> None:
         """Goes on holding the weights, which are there, as they were held."""
-        if state is not None:
-            self._hold()
+        if state is None:
+            return
+        self._hold()
+        try:
             holding.load_holding_state(self._algorithm, state)
+        except ValueError:  # earlier versions held recurrent cells in other groups, without biases
+            self._hold()
 
     def _hold(self) -> int:
         assert self._bits is not None
-        weights = holding.hold(self._algorithm, self._layers, self._method, self._bits)
+        weights = holding.hold(self._algorithm, self._names, self._method, self._bits)
         sync_weights(self._algorithm)
         self.holds = True
         return weights
-
-
-def _bias(kernel: str) -> str:
-    return f"{kernel.removesuffix('weight')}bias"
