@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_search.compression.quantization import HeldUniform, Uniform, quantize
+from prune_search.compression.quantization import HeldUniform, Uniform, quantize_once
 from prune_search.compression.quantized import Floats, Held, Quantized, Symbols
 from prune_search.compression.weight_sharing import HeldShared, Shared, share
 from prune_search.registry import Registry
@@ -75,7 +75,7 @@ def register_method(
 register_method("sharing", read=Shared, hold=HeldShared)(share)
 # One codebook for the whole network: in a small one, codebooks are the cost.
 register_method("network_sharing", read=Shared, hold=HeldShared, group="network")(share)
-register_method("uniform", read=Uniform, hold=HeldUniform)(quantize)
+register_method("uniform", read=Uniform, hold=HeldUniform)(quantize_once)
 METHODS.close()
 
 

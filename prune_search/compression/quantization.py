@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,18 +81,59 @@ def quantize(tensors: Sequence[NDArray[np.floating[Any]]], bits: int) -> Uniform
     Raises:
         ValueError: bits out of range, or a weight that ``checked`` refuses.
     """
+    return _quantized(tensors, bits, _scales)
+
+
+def quantize_once(tensors: Sequence[NDArray[np.floating[Any]]], bits: int) -> Uniform:
+    """As ``quantize``, but weights that it has made before stay what they are.
+
+    Their scale is that of a row's largest weight, which may have gone since, with a unit that was
+    superfluous.
+
+    Raises:
+        ValueError: as ``quantize``.
+    """
+    return _quantized(tensors, bits, _scales_of_before)
+
+
+def _quantized(
+    tensors: Sequence[NDArray[np.floating[Any]]],
+    bits: int,
+    scales: Callable[[Floats, int], Floats],
+) -> Uniform:
     check_bits(bits)
     symbols, floats = [], []
     for tensor in checked(tensors):
         most = 2 ** ((bits if tensor.ndim >= 2 else 8) - 1) - 1
         rows = tensor.reshape(_channels(tensor), -1)
-        largest = np.abs(rows).max(axis=1, initial=0.0)
-        scale = np.maximum(storable(largest / most), _SMALLEST)
+        scale = scales(rows, most)
         integers = np.clip(np.rint(rows / scale[:, None]), -most, most).astype(np.int32)
         codes = 2 * np.abs(integers) - (integers > 0)
         symbols.append(codes.reshape(tensor.shape))
         floats.append(scale)
     return Uniform(tuple(symbols), np.concatenate(floats or [np.zeros(0, np.float32)]))
+
+
+def _scales(rows: Floats, most: int) -> Floats:
+    """With which each row's largest weight is the largest integer, or near it."""
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    return np.maximum(storable(largest / most), _SMALLEST)
+
+
+def _scales_of_before(rows: Floats, most: int) -> Floats:
+    """Those that rows are whole multiples of already; of others, `_scales`."""
+    found = _scales(rows, most)
+    others = np.arange(len(rows))
+    for integer in range(most, 0, -1):  # what the largest weight that is left may be
+        scale = _scales(rows[others], integer)
+        multiples = np.rint(rows[others] / scale[:, None])
+        exact = (multiples * scale[:, None] == rows[others]).all(axis=1)
+        exact &= np.abs(multiples).max(axis=1, initial=0.0) <= most
+        found[others[exact]] = scale[exact]
+        others = others[~exact]
+        if not len(others):
+            break
+    return found
 
 
 class HeldUniform:
