@@ -68,6 +68,23 @@ def test_uniform_has_a_scale_for_each_output() -> None:
     assert found.floats == pytest.approx([1 / 3, 128 / 3, 0.5 / 127], rel=1e-3)
 
 
+@given(
+    arrays(np.float32, (4, 6), elements=st.floats(-8, 8, width=32)),
+    st.integers(2, 8),
+    st.sampled_from(sorted(METHODS)),
+)
+def test_what_was_fitted_stays_what_it_is_where_some_of_it_has_gone(
+    weights: np.ndarray, bits: int, name: str
+) -> None:
+    """Rows and columns leave with units that are superfluous, the largest weights among them."""
+    found = METHODS[name]
+    kernel, bias = found.fit([weights, weights[0]], bits).values()
+    largest = np.argmax(np.abs(kernel).max(axis=0))
+    left = [np.delete(kernel, largest, axis=1)[1:], np.delete(bias, np.abs(bias).argmax())]
+    again = found.fit(left, bits).values()
+    assert all(np.array_equal(one, other) for one, other in zip(left, again, strict=True))
+
+
 @pytest.mark.parametrize(
     ("weights", "bits", "message"),
     [
