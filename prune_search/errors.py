@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 
 from prune_search.credentials import redacted
@@ -17,11 +18,16 @@ class UserError(Exception):
 
     The command line prints it and exits with status 2. Whatever the message quotes, it is one line
     of printable text, and without the user and password of any address in it.
+
+    Args:
+        message: the line.
+        below: what is to be copied as it is, such as settings; whole, on lines of its own.
     """
 
-    def __init__(self, message: str) -> None:
-        line = printable(redacted(" ".join(message.split())))
-        super().__init__(cut(line, _MOST_OF_A_MESSAGE))
+    def __init__(self, message: str, below: str = "") -> None:
+        line = cut(printable(redacted(" ".join(message.split()))), _MOST_OF_A_MESSAGE)
+        more = [printable(redacted(each)) for each in below.splitlines()]
+        super().__init__("\n".join([line, *more]))
 
 
 class NoBetterThanRandom(UserError):
@@ -107,6 +113,24 @@ def check_known(what: str, given: object, known: Iterable[object]) -> None:
     names = list(known)
     if given not in names:
         raise unknown(what, given, names)
+
+
+def check_whole(name: str, given: object, least: int, most: int | None = None) -> None:
+    """Raises UserError unless an argument is a whole number from `least` to `most`."""
+    if not isinstance(given, Integral) or isinstance(given, bool):
+        raise UserError(f"{name}: must be a whole number, got {shown(given)}")
+    if int(given) < least:
+        raise UserError(f"{name}: must be at least {least:,}, got {shown(given)}")
+    if most is not None and int(given) > most:
+        raise UserError(f"{name}: must be at most {most:,}, got {shown(given)}")
+
+
+def near_file(path: Path) -> str:
+    """`, did you mean mine.yaml?`, of the files that are where one is not."""
+    try:
+        return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return ""
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:

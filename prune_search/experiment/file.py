@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
-from prune_search.errors import UserError, did_you_mean, one_line, shortened, shown, unknown
+from prune_search.errors import UserError, near_file, one_line, shortened, shown, unknown
 from prune_search.experiment.extensions import import_extensions
 from prune_search.experiment.fields import Choice, Searchable
 from prune_search.experiment.problems import FORMS, said, section_of, unknown_key
@@ -45,19 +45,20 @@ def load(source: str, overrides: Sequence[str] = (), trust: bool = False) -> Exp
 
     Args:
         source: the preset's name or the file's path.
-        overrides: fields to change.
+        overrides: fields to change, `["search.trials=20"]`.
         trust: the user trusts the pickles that the experiment names; see `trust`.
 
     Raises:
         UserError: no such preset or file, no valid YAML, or a field that is not as it must be.
     """
+    _check_overrides(overrides)
     shipped = presets()
     if source in shipped:
         text = shipped[source]
     elif os.path.isfile(source):  # noqa: PTH113 - Path.is_file raises where a folder is closed
         text = read(Path(source))
     elif Path(source).suffix in {".yaml", ".yml"} or "/" in source:
-        raise UserError(f"experiment: no file {source!r}{_near_file(Path(source))}")
+        raise UserError(f"experiment: no file {source!r}{near_file(Path(source))}")
     else:
         raise unknown("experiment", source, [*shipped, "the path of a YAML file"])
     experiment = _from_any_folder(parse(text, overrides, where=source))
@@ -78,13 +79,6 @@ def _from_any_folder(experiment: Experiment) -> Experiment:
 def _whole(path: str | None) -> str | None:
     there = path and os.path.exists(Path(path).expanduser())  # noqa: PTH110 - Path's raises where one is closed
     return str(Path(path).expanduser().absolute()) if path and there else path
-
-
-def _near_file(path: Path) -> str:
-    try:
-        return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
-    except OSError:
-        return ""
 
 
 def read(path: Path) -> str:
@@ -116,6 +110,7 @@ def parse(
 
     Of one that a study has stored, and was begun with, no module is imported.
     """
+    _check_overrides(overrides)
     data = _yaml(text, where)
     if not isinstance(data, dict):
         got = {list: "a list", type(None): "nothing"}.get(type(data), shown(data))
@@ -210,6 +205,17 @@ def _refuse_tricks(text: str) -> None:
             raise ValueError(f"tag {event.tag}: values are plain data without tags")
 
 
+def _check_overrides(overrides: object) -> None:
+    if isinstance(overrides, str):
+        raise UserError(f"overrides: must be a list of texts, got one; write [{shown(overrides)}]")
+    if not isinstance(overrides, Sequence):
+        kind = type(overrides).__name__
+        raise UserError(f"overrides: must be a list of key.path=value, got a {kind}")
+    for each in overrides:
+        if not isinstance(each, str):
+            raise UserError(f"overrides: must be texts, key.path=value, got {shown(each)}")
+
+
 def check_override(override: str) -> tuple[str, list[str], str]:
     """What is changed, its keys, and the text of the value.
 
@@ -253,7 +259,7 @@ def schema() -> str:
 
 
 def _documented(name: str, field: Any, indent: str) -> list[str]:
-    default = "<required>" if field.is_required() else _inline(field.default)
+    default = "<required>" if field.is_required() else inline(field.default)
     note = ""
     alias = getattr(field.annotation, "__origin__", None)
     if alias is Choice or alias is Searchable:
@@ -307,7 +313,8 @@ def _type_name(annotation: Any, many: bool = False) -> str:
     return " or ".join(_type_name(item, many) for item in arguments)
 
 
-def _inline(value: Any) -> str:
+def inline(value: Any) -> str:
+    """A value as one line of YAML."""
     stream = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,25 @@ def test_what_is_wrong_is_said_in_one_line(change: str, message: str) -> None:
         experiment_file.load("cartpole", [change])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("search.trials=3", "must be a list of texts, got one; write ['search.trials=3']"),
+        ({"search.trials": 3}, "must be a list of key.path=value, got a dict"),
+        ([3], "must be texts, key.path=value, got 3"),
+    ],
+)
+def test_overrides_that_are_no_list_of_texts_are_refused(overrides: Any, message: str) -> None:
+    for refuse in (lambda: experiment_file.load("cartpole", overrides), lambda: parsed(overrides)):
+        with pytest.raises(UserError) as caught:
+            refuse()
+        assert str(caught.value) == f"overrides: {message}"
+
+
+def parsed(overrides: Any) -> Experiment:
+    return experiment_file.parse(MINIMAL, overrides)
 
 
 def test_what_is_wrong_with_a_long_key_is_not_cut_off() -> None:
