@@ -104,15 +104,18 @@ class Actor:
     def __call__(self, observation: Any) -> Any:
         card = self.artifact.card
         given = np.asarray(observation, np.float32)
-        if given.shape != card.observation_shape:
-            raise ValueError(
-                f"the observation must have shape {card.observation_shape}, got {given.shape}"
-            )
-        if not np.isfinite(given).all():
-            raise ValueError("the observation holds numbers that are not finite")
+        check_observation(given, card.observation_shape)
         noise = draw(card.noise, 1, card.noise_size, self._generator)
         action, self._state = self.artifact.step(given[None], self._state, noise)
         return action[0]
+
+
+def check_observation(given: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless an observation has a shape and its numbers are finite."""
+    if given.shape != shape:
+        raise ValueError(f"the observation must have shape {shape}, got {given.shape}")
+    if not np.isfinite(given).all():
+        raise ValueError("the observation holds numbers that are not finite")
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,9 @@ class Described:
 
     policy: PolicyDescription
     surroundings: Surroundings
+    deviations: int = 0
+    """Parameters that are not zero and give deviations of actions, which the policy does not
+    read: they are left out of it."""
 
 
 def describe(algorithm: Path, *, sampled: bool = False) -> Described:
@@ -98,7 +101,7 @@ def describe(algorithm: Path, *, sampled: bool = False) -> Described:
         sampled=sampled,
         notes=notes,
     )
-    return Described(policy, around)
+    return Described(policy, around, _unread(module, policy))
 
 
 def describe_module(
@@ -196,6 +199,16 @@ def _first_outputs(network: list[Layer], count: int) -> list[Layer]:
         raise cannot(f"a Gaussian policy whose last layer is {type(last).__name__}")
     bias = None if last.bias is None else last.bias[:count]
     return [*network[:-1], Dense(last.weight[:count], bias)]
+
+
+def _unread(module: RLModule, policy: PolicyDescription) -> int:
+    """Of a Gaussian's network, the parameters that are not zero and that its mean does not read."""
+    if isinstance(policy.action, Choice) or policy.action.sampling is not None:
+        return 0
+    layers, _ = network_layers(module, [])
+    free, _ = _deviation(module)
+    whole = sum(np.count_nonzero(array) for each in layers for array in each.arrays.values())
+    return int(whole) - policy.nonzero + (0 if free is None else int(np.count_nonzero(free)))
 
 
 def _of_connectors(pipeline: Any, plain: list[type]) -> Iterator[Layer]:

@@ -15,8 +15,8 @@ from gymnasium import spaces
 from prune_search.artifacts.base import Artifact, Material, Target, stored_bytes
 from prune_search.artifacts.card import Card, Level, Measured, Measurement, card_for
 from prune_search.artifacts.torch_program import TorchArtifact
-from prune_search.errors import UserError, one_line
-from prune_search.export.describing import describe
+from prune_search.errors import UserError, check_whole, one_line
+from prune_search.export.describing import Described, describe
 from prune_search.export.levels import (
     Separate,
     Wished,
@@ -78,6 +78,9 @@ class Export(Record):
     """Numbers of the network in it, zeros among them."""
     nonzero: int
     """Of these, those that are not zero."""
+    deviations: int = 0
+    """Parameters that are not zero beside them, which the policy has in RLlib: they give deviations
+    of actions, and greedy actions do not read them."""
     returned: Return | None
     """The artifact's, in the environment; None where that has no name to make it by."""
     wanted: Measured | None
@@ -129,11 +132,13 @@ def export(
             such levels, or it can't be written.
     """
     target = using or find_target(to)
+    check_whole("--observations", observations, 1)
     if path.exists():
         raise UserError(f"--out: {str(path)!r} exists; give another name")
     if levels is not None:
         require_elastic(target, to)
-    policy, around = _described(source, target)
+    described, around = _described(source, target)
+    policy = described.policy if described else None
     card = _card(source, to, policy, around)
     if levels is not None and policy is not None:
         card = with_levels(card, levels_of(target.held(policy), levels))
@@ -143,7 +148,7 @@ def export(
         target.write(material, part)
         size = _size(source, to, part, max_bytes)
         artifact = target.open(part)
-        found = _measured(source, artifact, policy, seen, path, size)
+        found = _measured(source, artifact, described, seen, path, size)
         if found.lost and not anyway:
             assert found.returned is not None and found.wanted is not None
             raise Refused(
@@ -186,10 +191,10 @@ def _with_levels(
     return found.model_copy(update={"levels": levels, "separate": separate(target, own)})
 
 
-def _described(source: Source, target: Target) -> tuple[PolicyDescription | None, Surroundings]:
+def _described(source: Source, target: Target) -> tuple[Described | None, Surroundings]:
     if target.of_description:
         found = describe(source.algorithm, sampled=source.sampled)
-        return found.policy, found.surroundings
+        return found, found.surroundings
     if source.sampled:
         raise cannot("sampled actions", "rllib", able="torch, onnx, c")
     return None, surroundings(source.algorithm, absorb=False)
@@ -238,12 +243,13 @@ def _calibration(seen: Recorded, card: Card) -> Array:
 def _measured(
     source: Source,
     artifact: Artifact,
-    policy: PolicyDescription | None,
+    described: Described | None,
     seen: Recorded,
     path: Path,
     size: int,
 ) -> Export:
     card, how = artifact.card, source.measurement
+    policy = described.policy if described else None
     returned = None
     if card.task is not None:
         returned = measure(
@@ -266,6 +272,7 @@ def _measured(
         figures=artifact.figures(),
         parameters=card.parameters,
         nonzero=card.nonzero,
+        deviations=described.deviations if described else 0,
         returned=returned,
         wanted=how.returned,
         agreement=agreement(artifact, seen, policy),

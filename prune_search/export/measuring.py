@@ -18,12 +18,13 @@ from prune_search.policy.reference import act, draw_noise
 from prune_search.records.intervals import summarised
 from prune_search.records.record import Record
 from prune_search.records.returns import Aggregate, Return
+from prune_search.rllib.evaluation.asked import check_evaluation
 from prune_search.rllib.evaluation.evaluator import evaluation_seeds
 from prune_search.rllib.evaluation.lean import check_finite
 from prune_search.rllib.randomness import random_state_kept, seed_process
 
 CONTINUOUS = 1e-5
-"""What continuous actions of float32 may differ by, relative to the largest (or to 1)."""
+"""What continuous actions of float32 may differ by, relative to their size."""
 DISCRETE = 0.999
 """The least share of discrete actions of float32 that are equal."""
 _WARM, _TIMED = 50, 1000
@@ -36,15 +37,32 @@ class Agreement(Record):
     count: int
     """Observations."""
     equal: float
-    """Share of the actions that are equal."""
+    """Share of the actions that are the same: discrete ones equal, continuous ones within
+    `tolerance`."""
+    tolerance: float
+    """What continuous actions that are the same differ by at most, as `difference`; 0 of discrete
+    ones."""
     difference: float
-    """The largest difference, relative to the largest action of RLlib's or to 1."""
+    """The largest difference, relative to an action's size: the largest of RLlib's in this place,
+    1 at least; of continuous ones half of its range at most."""
     with_noise: bool
     """Actions are sampled: they are compared with the description's, for the same noise."""
 
     def holds(self, discrete: bool) -> bool:
         """Whether the artifact does what RLlib does, up to the rounding of float32."""
         return self.equal >= DISCRETE if discrete else self.difference <= CONTINUOUS
+
+    def words(self, whose: str) -> str:
+        """`100.00% are those of RLlib, the largest difference is 0.0e+00`.
+
+        Args:
+            whose: actions they are compared with.
+        """
+        same = f"{self.equal:.2%} are those of {whose}"
+        largest = f"the largest difference is {self.difference:.1e}"
+        if not self.tolerance:
+            return f"{same}, {largest}"
+        return f"{same} within {self.tolerance:.0e} of an action's size, {largest} of it"
 
 
 class Latency(Record):
@@ -138,12 +156,23 @@ def agreement(
             expected.append(given)
     got = np.concatenate(found).reshape(steps, -1)
     want = (np.concatenate(expected) if expected else want).reshape(steps, -1)
+    tolerance = 0.0 if card.discrete else CONTINUOUS
+    apart = np.abs(got - want) / _sizes(want, None if card.discrete else recorded.ranges)
     return Agreement(
         count=steps,
-        equal=float((got == want).all(1).mean()),
-        difference=float(np.abs(got - want).max() / max(1.0, np.abs(want).max())),
+        equal=float((apart <= tolerance).all(1).mean()),
+        tolerance=tolerance,
+        difference=float(apart.max()),
         with_noise=noise is not None,
     )
+
+
+def _sizes(actions: NDArray[Any], ranges: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """What differences are relative to, [numbers of an action]; see `Agreement.difference`."""
+    sizes: NDArray[np.float64] = np.maximum(1.0, np.abs(actions.astype(np.float64)).max(0))
+    if ranges is None:
+        return sizes
+    return np.where(ranges > 0, np.minimum(sizes, ranges / 2), sizes)
 
 
 def latency(artifact: Artifact, observation: NDArray[np.float32]) -> Latency:
@@ -169,11 +198,13 @@ def measured_again(artifact: Artifact, seed: int | None, episodes: int | None) -
     Args:
         artifact: what acts.
         seed: evaluation seed in place of the card's.
-        episodes: in place of the card's.
+        episodes: in place of the card's, 2 to 100,000.
 
     Raises:
-        UserError: the card does not say where the policy acts, or as `measure`.
+        UserError: the card does not say where the policy acts, an argument is out of range, or as
+            `measure`.
     """
+    check_evaluation(seed, episodes)
     card = artifact.card
     if card.task is None or card.measurement is None:
         raise UserError(
@@ -185,7 +216,7 @@ def measured_again(artifact: Artifact, seed: int | None, episodes: int | None) -
         artifact,
         card.task,
         seed=how.seed if seed is None else seed,
-        episodes=episodes or how.episodes,
+        episodes=how.episodes if episodes is None else episodes,
         max_steps=how.max_steps,
         aggregate=how.aggregate,
     )

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from gymnasium import spaces
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
+from prune_search.artifacts.base import check_observation
 from prune_search.errors import UserError
 from prune_search.export.rllib import pipelines, policies
 from prune_search.rllib.connectors.obstacles import INPUT, connectors, freeze, is_filter
@@ -70,7 +73,11 @@ class Policy:
         Args:
             observation: one, of the (wrapped) environment's observation space.
             sampled: draw the action from the policy's distribution; else the likeliest is taken.
+
+        Raises:
+            ValueError: an observation of a Box has another shape, or is not finite.
         """
+        self._check(observation)
         episode = self._episode
         if self._last is None or not self.remembers:
             episode = self._episode = self._new()
@@ -93,15 +100,22 @@ class Policy:
         """Greedy actions for observations that have nothing to do with one another.
 
         Raises:
-            ValueError: the policy remembers earlier calls.
+            ValueError: the policy remembers earlier calls, or as a call.
         """
         if self.remembers:
             raise ValueError("a policy that remembers takes one observation at a time")
+        for observation in observations:
+            self._check(observation)
         episodes = [self._new() for _ in observations]
         for episode, observation in zip(episodes, observations, strict=True):
             episode.add_env_reset(observation)
         done = self._through(episodes, sampled=False)
         return list(done.get(Columns.ACTIONS_FOR_ENV, done[Columns.ACTIONS]))
+
+    def _check(self, observation: Any) -> None:
+        space = self._before.input_observation_space
+        if isinstance(space, spaces.Box):  # others fail in their encoding
+            check_observation(np.asarray(observation), space.shape)
 
     def _through(self, episodes: list[SingleAgentEpisode], sampled: bool) -> dict[str, Any]:
         """What RLlib's connectors and network make of the episodes' last observations."""

@@ -31,6 +31,9 @@ class Recorded:
     """[steps, ...], as the environment takes them."""
     begins: NDArray[np.bool_]
     """[steps], where an episode begins."""
+    ranges: NDArray[np.float64] | None = None
+    """Of each number of an action, highest minus lowest, maybe infinite; None where actions are
+    discrete."""
 
 
 class Tap(gym.Wrapper[Any, Any, Any, Any]):
@@ -88,7 +91,16 @@ def recorded(
         np.stack([seen for lane in lanes for seen in lane.seen]),
         np.stack([action for lane in lanes for action in lane.taken]),
         np.array([begin for lane in lanes for begin in lane.begins]),
+        _ranges(around.action_space),
     )
+
+
+def _ranges(space: gym.Space[Any]) -> NDArray[np.float64] | None:
+    if not isinstance(space, gym.spaces.Box):
+        return None
+    with np.errstate(over="ignore"):
+        found: NDArray[np.float64] = space.high.astype(np.float64) - space.low.astype(np.float64)
+    return found.reshape(-1)
 
 
 class _Lane:

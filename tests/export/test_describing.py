@@ -80,6 +80,21 @@ def test_each_algorithm(setup: Setup, with_filter: bool, tmp_path: Path) -> None
     assert found.policy.nonzero < found.policy.parameters
 
 
+@pytest.mark.parametrize("free", [False, True])
+def test_what_gives_deviations_is_counted_and_left_out(free: bool, tmp_path: Path) -> None:
+    """What RLlib's network has, and the policy not: as many as its tables count more."""
+    config = small_config(small_experiment(Setup("PPO", "continuous", "vector")))
+    config.rl_module(model_config={"fcnet_hiddens": [8], "free_log_std": free})
+    checkpoint = saved(config, tmp_path / "a", sparsity=0.0)
+    found = describe(checkpoint)
+    module = RLModule.from_checkpoint(checkpoint / MODULE_PATH)
+    acting = module.get_state(inference_only=True).values()
+    counted = sum(int(np.count_nonzero(value)) for value in acting)
+    assert found.deviations > 0
+    assert found.policy.nonzero + found.deviations == counted
+    assert describe(checkpoint, sampled=True).deviations == 0
+
+
 @pytest.mark.parametrize(
     ("sees", "does", "steps"),
     [

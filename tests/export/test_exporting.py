@@ -55,6 +55,9 @@ def test_each_target_returns_what_the_policy_does(setup: Setup, tmp_path: Path) 
     rounded = written(given, "c-int8", tmp_path)
     assert rounded.returned is not None
     assert measured_again(open_artifact(rounded.path), None, None).each == rounded.returned.each
+    plain = found["onnx"]
+    assert plain.agreement.equal == 1
+    assert (plain.deviations > 0) == (setup.actions == "continuous")
     if setup.actions == "discrete":
         assert rounded.agreement.equal > 0.9  # of so few observations maybe all
     else:
@@ -135,6 +138,8 @@ def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("")
     with pytest.raises(UserError, match=r"--out: .*there' exists"):
         export(given, "c", tmp_path / "there")
+    with pytest.raises(UserError, match="--observations: must be at least 1, got 0"):
+        export(given, "c", tmp_path / "x", observations=0)
     with pytest.raises(UserError, match=r"has [0-9,]+ bytes, 100 are allowed"):
         written(given, "c", tmp_path, max_bytes=100)
     assert not list(tmp_path.glob("*policy-c*"))

@@ -40,7 +40,7 @@ _HEAD = f"""# Which policies go where
 Small policies of RLlib's default networks, untrained, half of their weights zero, from each
 algorithm to each target: what `prune-search export` wrote was opened, and its actions compared with
 RLlib's own for {{count:,}} observations of RLlib's policy. A cell of discrete actions is the share
-that was equal, of continuous ones the largest difference, relative to the largest action. ✗ is a
+that was equal, of continuous ones the largest difference, relative to an action's size. ✗ is a
 cell where float32 does not agree (discrete actions in {DISCRETE:.1%}, continuous ones within
 {CONTINUOUS:.0e}), or where the file returned less than the interval of RLlib's own return over
 {_EPISODES} episodes, measured as target `rllib`. `onnx-int8`, `c-int8` and `packed` round by

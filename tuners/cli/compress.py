@@ -109,6 +109,7 @@ def _json(found: Compressed) -> dict[str, Any]:
         "high": returned and returned.high,
         "episodes": returned and returned.episodes,
         "equal_actions": found.export.agreement.equal,
+        "largest_difference": found.export.agreement.difference,
         "fine_tuning": found.tuning and _tuning_json(found.tuning),
     }
 
@@ -136,6 +137,7 @@ def _lines(study: str, point: str, found: Compressed) -> list[str]:
         f" and their places hold {left.entropy:,.0f} bytes of entropy",
     ]
     returned, wanted = made.returned, made.wanted
+    whose = f"the {'fine-tuned policy' if found.tuning else 'point'}"
     if returned is not None:
         policys = (
             f"; the point's {wanted.value:.2f} [{wanted.low:.2f}, {wanted.high:.2f}]"
@@ -144,8 +146,7 @@ def _lines(study: str, point: str, found: Compressed) -> list[str]:
         )
         lines.append(
             f"the file returns {returned.value:.2f} [{returned.low:.2f}, {returned.high:.2f}] over"
-            f" {returned.episodes} episodes{policys}; {made.agreement.equal:.2%} of its actions are"
-            f" those of the {'fine-tuned policy' if found.tuning else 'point'}"
+            f" {returned.episodes} episodes{policys}; of its actions {made.agreement.words(whose)}"
         )
     if found.tuning is not None:
         lines += _tuning_lines(found.tuning, made.bytes)

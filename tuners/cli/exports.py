@@ -239,6 +239,11 @@ def export_lines(study: str, point: str, found: Export, where: str) -> list[str]
     lines = [
         f"{study} {point} as {found.target}: {where}, {found.bytes:,} bytes,"
         f" {found.nonzero:,} of {found.parameters:,} parameters are not zero"
+        + (
+            f"; {found.deviations:,} more give deviations, which greedy actions don't read"
+            if found.deviations
+            else ""
+        )
     ]
     if found.returned is not None:
         wanted = found.wanted
@@ -250,11 +255,8 @@ def export_lines(study: str, point: str, found: Export, where: str) -> list[str]
             f" {found.returned.high:.2f}] over {found.returned.episodes} episodes{policys}"
         )
     agreed = found.agreement
-    lines.append(
-        f"actions for {agreed.count:,} observations: {agreed.equal:.2%} are those of"
-        f" {'the description, for the same noise' if agreed.with_noise else 'RLlib'}, the largest"
-        f" difference is {agreed.difference:.1e}"
-    )
+    whose = "the description, for the same noise" if agreed.with_noise else "RLlib"
+    lines.append(f"actions for {agreed.count:,} observations: {agreed.words(whose)}")
     dense = found.dense_latency_us
     lines.append(
         f"one action takes {found.latency_us.median:.2f} µs (99 % at most"
