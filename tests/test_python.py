@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 
 import prune_search as ps
@@ -16,6 +18,7 @@ import tuners
 from prune_search.experiment.file import dump
 from prune_search.rllib.evaluation.evaluator import evaluation_seeds
 from tests.studies import unpack_old_study
+from tuners.study.robustness import borne
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,6 +101,78 @@ def test_the_best_point_is_the_sparsest_that_keeps_to_a_wish(study: tuners.Study
         study.point("t09/3")
     with pytest.raises(ps.UserError, match=r"no study 'older'.*did you mean old"):
         tuners.open(study.folder.path.with_name("older"))
+
+
+def test_a_study_is_found_by_its_name_where_commands_find_it(
+    study: tuners.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRUNE_SEARCH_STORAGE", str(study.folder.path.parent))
+    assert tuners.open("old").folder.path == study.folder.path
+    with pytest.raises(ps.UserError) as caught:
+        tuners.open("older")
+    assert str(caught.value) == (
+        f"name: no study 'older' in {study.folder.path.parent}, did you mean old? there are: old;"
+        f" nor is it a study's folder in {tmp_path}; PRUNE_SEARCH_STORAGE may name other storage"
+    )
+    shutil.copytree(study.folder.path, tmp_path / "old")
+    assert tuners.open("old").folder.path == tmp_path / "old"  # what is here comes first
+    monkeypatch.delenv("PRUNE_SEARCH_STORAGE")
+    with pytest.raises(ps.UserError, match=rf"no study 'older' in {tmp_path / 'studies'}; there"):
+        tuners.open("older")
+    shutil.copytree(study.folder.path, tmp_path / "studies" / "older")
+    assert tuners.open("older").name == "older"
+    with pytest.raises(ps.UserError, match="must be one folder name"):
+        tuners.open("mlflow.db")
+
+
+def test_dense_policies_are_no_points(study: tuners.Study) -> None:
+    with pytest.raises(ps.UserError) as caught:
+        study.point("baseline")
+    assert str(caught.value) == "point: baseline is of no trial; stored('baseline') has its policy"
+
+
+def test_arguments_are_refused_by_their_names(study: tuners.Study, tmp_path: Path) -> None:
+    point = study.point("t01/0")
+    for wrong, message in (
+        ({"episodes": 0}, "episodes: must be at least 2, got 0"),
+        ({"episodes": 1}, "episodes: must be at least 2, got 1"),
+        ({"seed": 10_000}, "seed: must be at most 9,999, got 10000"),
+    ):
+        with pytest.raises(ps.UserError) as caught:
+            point.evaluate(**wrong)
+        assert str(caught.value) == message
+        with pytest.raises(ps.UserError) as caught:
+            borne([study], [], **wrong)
+        assert str(caught.value) == message
+    with pytest.raises(ps.UserError, match=r"^to: unknown 'onx', did you mean onnx\?"):
+        point.export("onx")
+    with pytest.raises(ps.UserError, match=r"^path: .* exists; give another name"):
+        point.export("c", tmp_path)
+    for wrong, message in (
+        ({"observations": 0}, "observations: must be at least 1, got 0"),
+        ({"env_steps": 0}, "env_steps: must be at least 1, got 0"),
+        ({"env_steps": 9}, "env_steps: it trains the levels of a point; name it, and levels"),
+    ):
+        with pytest.raises(ps.UserError) as caught:
+            point.export("c", tmp_path / "c", **wrong)
+        assert str(caught.value) == message
+    with pytest.raises(ps.UserError, match="with at most 0 parameters"):
+        study.best(0, max_parameters=0)
+
+
+def test_observations_that_are_none_are_refused(study: tuners.Study) -> None:
+    """In the words of exported files."""
+    policy, seen = study.point("t01/0").policy(), np.zeros(4, np.float32)
+    action = policy(seen)
+    assert action == policy(seen.tolist()) == policy(seen.astype(float))
+    for wrong in (seen[:3], seen[None]):
+        with pytest.raises(ValueError, match=r"the observation must have shape \(4,\), got \("):
+            policy(wrong)
+    with pytest.raises(ValueError, match="the observation holds numbers that are not finite"):
+        policy(seen * np.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        policy.several([seen, seen + np.inf])
 
 
 @pytest.mark.parametrize("name", ["t00/1", "t01/0"])

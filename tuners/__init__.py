@@ -7,7 +7,8 @@
     study.front.to_frame()
     policy = study.best(min_retention=0.95).policy()
 
-`open` finds a study that is there already. Nothing heavy is imported before it is used.
+`open` finds a study that is there already, by its name or its folder. Nothing heavy is imported
+before it is used.
 """
 
 from typing import TYPE_CHECKING

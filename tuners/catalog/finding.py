@@ -53,12 +53,7 @@ def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolde
     """
     folder = StudyFolder(storage, name)
     if not folder.experiment_file.is_file():
-        known = studies(storage)
-        there = ", ".join(near_names(name, known) if len(known) > _MANY else known) or "none"
-        raise UserError(
-            f"name: no study {name!r} in {folder.path.parent}"
-            f"{did_you_mean(name, known) or ';'} there are: {there}"
-        )
+        raise no_study(name, storage)
     text = experiment_file.read(folder.experiment_file)
     experiment = experiment_file.parse(text, where=str(folder.experiment_file), stored=True)
     study = folder.study()
@@ -66,6 +61,22 @@ def open_study(storage: str, name: str, trust: bool = False) -> tuple[StudyFolde
     folder = StudyFolder(storage, name, Mirror(storage, experiment.mirror))
     asked = study is not None and study.trusted == pickles(experiment)
     return folder, experiment.trusting() if trust or asked else experiment
+
+
+def no_study(name: str, storage: str, besides: str = "") -> UserError:
+    """The error for a study that is not in a storage folder.
+
+    Args:
+        name: the study's.
+        storage: folder of the studies.
+        besides: what else is said of it, at the end.
+    """
+    known = studies(storage)
+    there = ", ".join(near_names(name, known) if len(known) > _MANY else known) or "none"
+    return UserError(
+        f"name: no study {name!r} in {storage_path(storage)}"
+        f"{did_you_mean(name, known) or ';'} there are: {there}{besides}"
+    )
 
 
 def _as_begun(experiment: Experiment, study: StudyRecord | None) -> Experiment:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, overload
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
-from prune_search.records.folder import StudyFolder
+from prune_search.records.folder import EXPERIMENT, StudyFolder
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
+from prune_search.records.places import is_name
 from prune_search.records.returns import Return
-from tuners.catalog.finding import open_study
+from prune_search.storage.usual import VARIABLE, usual
+from tuners.catalog.finding import no_study, open_study, studies
 from tuners.report.study_report import StudyReport, report
 from tuners.study.policies.stored import StoredPolicy
 
@@ -169,8 +171,8 @@ class Study:
         near = max(filter(small, front), key=lambda p: p.retention, default=front[-1])
         raise UserError(
             f"best: no point of study {self.name!r} keeps {least:.1%} of the return"
-            + (f" with at most {max_parameters:,} parameters" if max_parameters else "")
-            + (f" in at most {max_bytes:,} bytes" if max_bytes else "")
+            + (f" with at most {max_parameters:,} parameters" if max_parameters is not None else "")
+            + (f" in at most {max_bytes:,} bytes" if max_bytes is not None else "")
             + f"; the nearest is {near!r}"
         )
 
@@ -178,12 +180,13 @@ class Study:
         """A point by its name, `t03/2`, whether it is on the front or not.
 
         Raises:
-            UserError: there is none of this name; the message lists those there are.
+            UserError: there is none of this name; the message lists those there are. `baseline` and
+                `control` are no points: `stored` has them.
         """
         self.stored(name)
         record = self.folder.points().get(name)
         if record is None:
-            raise UserError(f"point: {name} is none of a trial's")
+            raise UserError(f"point: {name} is of no trial; stored({name!r}) has its policy")
         found = self.report
         plan = next(trial.plan for trial in found.trials if trial.number == record.trial)
         return StudyPoint(self, record, plan, found)
@@ -239,17 +242,29 @@ def run_new(
 
 
 def open_named(path: str | Path, *, trust: bool = False) -> Study:
-    """A study that is there already, by its folder: `studies/mine`.
+    """A study that is there already, by its folder, `studies/mine`, or by its name, `mine`.
 
     Args:
-        path: the study's folder.
+        path: the study's folder. A name alone that is no study's folder here is that of a study in
+            the storage of commands: the environment variable PRUNE_SEARCH_STORAGE's, else
+            `studies`.
         trust: you trust the pickles that its experiment names.
 
     Raises:
-        UserError: there is no such study; the message lists those there are.
+        UserError: there is no such study; the message says where it was looked for, and lists those
+            there are.
     """
     whole = Path(path).expanduser()
-    return Study(*open_study(str(whole.parent), whole.name, trust))
+    storage = str(whole.parent)
+    if whole.name == str(path) and not (whole / EXPERIMENT).is_file():
+        storage = usual()
+        if is_name(whole.name) and whole.name not in studies(storage):
+            raise no_study(
+                whole.name,
+                storage,
+                f"; nor is it a study's folder in {Path.cwd()}; {VARIABLE} may name other storage",
+            )
+    return Study(*open_study(storage, whole.name, trust))
 
 
 def _drive(folder: StudyFolder, experiment: Experiment, progress: bool) -> None:

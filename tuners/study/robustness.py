@@ -10,6 +10,7 @@ from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
 from prune_search.records.intervals import Verdict, compare, differing
 from prune_search.records.returns import Return, retention_of
+from prune_search.rllib.evaluation.asked import check_evaluation
 from tuners.study.handle import Study
 
 
@@ -85,11 +86,13 @@ def borne(
         say: is told of each measurement that is done.
 
     Raises:
-        UserError: a change is none, a task has nothing of its kind, or a study has no such point.
+        UserError: a change is none, a task has nothing of its kind, a study has no such point, or
+            an argument is out of range.
     """
     from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
     from prune_search.rllib.evaluation.perturbation import perturbation, perturbed
 
+    check_evaluation(seed, episodes)
     read = [perturbation(text) for text in changes]
     plans: list[tuple[Study, str, float, list[tuple[str, Experiment]]]] = []
     for study in studies:  # what can be refused, before anything is measured

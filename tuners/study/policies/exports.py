@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.artifacts.card import Measured, Measurement
-from prune_search.errors import UserError
+from prune_search.errors import UserError, check_whole
 from prune_search.experiment.schema import Experiment
 from prune_search.export.describing import describe
 from prune_search.export.exporting import OBSERVATIONS, Export, Refused, Source, export
@@ -81,6 +81,7 @@ def export_chosen(
     levels for, which a point that has a name can be.
     """
     if env_steps is not None:
+        check_whole("--env-steps", env_steps, 1)
         if point is None or not levels:
             raise UserError("--env-steps: it trains the levels of a point; name it, and --levels")
         return point, _trained(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,10 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord
 from prune_search.records.returns import Return
+from prune_search.rllib.evaluation.asked import check_evaluation
 from tuners.catalog.finding import checkpoint
+
+_OPTION = re.compile(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)")
 
 if TYPE_CHECKING:
     from ray.rllib.core.rl_module.rl_module import RLModule
@@ -105,13 +109,16 @@ class StoredPolicy:
                 `prune_search.rllib.evaluation.perturbation`. Nothing if None.
 
         Raises:
-            UserError: the checkpoint can't be read, or the task has nothing of that kind.
+            UserError: the checkpoint can't be read, the task has nothing of that kind, or an
+                argument is out of range.
         """
+        check_evaluation(seed, episodes)
         path = self.checkpoint
         from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 
         settings, study = self._experiment.evaluation, self._folder.study()
-        episodes, seed = episodes or settings.episodes, settings.seed if seed is None else seed
+        episodes = settings.episodes if episodes is None else episodes
+        seed = settings.seed if seed is None else seed
         experiment = self._experiment
         if under is not None:
             from prune_search.rllib.evaluation.perturbation import perturbation, perturbed
@@ -183,18 +190,19 @@ class StoredPolicy:
         """
         from tuners.study.policies.exports import export_chosen
 
-        _, found = export_chosen(
-            self._folder,
-            self._experiment,
-            self.name,
-            to,
-            None if path is None else Path(path).expanduser(),
-            observations=observations,
-            max_bytes=max_bytes,
-            anyway=anyway,
-            levels=levels,
-            env_steps=env_steps,
-        )
+        with _as_arguments():
+            _, found = export_chosen(
+                self._folder,
+                self._experiment,
+                self.name,
+                to,
+                None if path is None else Path(path).expanduser(),
+                observations=observations,
+                max_bytes=max_bytes,
+                anyway=anyway,
+                levels=levels,
+                env_steps=env_steps,
+            )
         return found
 
     def register(
@@ -221,16 +229,17 @@ class StoredPolicy:
         """
         from tuners.study.policies.registering import register
 
-        return register(
-            self._folder,
-            self._experiment,
-            self.name,
-            name,
-            to,
-            observations=observations,
-            max_bytes=max_bytes,
-            anyway=anyway,
-        )
+        with _as_arguments():
+            return register(
+                self._folder,
+                self._experiment,
+                self.name,
+                name,
+                to,
+                observations=observations,
+                max_bytes=max_bytes,
+                anyway=anyway,
+            )
 
     def compact(self, to: str | Path) -> Path:
         """Writes what `compacted` gives into a new folder, and returns the folder.
@@ -266,6 +275,20 @@ def new_folder(to: str | Path) -> Path:
     if target.exists():
         raise UserError(f"to: {str(target)!r} exists; give another folder")
     return target
+
+
+@contextmanager
+def _as_arguments() -> Iterator[None]:
+    """What is said of a command's options, `--max-bytes`, is said of arguments: `max_bytes`."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(_OPTION.sub(_argument, str(error))) from None
+
+
+def _argument(option: re.Match[str]) -> str:
+    name = option[1].replace("-", "_")
+    return {"out": "path", "as": "name", "anyway": "anyway=True"}.get(name, name)
 
 
 @contextmanager
