@@ -213,7 +213,6 @@ def _card(source: Source, to: str, policy: PolicyDescription | None, around: Sur
         )
         return card.model_copy(update={"notes": [*card.notes, *source.notes]})
     held, space = Policy(source.algorithm), around.action_space
-    acting = held.module.get_state(inference_only=True)
     return Card(
         version=ours,
         target=to,
@@ -227,7 +226,7 @@ def _card(source: Source, to: str, policy: PolicyDescription | None, around: Sur
         discrete=isinstance(space, spaces.Discrete | spaces.MultiDiscrete),
         action_shape=tuple(space.shape or ()),
         parameters=held.parameters,
-        nonzero=sum(int(np.count_nonzero(value)) for value in acting.values()),
+        nonzero=held.nonzero,
         notes=list(source.notes),
     )
 

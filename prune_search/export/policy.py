@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,16 @@ class Policy:
     @property
     def parameters(self) -> int:
         """Entries of the network that acts, zeros among them."""
+        return sum(value.numel() for value in self._acting())
+
+    @property
+    def nonzero(self) -> int:
+        """Of these, those that are not zero."""
+        return sum(int(torch.count_nonzero(value)) for value in self._acting())
+
+    def _acting(self) -> Iterator[torch.Tensor]:
         acting = self.module.get_state(inference_only=True)
-        named = self.module.named_parameters()
-        return sum(value.numel() for name, value in named if name in acting)
+        return (value for name, value in self.module.named_parameters() if name in acting)
 
     def reset(self) -> None:
         """An episode begins: what remembers forgets the last one."""

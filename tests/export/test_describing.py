@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from prune_search.errors import UserError
 from prune_search.experiment.file import parse
 from prune_search.export.describing import Described, describe, describe_module
+from prune_search.export.policy import Policy
 from prune_search.policy.actions import Continuous
 from prune_search.policy.layers import (
     LSTM,
@@ -87,11 +88,10 @@ def test_what_gives_deviations_is_counted_and_left_out(free: bool, tmp_path: Pat
     config.rl_module(model_config={"fcnet_hiddens": [8], "free_log_std": free})
     checkpoint = saved(config, tmp_path / "a", sparsity=0.0)
     found = describe(checkpoint)
-    module = RLModule.from_checkpoint(checkpoint / MODULE_PATH)
-    acting = module.get_state(inference_only=True).values()
-    counted = sum(int(np.count_nonzero(value)) for value in acting)
+    whole = Policy(checkpoint)
+    assert whole.nonzero == whole.parameters == (80 if free else 112)
     assert found.deviations > 0
-    assert found.policy.nonzero + found.deviations == counted
+    assert found.policy.nonzero + found.deviations == whole.nonzero
     assert describe(checkpoint, sampled=True).deviations == 0
 
 
