@@ -134,6 +134,7 @@ def test_dense_policies_are_no_points(study: tuners.Study) -> None:
 
 def test_arguments_are_refused_by_their_names(study: tuners.Study, tmp_path: Path) -> None:
     point = study.point("t01/0")
+    wrong: dict[str, Any]
     for wrong, message in (
         ({"episodes": 0}, "episodes: must be at least 2, got 0"),
         ({"episodes": 1}, "episodes: must be at least 2, got 1"),
