@@ -8,8 +8,8 @@ from typing import Any
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from torch import nn
 
-from prune_search.errors import shown
-from prune_search.experiment.schema import Experiment
+from prune_search.experiment.file import inline
+from prune_search.experiment.schema import Algorithm, Experiment
 from prune_search.importing.source import Kernel, Kind, Source, activations, kernels, refused
 
 KINDS: dict[str, Kind] = {
@@ -41,18 +41,15 @@ def fitted(experiment: Experiment, source: Source, *, continuous: bool) -> Exper
             f" {', '.join(name for name, other in KINDS.items() if other == source.kind)}"
         )
     needed = _model(source, continuous)
-    if algorithm.model:
-        _agree("algorithm.model", vars(DefaultModelConfig(**algorithm.model)), needed)
     training: dict[str, Any] = {}
     if kind == "q":
         training = {"dueling": False, "num_atoms": 1}
     elif kind == "sac":
         training = {"twin_q": len(source.q_networks) == 2}
-    _agree("algorithm.training", algorithm.training, training)
     runners: dict[str, Any] = {}
     if continuous and source.clips:
         runners = {"normalize_actions": False, "clip_actions": True}
-    _agree("algorithm.env_runners", algorithm.env_runners, runners)
+    _agree(algorithm, {"model": needed, "training": training, "env_runners": runners})
     settings = {
         "model": {**algorithm.model, **needed},
         "training": {**source.training, **training, **algorithm.training},
@@ -67,13 +64,37 @@ def fitted(experiment: Experiment, source: Source, *, continuous: bool) -> Exper
     )
 
 
-def _agree(field: str, given: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
-    for name, value in needed.items():
-        if name in given and given[name] != value:
-            raise refused(
-                f"{field}.{name}: the policy has {shown(value)}, and the experiment"
-                f" {shown(given[name])}; leave {field} out, or let it say {shown(dict(needed))}"
-            )
+def _agree(algorithm: Algorithm, needed: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises where the experiment has other settings, with those that it must have, to copy."""
+    different: list[str] = []
+    paste = ["algorithm:"]
+    for section, settings in needed.items():
+        given = dict(getattr(algorithm, section))
+        found = [_difference(section, given, *item) for item in settings.items()]
+        if any(found):
+            different += filter(None, found)
+            paste.append(f"  {section}:")
+            whole = {**given, **settings}
+            paste += [f"    {name}: {inline(value)}" for name, value in whole.items()]
+    if different:
+        # What no file of weights tells, such as activations, has to stay.
+        told = {"fcnet_activation", "conv_filters"} & algorithm.model.keys()
+        out = "" if told or "  model:" not in paste else "leave algorithm.model out, or "
+        raise refused(f"{'; '.join(different)}; {out}let the experiment say:", "\n".join(paste))
+
+
+def _difference(section: str, given: Mapping[str, Any], name: str, value: Any) -> str:
+    """How a setting differs from what the policy has; empty where it doesn't."""
+    if section == "model" and given:  # what a file leaves out of it is RLlib's default
+        has = vars(DefaultModelConfig(**given))[name]
+    else:
+        has = given.get(name, value)
+    if has == value:
+        return ""
+    differ = f"algorithm.{section}.{name}: the policy has {inline(value)},"
+    if name in given:
+        return f"{differ} and the experiment {inline(has)}"
+    return f"{differ} RLlib's default is {inline(has)}, and the experiment sets none"
 
 
 def _model(source: Source, continuous: bool) -> dict[str, Any]:

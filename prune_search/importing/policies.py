@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,17 @@ from prune_search.errors import UserError, check_known
 from prune_search.experiment.schema import Experiment
 from prune_search.importing import stable_baselines, torch_files
 from prune_search.importing.comparing import COUNT, compare
+from prune_search.importing.files import check_file, of_stable_baselines
 from prune_search.importing.filling import fill
 from prune_search.importing.fitting import KINDS, fitted
 from prune_search.importing.normalizer import Normalizer, read_normalizer
-from prune_search.importing.source import ACTIVATIONS, Source, refused
+from prune_search.importing.source import (
+    ACTIVATIONS,
+    Source,
+    action_outputs,
+    kernels,
+    refused,
+)
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.configuration.environments import (
     environment_for,
@@ -76,10 +82,14 @@ def import_policy(
         UserError: it can't be read, does not fit, or RLlib's network gives something else.
     """
     if to.exists():
-        raise UserError(f"--to: {str(to)!r} exists; give another name")
+        raise UserError(f"to: {str(to)!r} exists; give another name")
+    if isinstance(policy, Path):
+        check_file(policy)
     check_known("import: algorithm.name", experiment.algorithm.name, KINDS)
     if experiment.environment.policies or experiment.algorithm.module:
         raise refused("policies act for one agent, in RLlib's default network")
+    for setting in experiment.algorithm.model:
+        check_known("import: algorithm.model", setting, DefaultModelConfig.__dataclass_fields__)
     if "observation_filter" in experiment.algorithm.env_runners:
         raise refused(
             "algorithm.env_runners.observation_filter would be of no use to it: what it sees"
@@ -89,6 +99,7 @@ def import_policy(
     experiment = experiment.model_copy(update={"baseline": baseline})
     seen, acts = _spaces(experiment)
     source = _read(policy, experiment, seen, acts, critic)
+    _check_actions(source, acts)
     experiment = fitted(experiment, source, continuous=isinstance(acts, spaces.Box))
     statistics = read_normalizer(normalizer) if normalizer else None
     config = algorithm_config(experiment, seed=0)
@@ -134,9 +145,7 @@ def _read(
     critic: nn.Module | None,
 ) -> Source:
     if isinstance(policy, Path):
-        if not policy.is_file():
-            raise refused(f"no file {str(policy)!r}")
-        if _of_stable_baselines(policy):
+        if of_stable_baselines(policy):
             return stable_baselines.read(policy)
         return torch_files.read(policy, _wanted(experiment, seen, acts))
     source = torch_files.of_module(policy, _wanted(experiment, seen, acts))
@@ -146,21 +155,28 @@ def _read(
     return replace(source, critic=read_off, shared=0, evaluate=critic)
 
 
-def _of_stable_baselines(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return {"data", "policy.pth"} <= set(archive.namelist())
+def _outputs(acts: spaces.Space) -> int:
+    """Logits, means or Q-values that an environment's actions need."""
+    if isinstance(acts, spaces.Discrete):
+        return int(acts.n)
+    return int(acts.nvec.sum() if isinstance(acts, spaces.MultiDiscrete) else acts.shape[0])
+
+
+def _check_actions(source: Source, acts: spaces.Space) -> None:
+    """Refuses a policy of another number of actions, before RLlib builds a network."""
+    given, needed = int(kernels(source.actor)[-1].weight.shape[0]), _outputs(acts)
+    both = isinstance(acts, spaces.Box)  # means alone, or deviations behind them
+    if given != needed and not (both and given == 2 * needed):
+        raise refused(
+            f"{source.name}: {action_outputs(given)}, the environment's {type(acts).__name__}"
+            f" has {needed}"
+        )
 
 
 def _wanted(experiment: Experiment, seen: spaces.Space, acts: spaces.Space) -> torch_files.Wanted:
     if not isinstance(seen, spaces.Box):
         raise refused(f"observations {seen}")
     images = len(seen.shape) == 3
-    if isinstance(acts, spaces.Discrete):
-        outputs = int(acts.n)
-    else:
-        outputs = int(acts.nvec.sum()) if isinstance(acts, spaces.MultiDiscrete) else acts.shape[0]
     model = DefaultModelConfig(**experiment.algorithm.model)
     kind = get_activation_fn(model.fcnet_activation, framework="torch")
     if kind not in ACTIVATIONS:
@@ -169,7 +185,7 @@ def _wanted(experiment: Experiment, seen: spaces.Space, acts: spaces.Space) -> t
         KINDS[experiment.algorithm.name],
         int(seen.shape[-1]),
         images,
-        outputs,
+        _outputs(acts),
         isinstance(acts, spaces.Box),
         kind,
         [each[2] for each in model.conv_filters or []],

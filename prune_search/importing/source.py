@@ -73,9 +73,19 @@ class Source:
         return torch.as_tensor((self.evaluate or self.critic or nn.Identity())(observations))
 
 
-def refused(why: str) -> UserError:
-    """The error of a policy that RLlib's networks can't hold, or that can't be read."""
-    return UserError(f"import: {why}")
+def refused(why: str, below: str = "") -> UserError:
+    """The error of a policy that RLlib's networks can't hold, or that can't be read.
+
+    Args:
+        why: the line.
+        below: as `UserError`.
+    """
+    return UserError(f"import: {why}", below)
+
+
+def action_outputs(number: int) -> str:
+    """`the policy has 3 action outputs`."""
+    return f"the policy has {number} action output{'' if number == 1 else 's'}"
 
 
 def kernels(network: nn.Module) -> list[Kernel]:

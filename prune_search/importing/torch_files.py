@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_search.errors import one_line
+from prune_search.importing.files import no_policy, of_torch, of_torch_script
 from prune_search.importing.source import (
     ACTIVATIONS,
     Kernel,
     Kind,
     Source,
+    action_outputs,
     kernels,
     layer_of,
     refused,
@@ -63,10 +64,7 @@ def read(path: Path, wanted: Wanted) -> Source:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise refused(
-            f"{str(path)!r} can't be read without running code of its author's; save"
-            f" module.state_dict(), and not the module: {one_line(error, 120)}"
-        ) from None
+        raise _unreadable(path, error) from None
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         held = ", ".join(map(repr, found)) if isinstance(found, Mapping) else type(found).__name__
         raise refused(f"{str(path)!r} holds {held}, no state_dict; save module.state_dict() alone")
@@ -95,6 +93,29 @@ def read(path: Path, wanted: Wanted) -> Source:
         notes.append(f"no tensor tells how pixels are scaled: the policy reads them {read_as}")
     name = f"{path.name}, a state_dict"
     return _source(name, parts, tensors, wanted, notes=notes, pixels=pixels)
+
+
+def _unreadable(path: Path, error: Exception) -> Exception:
+    """Why torch can't read a file, in words of ours: its own are about its options."""
+    if isinstance(error, PermissionError):
+        return refused(f"cannot read {str(path)!r}: {error.strerror}")
+    save = "save module.state_dict(), and not the module"
+    if of_torch_script(path):
+        return refused(f"{str(path)!r} is a program of TorchScript; {save}")
+    if not of_torch(path):
+        return no_policy(path)
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # it reads no files of older versions
+        named = []
+    if named or "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        own = [name for name in named if not name.startswith("torch.")]
+        held = f"objects of {(own or named)[0]}" if named else "more than tensors"
+        return refused(
+            f"{str(path)!r} holds {held}, which can't be read without running code of its"
+            f" author's; {save}"
+        )
+    return refused(f"{str(path)!r} is damaged: torch can't read it")
 
 
 def of_module(module: nn.Module, wanted: Wanted) -> Source:
@@ -136,6 +157,8 @@ def _source(
     known = {_named(part.name, each) for part in parts for each in ("weight", "bias")}
     for tensor in tensors:
         if tensor not in known and not (deviation is not None and _DEVIATION.search(tensor)):
+            if _DEVIATION.search(tensor) and wanted.kind == "actor-critic":
+                raise _other_actions(name, tensor, tensors[tensor], wanted)
             raise refused(
                 f"{name}: {tensor!r} {tuple(tensors[tensor].shape)} belongs to no dense layer or"
                 " convolution; RLlib's default networks have no others"
@@ -158,6 +181,20 @@ def _source(
         log_deviation=None if deviation is None else deviation.detach().reshape(-1),
         notes=notes,
         **of_source,
+    )
+
+
+def _other_actions(name: str, tensor: str, value: Tensor, wanted: Wanted) -> Exception:
+    """The error for deviations of other actions than the environment's."""
+    said = f"{tensor!r} {tuple(value.shape)}"
+    if not wanted.continuous:
+        return refused(
+            f"{name}: {said} gives deviations of continuous actions, and the environment's are"
+            " discrete"
+        )
+    return refused(
+        f"{name}: {action_outputs(value.numel())} ({said}), the environment's Box has"
+        f" {wanted.outputs}"
     )
 
 

@@ -244,6 +244,18 @@ class Agent(nn.Module):
         return torch.as_tensor(self.actor(seen))
 
 
+class Gaussian(nn.Module):
+    """As CleanRL's for continuous actions, of Pendulum's observations."""
+
+    def __init__(self, actions: int) -> None:
+        super().__init__()
+        self.critic, self.actor_mean = layers(3, 12, 8, 1), layers(3, 12, 8, actions)
+        self.actor_logstd = nn.Parameter(torch.zeros(1, actions))
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.actor_mean(seen))
+
+
 class Residual(Agent):
     """Adds what no layer does."""
 
@@ -298,8 +310,27 @@ class TestPlainTorch:
         assert "note: no tensor tells activations" in said.out
         assert (tmp_path / "ours" / MODULE_PATH).is_dir()
         assert "'ours' exists" in refused(command(*given, cwd=tmp_path))
-        missing = ("import", "other.zip", "mine.yaml", "--to", "theirs")
-        assert "no file 'other.zip'" in refused(command(*missing, cwd=tmp_path))
+
+    def test_settings_that_differ_can_be_pasted(self, command: Command, tmp_path: Path) -> None:
+        """Whole, and with those that are RLlib's defaults as the file does not set them."""
+        agent = Gaussian(1)
+        torch.save(agent.state_dict(), tmp_path / "agent.pt")
+        model = "model: {fcnet_hiddens: [12, 9], vf_share_layers: true, max_seq_len: 17}"
+        (tmp_path / "mine.yaml").write_text(f"{PENDULUM}\nalgorithm: {{{model}}}\n")
+        said = command("import", "agent.pt", "mine.yaml", "--to", "ours", cwd=tmp_path)
+        assert said.status == 2
+        line, *paste = said.error.splitlines()
+        assert "model.fcnet_hiddens: the policy has [12, 8], and the experiment [12, 9]; " in line
+        assert "vf_share_layers: the policy has false, and the experiment true; " in line
+        assert (
+            "free_log_std: the policy has true, RLlib's default is false, and the experiment sets"
+            " none; leave algorithm.model out, or let the experiment say:" in line
+        )
+        assert paste[0] == "algorithm:" and "    free_log_std: true" in paste
+        assert "    max_seq_len: 17" in paste  # what the file says besides
+        (tmp_path / "mine.yaml").write_text("\n".join([PENDULUM, *paste]))
+        said = command("import", "agent.pt", "mine.yaml", "--to", "ours", cwd=tmp_path)
+        assert said.status == 0, said
 
     def test_what_computes_something_else_is_not_written(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"gives actions that differ by .* nothing was written"):
@@ -318,6 +349,12 @@ class TestPlainTorch:
     [
         (Agent, of_algorithm(CARTPOLE, "PPO", fcnet_hiddens=[64]), "model.fcnet_hiddens: the pol"),
         (lambda: Agent(3), parse(CARTPOLE), "'actor.4.weight' (3, 8) ends a network with 3"),
+        (
+            lambda: Gaussian(3),
+            parse(PENDULUM),
+            "the policy has 3 action outputs ('actor_logstd' (1, 3)), the environment's Box has 1",
+        ),
+        (lambda: Gaussian(2), parse(CARTPOLE), "'actor_logstd' (1, 2) gives deviations of contin"),
         (lambda: Agent(sizes=(12, 9)), parse(CARTPOLE), "its critic has hidden layers [12, 9]"),
         (Agent, parse(PENDULUM), "'critic.0.weight' (12, 4) reads 4, and observations are 3 num"),
         (lambda: nn.LSTM(4, 2), parse(CARTPOLE), "'weight_ih_l0' (8, 4) belongs to no dense"),
@@ -325,6 +362,7 @@ class TestPlainTorch:
         (Agent, of_algorithm(CARTPOLE, "BC"), "algorithm.name: unknown 'BC'"),
         (Agent, parse(CARTPOLE, [FILTERED]), "observation_filter would be of no use"),
         (lambda: nn.Linear(4, 2), parse(CARTPOLE), "has no hidden layer"),
+        (Agent, of_algorithm(CARTPOLE, "PPO", fcnet_hidden=[64]), "model: unknown 'fcnet_hidden'"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(
@@ -333,3 +371,35 @@ def test_what_does_not_fit_is_refused_by_name(
     with pytest.raises(UserError) as error:
         import_policy(policy(), experiment, tmp_path / "ours")
     assert told in str(error.value) and not (tmp_path / "ours").exists()
+
+
+def test_a_model_of_other_actions_is_refused(tmp_path: Path) -> None:
+    sb3 = stable_baselines()
+    sb3.PPO("MlpPolicy", "CartPole-v1", device="cpu").save(tmp_path / "ppo.zip")
+    other = parse("{environment: {id: Acrobot-v1}, algorithm: {name: PPO}}")
+    with pytest.raises(UserError, match="the policy has 2 action outputs, the environment's Discr"):
+        import_policy(tmp_path / "ppo.zip", other, tmp_path / "ours")
+
+
+def test_what_torch_does_not_read_is_told_apart(tmp_path: Path) -> None:
+    """None of torch's words about its options."""
+    whole = tmp_path / "whole.pt"
+    torch.save(Agent(), whole)
+    torch.save(Agent(), tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "script.pt")
+    torch.save(Agent().state_dict(), tmp_path / "damaged.pt")
+    damaged = bytearray((tmp_path / "damaged.pt").read_bytes())
+    at = damaged.index(b"actor.0.weight")
+    damaged[at - 5 : at] = b"\xda" * 5
+    (tmp_path / "damaged.pt").write_bytes(damaged)
+    save = "save module.state_dict(), and not the module"
+    code = f"can't be read without running code of its author's; {save}"
+    for name, told in (
+        ("whole.pt", f"holds objects of {Agent.__module__}.Agent, which {code}"),
+        ("legacy.pt", f"holds more than tensors, which {code}"),
+        ("script.pt", f"is a program of TorchScript; {save}"),
+        ("damaged.pt", "is damaged: torch can't read it"),
+    ):
+        with pytest.raises(UserError) as error:
+            import_policy(tmp_path / name, parse(CARTPOLE), tmp_path / "ours")
+        assert str(error.value) == f"import: {str(tmp_path / name)!r} {told}"

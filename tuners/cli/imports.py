@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from prune_search.errors import UserError, near_file
 from prune_search.experiment import file as experiment_file
+from prune_search.importing.files import check_file
 from tuners.cli._app import AsJson, ExperimentName, Overrides, app, busy, examples, out
 
 
@@ -44,6 +46,11 @@ def import_(
     RLlib's network is compared with the policy before it is kept; what does not fit is refused.
     """
     settings = experiment_file.load(experiment, list(overrides or []))
+    check_file(file)  # before RLlib is loaded
+    if normalizer is not None and not normalizer.is_file():
+        raise UserError(f"--normalizer: no file {str(normalizer)!r}{near_file(normalizer)}")
+    if to.exists():
+        raise UserError(f"--to: {str(to)!r} exists; give another name")
     with busy("reading the policy, and comparing what becomes of it"):
         from prune_search.importing.policies import import_policy
         from prune_search.rllib.running import process_settings
