@@ -38,8 +38,21 @@ class TrialError(Exception):
     """A trial cannot go on: what it computed is not finite, or nothing was sampled."""
 
 
+class EnvironmentFault(TrialError):
+    """The environment gave what no training can use: mended in its code, and not by another try.
+
+    A fresh process may well not meet it for a while, which would only hide it.
+    """
+
+
 class LostError(TrialError):
     """A process or node of a trial's is gone: another try may well succeed."""
+
+
+def not_finite(what: str) -> EnvironmentFault:
+    """The error for an observation or a reward that is no number that networks can learn from."""
+    step, article = ("reset() or step()", "an") if what == "observation" else ("step()", "a")
+    return EnvironmentFault(f"environment: {step} returned {article} {what} that is not finite")
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

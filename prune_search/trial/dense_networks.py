@@ -17,14 +17,19 @@ from prune_search.rllib.networks.roles import full_name
 from prune_search.trial.spaces import check_spaces, spaces_of
 
 
-def dense_modules(experiment: Experiment) -> dict[str, RLModule]:
+def dense_modules(experiment: Experiment, *, tried: bool = False) -> dict[str, RLModule]:
     """The networks that the experiment describes, untrained and whole, by ModuleID.
 
+    Args:
+        experiment: whose.
+        tried: whether its environment is stepped a few times as well.
+
     Raises:
-        UserError: the environment can't be made, or RLlib can't build networks for it.
+        UserError: the environment can't be made, RLlib can't build networks for it, or it fails
+            in its steps.
     """
     config = algorithm_config(experiment, seed=0)
-    spaces = spaces_of(experiment, config)
+    spaces = spaces_of(experiment, config, tried=tried)
     for observation, action in spaces.values():
         check_spaces(observation, action, trained=experiment.baseline.checkpoint is not None)
     first = next(iter(spaces.values()))

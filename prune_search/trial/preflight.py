@@ -36,12 +36,13 @@ from prune_search.trial.network_preflight import (
 
 
 def check(experiment: Experiment) -> None:
-    """Makes the environment and the networks once, and opens checkpoints where there are any.
+    """Makes the environment and the networks once, takes a few random steps, and opens checkpoints
+    where there are any.
 
     Raises:
         UserError: the first thing that would not work, by the name of its field.
     """
-    modules = dense_modules(experiment)
+    modules = dense_modules(experiment, tried=True)
     if experiment.resources.runner == "lean":
         check_lean(algorithm_config(experiment, seed=0))
     shapes = {name: tuple(value.shape) for name, value in named_weights(modules).items()}

@@ -16,18 +16,30 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from prune_search.errors import UserError, one_line
 from prune_search.experiment.schema import Experiment
 from prune_search.rllib.configuration.algorithms import own_connectors
-from prune_search.rllib.configuration.environments import make_environment
+from prune_search.rllib.configuration.environments import make_environment, unconverted
 from prune_search.rllib.configuration.policies import policy_mapping
+from prune_search.trial.environment_preflight import try_out
 
 
 def spaces_of(
-    experiment: Experiment, config: AlgorithmConfig
+    experiment: Experiment, config: AlgorithmConfig, *, tried: bool = False
 ) -> dict[str, tuple[gym.Space, gym.Space]]:
-    """What each policy's network sees and gives, by ModuleID."""
+    """What each policy's network sees and gives, by ModuleID.
+
+    Args:
+        experiment: with the environment, which is made.
+        config: RLlib's, of the experiment.
+        tried: whether the environment is stepped as well; see `environment_preflight.try_out`.
+
+    Raises:
+        UserError: the environment can't be made, does not fit the policies, or fails in its steps.
+    """
     environment = make_environment(experiment.environment, config.env)
     try:
         _check_wrappers(environment)
         spaces = policy_spaces(environment, experiment)
+        if tried:
+            try_out(unconverted(environment, experiment.environment, config.env))
     finally:
         environment.close()
     if experiment.baseline.checkpoint is None or not own_connectors(config):

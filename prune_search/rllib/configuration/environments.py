@@ -141,6 +141,19 @@ def make_environment(environment: Environment, given: str | type) -> gym.Env:
         ) from None
 
 
+def unconverted(made: Any, environment: Environment, given: str | type) -> Any:
+    """What `make_environment` made, without the conversions around it: as the user has it.
+
+    Args:
+        made: by `make_environment`.
+        environment: the task.
+        given: what it was made of.
+    """
+    for _ in range(len(steps_of(given)) - len(environment.wrappers)):
+        made = made.env
+    return made
+
+
 def _named(environment: Environment) -> list[Step]:
     """The user's wrappers, which are there."""
     for wrapper in environment.wrappers:
