@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from prune_search.credentials import redacted
-from prune_search.errors import one_line
+from prune_search.errors import TrialError, UserError, one_line
 from prune_search.user_code import culprit, of_code
 
 _ACTORS = {
@@ -33,13 +33,30 @@ def lost(error: BaseException, process: str = "a process of Ray's") -> str:
         process: what it was to a user, where the error doesn't name an actor.
     """
     if of_code(error):
-        return culprit(error)
+        told = own_error(error)
+        return culprit(error) if told is None else one_line(told)
     text = str(error)
     found = _ACTOR_CLASS.search(text)
     actor = _actor(found.group(1)) if found else process
     if "died" in text or "unavailable" in text:
         return f"{actor} is lost: its {'node' if 'its node has died' in text else 'process'} died"
     return f"{actor} is lost: {one_line(error)}"
+
+
+def own_error(error: BaseException) -> TrialError | UserError | None:
+    """The error of this package's that code in another process has ended with, as it was raised.
+
+    Ray's own around it is of the same class too, and has a traceback for its message.
+
+    Args:
+        error: any; Ray's of a task that waited for another task are looked into as well.
+
+    Returns:
+        None where the code has ended with another error, or the process was lost.
+    """
+    while of_code(error):
+        error = error.cause  # type: ignore[attr-defined]
+    return error if isinstance(error, TrialError | UserError) else None
 
 
 def last_failure(text: str) -> str:

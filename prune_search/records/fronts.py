@@ -175,3 +175,23 @@ def best_returns(
 def well_posed(baseline: BaselineRecord) -> bool:
     """Whether retention means something: the baseline is better than random actions."""
     return baseline.returned.value > baseline.random.value
+
+
+def noise(baseline: BaselineRecord) -> list[str]:
+    """A line for its notes where it is better than random actions, but by no more than chance is.
+
+    That is where the intervals of the two overlap: retention divides by their difference.
+    """
+    dense, random = baseline.returned, baseline.random
+    if not well_posed(baseline) or dense.low > random.high:
+        return []
+    longer = (
+        "train it longer: baseline.env_steps"
+        if baseline.env_steps
+        else "take a policy that was trained longer: baseline.checkpoint"
+    )
+    return [
+        f"baseline: its return, {dense.value:.1f} [{dense.low:.1f}, {dense.high:.1f}], can hardly"
+        f" be told from that of random actions, {random.value:.1f} [{random.low:.1f},"
+        f" {random.high:.1f}]: retention is mostly noise; {longer}"
+    ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.appo.utils import CircularBuffer
 from ray.rllib.core import (
@@ -24,6 +26,8 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_TRAINED_LIFETIME,
 )
 
+from prune_search.errors import EnvironmentFault, TrialError
+from prune_search.ray_failures import own_error
 from prune_search.rllib.pausing import paused, use_up_batches
 from prune_search.rllib.randomness import seed_process
 
@@ -58,6 +62,40 @@ def each_learner(algorithm: Algorithm, run: Callable[[Any], T]) -> list[T]:
     if len(results) < max(1, len(group)):
         raise RuntimeError(f"{len(results)} of {len(group)} learners answered; the others are lost")
     return [result.get() for result in results]
+
+
+def train(algorithm: Algorithm) -> dict[str, Any]:
+    """One of RLlib's training iterations: its result.
+
+    Raises:
+        TrialError: a network has learned from a loss that is not finite.
+        EnvironmentFault: a reward was not finite. Only `LeanEnvRunner` looks at them; of others
+            the loss has to tell.
+    """
+    try:
+        result: dict[str, Any] = algorithm.train()
+    except RayError as error:  # of an env runner in a process of its own
+        fault = own_error(error)
+        if isinstance(fault, EnvironmentFault):
+            raise fault from None
+        raise
+    _check_losses(result)
+    return result
+
+
+def _check_losses(result: dict[str, Any]) -> None:
+    """Raises TrialError where a network has learned from a loss that is not finite.
+
+    RLlib sets gradients that are not finite to zero, and goes on. Without updates in an iteration
+    its mean of losses is no number either.
+    """
+    for name, figures in result.get("learners", {}).items():
+        updated = figures.get("num_module_steps_trained", 0) > 0
+        if updated and not math.isfinite(figures.get("total_loss", 0.0)):
+            raise TrialError(
+                f"the loss of {name} is not finite: the training has diverged, or the"
+                " environment returned what is not finite"
+            )
 
 
 def env_steps(algorithm: Algorithm) -> int:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -34,7 +33,7 @@ from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.schedules import TrialSchedules
 from prune_search.rllib.networks.shapes import shrinkable
 from prune_search.rllib.runners.choice import build
-from prune_search.rllib.running import env_steps, reseed, settle, sync_weights
+from prune_search.rllib.running import env_steps, reseed, settle, sync_weights, train
 from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.sparsity.gate import Gate
 from prune_search.sparsity.sensitivity import Curve
@@ -182,7 +181,7 @@ class TrialAlgorithm:
             Mean return of the episodes of the last iteration, if any ended.
 
         Raises:
-            TrialError: a loss is not finite, or no env steps were sampled.
+            TrialError: a loss or a reward is not finite, or no env steps were sampled.
         """
         reseed(self.algorithm, seed)
         returned = None
@@ -216,9 +215,8 @@ class TrialAlgorithm:
         if self.algorithm.offline_data is not None:
             self.schedules.follow()  # RLlib counts no env steps there
         clock = time.monotonic()
-        result = self.algorithm.train()
+        result = train(self.algorithm)
         self.train_s += time.monotonic() - clock
-        _check_losses(result)
         sampled = env_steps(self.algorithm) - self.start - self.steps
         if sampled <= 0:
             raise TrialError("no env steps were sampled; its env runners are lost")
@@ -291,18 +289,3 @@ def measure(algorithm: Algorithm, evaluator: Evaluator, evaluation: Evaluation) 
     """The return of the policy that an algorithm has now, on the search's evaluation seeds."""
     evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
     return evaluator.measure(evaluation.seed, evaluation.episodes)
-
-
-def _check_losses(result: dict[str, Any]) -> None:
-    """Raises TrialError where a network has learned from a loss that is not finite.
-
-    RLlib sets gradients that are not finite to zero, and goes on. Without updates in an iteration
-    its mean of losses is no number either.
-    """
-    for name, figures in result.get("learners", {}).items():
-        updated = figures.get("num_module_steps_trained", 0) > 0
-        if updated and math.isnan(figures.get("total_loss", 0.0)):
-            raise TrialError(
-                f"the loss of {name} is not finite: the training has diverged, or the"
-                " environment returned what is not finite"
-            )

@@ -11,7 +11,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.result import DONE
 
-from prune_search.errors import LostError, TrialError
+from prune_search.errors import EnvironmentFault, LostError, TrialError
 from prune_search.experiment.extensions import import_extensions
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
@@ -82,9 +82,13 @@ class PruningTrial(tune.Trainable):
             # As far as this node has it: what it can't push or bring may be what has failed.
             record = next((t for t in self._folder.trials() if t.number == number), None)
             rounds = len(record.points) if record else 0
-            if isinstance(error, LostError) or not self._repeats(number, rounds, str(error)):
+            final = isinstance(error, EnvironmentFault)
+            if isinstance(error, LostError) or not (
+                final or self._repeats(number, rounds, str(error))
+            ):
                 raise
-            # Tune would try as often as it is allowed to; a trial that ends is left in peace.
+            # Tune would try as often as it is allowed to; a trial that ends is left in peace. An
+            # environment whose fault depends on how long its process has run would come through.
             return {
                 "number": number,
                 "round": rounds,  # in which it failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,15 @@ def _bytes(path: Path) -> bytes:
         return pickle.dumps(pickle.load(stream))
 
 
+@pytest.mark.parametrize(
+    ("runner", "told"),
+    [
+        ("lean", "environment: step() returned a reward that is not finite"),
+        ("rllib", "the loss of default_policy is not finite"),
+    ],
+)
 def test_a_reward_that_is_not_finite_fails_the_round(
-    tiny: Any, baseline: Any, tmp_path: Path
+    tiny: Any, baseline: Any, tmp_path: Path, runner: str, told: str
 ) -> None:
     """RLlib would set the gradients that come of it to zero, and go on."""
     mark = tmp_path / "mark"
@@ -181,9 +189,10 @@ def test_a_reward_that_is_not_finite_fails_the_round(
         "environment.id=Faulty-v0",
         "environment.modules=[tests.faults.environments]",
         f"environment.config.mark={mark}",
+        f"resources.runner={runner}",
     )
     rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), baseline, 0, plan())
     mark.write_text("nan_reward training")
-    with pytest.raises(TrialError, match="the loss of default_policy is not finite"):
+    with pytest.raises(TrialError, match=re.escape(told)):
         rounds.step()
     rounds.stop()

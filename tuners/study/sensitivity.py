@@ -13,6 +13,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.records.folder import StudyFolder
+from prune_search.records.fronts import noise
 from prune_search.records.layer_curves import SensitivityRecord
 from prune_search.records.models import BaselineRecord
 from prune_search.records.places import storage_path
@@ -115,6 +116,8 @@ def measure(
         check_room([{}, *others], settings.resources, cluster())
         if dense is None:
             dense = _trained(settings, storage, watching)
+        for note in noise(dense):
+            watching.note(note)
         if episodes is None or episodes == settings.evaluation.episodes:
             # A study's trials read the same file; without a study it lies beside the policy.
             owner = source.study or baseline_folder(storage, settings)

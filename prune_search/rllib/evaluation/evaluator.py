@@ -252,6 +252,6 @@ def runner_state(algorithm: Algorithm) -> dict[str, Any]:
 
 
 def _check_finite(episode: Any) -> None:
-    """Raises TrialError where an observation or a reward is not finite."""
+    """Raises EnvironmentFault where an observation or a reward is not finite."""
     lean.check_finite("observation", episode.get_observations())
     lean.check_finite("reward", episode.get_rewards())

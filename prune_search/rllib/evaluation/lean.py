@@ -20,7 +20,7 @@ from gymnasium.vector.utils import concatenate, iterate
 from numpy.typing import NDArray
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-from prune_search.errors import TrialError
+from prune_search.errors import not_finite
 from prune_search.rllib.connectors.acting import Actor, acting
 from prune_search.rllib.connectors.obstacles import connectors, is_filter
 from prune_search.rllib.connectors.policy_parts import observation_filter
@@ -37,11 +37,11 @@ def check_finite(what: str, values: Any) -> None:
         values: any structure of arrays and numbers; of these only floats are looked at.
 
     Raises:
-        TrialError: not all are finite.
+        EnvironmentFault: not all are finite.
     """
     leaves = [np.asarray(leaf) for leaf in tree.flatten(values)]
     if not all(np.isfinite(leaf).all() for leaf in leaves if leaf.dtype.kind == "f"):
-        raise TrialError(f"the environment returned a {what} that is not finite")
+        raise not_finite(what)
 
 
 class LeanRunner:
@@ -80,7 +80,7 @@ class LeanRunner:
             share random numbers, so that one depends on whether another is stepped.
 
         Raises:
-            TrialError: an observation or a reward is not finite.
+            EnvironmentFault: an observation or a reward is not finite.
         """
         with acting(self._runner.module):
             return self._play(seeds, count, random_actions)
@@ -119,7 +119,7 @@ class LeanRunner:
         """What the network reads: an array [environments, ...], filtered.
 
         Raises:
-            TrialError: something in it is not finite.
+            EnvironmentFault: something in it is not finite.
         """
         self._rows = concatenate(self._vector.single_observation_space, seen, self._rows)
         inputs = self._rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import math
 from abc import ABCMeta
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, WEIGHTS_SEQ_NO
 
+from prune_search.errors import not_finite
 from prune_search.rllib.connectors.acting import Actor, Outputs, acting
 from prune_search.rllib.connectors.obstacles import connectors, is_filter, of_sampling
 from prune_search.rllib.runners.filters import filtered
@@ -89,6 +91,8 @@ class LeanEnvRunner(SingleAgentEnvRunner, metaclass=_Portable):
                 random_actions=random_actions,
                 force_reset=force_reset,
             )
+            for episode in stock:
+                _check_rewards(float(np.sum(episode.get_rewards())))
             return stock
         if force_reset or num_episodes is not None or self._needs_initial_reset:
             self._reset_envs_and_episodes(explore)
@@ -181,7 +185,23 @@ class Repeated:
 
 
 def _figures(episode: SingleAgentEpisode) -> Figures:
-    return len(episode), episode.get_return(), episode.get_duration_s()
+    """Of an episode or a part of one.
+
+    Raises:
+        EnvironmentFault: a reward is not finite.
+    """
+    returned = episode.get_return()
+    _check_rewards(returned)
+    return len(episode), returned, episode.get_duration_s()
+
+
+def _check_rewards(added: float) -> None:
+    """Raises EnvironmentFault where rewards that were added up are not all finite.
+
+    RLlib would set the gradients that come of them to zero, and go on.
+    """
+    if not math.isfinite(added):
+        raise not_finite("reward")
 
 
 def _added(parts: list[Figures]) -> Figures:

@@ -9,11 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prune_search.errors import NoBetterThanRandom, UserError, one_line
+from prune_search.errors import (
+    EnvironmentFault,
+    NoBetterThanRandom,
+    TrialError,
+    UserError,
+    one_line,
+)
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.records.baselines import BaselineFolder
 from prune_search.records.checkpoint import ALGORITHM, TRAINING
-from prune_search.records.fronts import well_posed
+from prune_search.records.fronts import noise, well_posed
 from prune_search.records.models import BaselineRecord
 from prune_search.records.policy_files import stored_bytes
 from prune_search.records.returns import Return
@@ -32,6 +38,7 @@ from prune_search.rllib.running import (
     reseed,
     settle,
     sync_weights,
+    train,
     training_seed,
 )
 from prune_search.sparsity.sizes import size
@@ -78,7 +85,8 @@ def train_baseline(
         What each step came to, and at last the record.
 
     Raises:
-        UserError: as `BaselineTrainer`.
+        UserError: as `BaselineTrainer`; or a loss is not finite, or what the environment returned.
+            Trained again it would be the same, or worse: not be met for a while.
     """
     trainer, done = BaselineTrainer(storage, experiment), False
     try:
@@ -87,6 +95,13 @@ def train_baseline(
             done = progress.done
             yield progress
         yield trainer.finish()
+    except EnvironmentFault as fault:
+        raise UserError(str(fault)) from None
+    except TrialError as error:
+        raise UserError(
+            f"baseline: its training has failed: {error}; mend the environment, or change"
+            " algorithm.training"
+        ) from None
     finally:
         trainer.stop()
 
@@ -190,6 +205,7 @@ class BaselineTrainer:
 
         Raises:
             RuntimeError: no env steps were sampled.
+            TrialError: a loss is not finite, or what the environment returned.
         """
         settings = self._experiment.baseline
         if settings.checkpoint:
@@ -202,7 +218,7 @@ class BaselineTrainer:
             follow(self._algorithm)
         elif self._algorithm.offline_data is not None:
             follow(self._algorithm)  # RLlib counts no env steps there
-        result = self._algorithm.train()
+        result = train(self._algorithm)
         self._train_s += time.monotonic() - clock
         steps = env_steps(self._algorithm)
         if steps <= before:
@@ -257,6 +273,7 @@ class BaselineTrainer:
             NoBetterThanRandom: retention would mean nothing. Its state is kept, and the next
                 trainer goes on with it, for `baseline.env_steps` more.
             UserError: the same of a user's checkpoint.
+            EnvironmentFault: the environment returned what is not finite.
         """
         settle(self._algorithm)  # what is measured and what is saved is one state
         trained, steps = self._experiment.baseline.checkpoint is None, env_steps(self._algorithm)
@@ -280,6 +297,7 @@ class BaselineTrainer:
             updated_by=updated_by(self._algorithm),
             notes=[*([] if trained else saving.lacking(self._algorithm)), *self._played()],
         )
+        record = record.model_copy(update={"notes": [*record.notes, *noise(record)]})
         if well_posed(record):
             saving.save(self._algorithm, self._path)
             record = record.model_copy(
@@ -302,7 +320,7 @@ class BaselineTrainer:
             raise UserError(f"{found}; retention would mean nothing")
         raise NoBetterThanRandom(
             f"{found}, after {steps:,} env steps. It is kept in {str(self._folder.partial)!r}:"
-            " resume or run again to train it for another"
+            " prune-search resume NAME trains it for another"
             f" {self._experiment.baseline.env_steps:,}; or change algorithm.training"
         )
 

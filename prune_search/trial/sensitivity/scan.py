@@ -30,7 +30,7 @@ from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.evidence import Statistics
 from prune_search.rllib.learners.schedules import follow
 from prune_search.rllib.networks.roles import ACTOR, Network
-from prune_search.rllib.running import TRAINING_SEEDS, reseed
+from prune_search.rllib.running import TRAINING_SEEDS, reseed, train
 from prune_search.sparsity.criteria import criterion as find_criterion
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruning.pruner import check_finite, chosen_layers
@@ -279,7 +279,7 @@ def _evidence(algorithm: Algorithm, criterion: str, seed: int) -> Statistics:
     reseed(algorithm, seed)
     with learner.frozen(algorithm):
         for _ in range(_MOST_LOOKS):
-            algorithm.train()
+            train(algorithm)
             found: Statistics | None = learner.evidence(algorithm)
             if found is not None:
                 return found

@@ -173,7 +173,7 @@ def test_max_steps_cuts_alike(most: int) -> None:
 def test_what_is_not_finite_is_refused_alike(wrong: str, random: bool) -> None:
     experiment = with_wrapper(of_algorithm("ppo"), at=2, wrong=wrong)
     for evaluator in pair(algorithm_config(experiment, seed=1), evaluation()):
-        with pytest.raises(TrialError, match=f"returned a {wrong} that is not finite"):
+        with pytest.raises(TrialError, match=f"returned an? {wrong} that is not finite"):
             evaluator.returns(SEEDS, random=random)
 
 

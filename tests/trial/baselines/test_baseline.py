@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from ray.rllib.algorithms.impala.impala_learner import _GPULoaderThread
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from prune_search.errors import NoBetterThanRandom
+from prune_search.errors import NoBetterThanRandom, UserError
 from prune_search.experiment.schema import Experiment
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.learners import masks as learner
@@ -94,6 +95,45 @@ def test_one_no_better_than_random_is_told_kept_and_trained_on(
     assert not again.step().done
     assert env_steps(again._algorithm) > steps
     again._algorithm.stop()
+
+
+FAULTY = ("environment.id=Faulty-v0", "environment.modules=[tests.faults.environments]")
+NAN = "environment: step() returned a reward that is not finite"
+LOSS = "baseline: its training has failed: the loss of default_policy is not finite"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ((), NAN),
+        (("resources.runner=rllib",), LOSS),
+        pytest.param(("resources.env_runners=1",), NAN, marks=pytest.mark.slow),
+    ],
+    ids=["lean", "rllib", "in a process of its own"],
+)
+def test_one_trained_on_rewards_that_are_not_finite_is_refused_and_not_kept(
+    local_ray: None, tmp_path: Path, changes: tuple[str, ...], told: str
+) -> None:
+    """RLlib sets the gradients that come of them to zero, and goes on."""
+    mark = tmp_path / "mark"
+    mark.write_text("nan_reward training")
+    settings = experiment("ppo", *SHORT, *FAULTY, f"environment.config.mark={mark}", *changes)
+    with pytest.raises(UserError, match=re.escape(told)) as raised:
+        list(module.train_baseline(tmp_path, settings))
+    assert not isinstance(raised.value, NoBetterThanRandom)
+    assert not mark.exists()  # it was met
+    folder = module.baseline_folder(tmp_path, settings)
+    assert folder.record() is None and not folder.partial.exists()
+
+
+def test_a_reward_that_is_not_finite_is_named_in_the_measurement(
+    local_ray: None, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    settings = experiment("ppo", *SHORT, *FAULTY, f"environment.config.mark={mark}")
+    mark.write_text("nan_reward evaluation")
+    with pytest.raises(UserError, match=re.escape(NAN)):
+        list(module.train_baseline(tmp_path, settings))
 
 
 @pytest.mark.parametrize("name", ["appo", "impala"])

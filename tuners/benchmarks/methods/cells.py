@@ -18,7 +18,7 @@ from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.learners.invariants import alive
 from prune_search.rllib.networks.roles import CRITIC
 from prune_search.rllib.runners.choice import build
-from prune_search.rllib.running import sync_weights
+from prune_search.rllib.running import sync_weights, train
 from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.sparsity.criteria import CRITERIA
 from prune_search.sparsity.selection.granularities import GRANULARITIES
@@ -67,7 +67,7 @@ class _Run:
     def __init__(self, algorithm: Algorithm, experiment: Experiment, strategy: Strategy) -> None:
         self._algorithm, self._experiment, self._strategy = algorithm, experiment, strategy
         self._problems: list[str] = []
-        algorithm.train()  # optimizers have moments, so that there is something to mask
+        train(algorithm)  # optimizers have moments, so that there is something to mask
         self._kind = GRANULARITIES[strategy.granularity]
         self._by_value = CRITERIA[strategy.criterion].by_value
         needed = ALLOCATIONS[strategy.allocation].fitted_to if strategy.allocation else None
@@ -82,13 +82,13 @@ class _Run:
         looks = 0
         while pruner.blind(1.0) and looks < 10:
             with learner.frozen(self._algorithm):
-                self._algorithm.train()
+                train(self._algorithm)
             looks += 1
         if not pruner.prune(1.0):
             self._problems.append("nothing was pruned")
         self._look("after pruning")
         for update in range(_UPDATES):
-            self._algorithm.train()
+            train(self._algorithm)
             self._look(f"after update {update + 1}")
         achieved = self._check_reached()
         self._check_checkpoint()
@@ -145,7 +145,7 @@ class _Run:
             self._problems.append(
                 f"removal: {acting.nonzero} weights before, {after.nonzero} after"
             )
-        self._algorithm.train()
+        train(self._algorithm)
         self._check_checkpoint()
         self._check_cost()
 

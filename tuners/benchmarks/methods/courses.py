@@ -20,7 +20,7 @@ from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.networks.roles import CRITIC
 from prune_search.rllib.recovery import moments
 from prune_search.rllib.runners.choice import build
-from prune_search.rllib.running import env_steps
+from prune_search.rllib.running import env_steps, train
 from prune_search.sparsity.sizes import size
 from prune_search.trial.rounds import TrialRounds
 from tuners.benchmarks.methods.baselines import dense
@@ -77,7 +77,7 @@ def _start(setup: Setup, folder: Path) -> _Start:
         for name in ("initial", "early"):
             moments.keep(algorithm, folder, name)
             before = env_steps(algorithm)
-            algorithm.train()
+            train(algorithm)
         networks = learner.one(algorithm, lambda held: learner.networks_of(held, units=False))
         record = dense(algorithm, experiment, folder)
         # The checkpoint's configuration says how short an iteration is, which no file can.

@@ -19,6 +19,7 @@ from prune_search.rllib.running import (
     process_settings,
     reseed,
     settle,
+    train,
 )
 from prune_search.trial.algorithm import measure
 from prune_search.trial.dense_networks import dense_modules
@@ -124,7 +125,7 @@ def _train(experiment: Experiment, seed: int, steps: int) -> SmallDense:
     clock = Clock(rate=experiment.baseline.env_steps / steps)
     while env_steps(algorithm) < steps:
         follow(algorithm, clock)
-        algorithm.train()
+        train(algorithm)
     settle(algorithm)
     model = experiment.algorithm.model
     found = SmallDense(

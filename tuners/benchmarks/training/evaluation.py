@@ -12,7 +12,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
 from prune_search.rllib.learners import masks as learner
-from prune_search.rllib.running import env_steps, process_settings
+from prune_search.rllib.running import env_steps, process_settings, train
 from tuners.benchmarks.training.paired import Ratios, times
 
 
@@ -55,7 +55,7 @@ def evaluation_gain(experiment: Experiment, pairs: int, steps: int) -> Gain:
     lean, stock = (Evaluator(config, settings, stock=stock) for stock in (False, True))
     algorithm = config.build_algo()
     while env_steps(algorithm) < steps:
-        algorithm.train()
+        train(algorithm)
     for evaluator in (lean, stock):
         evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
     algorithm.stop()

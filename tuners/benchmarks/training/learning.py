@@ -14,7 +14,7 @@ from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.evaluation.evaluator import Evaluator, evaluation_seeds, runner_state
 from prune_search.rllib.learners import masks as learner
 from prune_search.rllib.runners.choice import Runner, build
-from prune_search.rllib.running import env_steps, process_settings, reseed
+from prune_search.rllib.running import env_steps, process_settings, reseed, train
 from tuners.benchmarks.training.sampling import Task
 
 SHARES = (0.25, 0.5, 1.0)
@@ -89,7 +89,7 @@ def _course(experiment: Experiment, seed: int, steps: int) -> NDArray[np.float64
     found = []
     for share in SHARES:
         while env_steps(algorithm) < share * steps:
-            algorithm.train()
+            train(algorithm)
         evaluator.load(learner.module_state(algorithm), runner_state(algorithm))
         found.append(evaluator.returns(evaluation_seeds(settings.seed, settings.episodes)))
     algorithm.stop()

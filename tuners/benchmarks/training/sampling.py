@@ -12,7 +12,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.rllib.configuration.algorithms import algorithm_config
 from prune_search.rllib.runners.choice import Runner, build, sampled_by
-from prune_search.rllib.running import process_settings
+from prune_search.rllib.running import process_settings, train
 from tuners.benchmarks.recorded.tasks import MINATAR
 from tuners.benchmarks.training.paired import Ratios, paired
 
@@ -120,7 +120,7 @@ def begin_to_learn(algorithm: Algorithm) -> None:
         RuntimeError: there is none in many iterations.
     """
     for _ in range(_PATIENCE):
-        if algorithm.train().get("learners"):
+        if train(algorithm).get("learners"):
             return
     raise RuntimeError(f"benchmark: nothing was learned in {_PATIENCE} iterations")
 

@@ -7,6 +7,7 @@ from typing import Any
 from prune_search.errors import UserError
 from prune_search.ray_failures import lost
 from prune_search.records.baselines import BaselineFolder
+from prune_search.records.fronts import noise
 from prune_search.records.models import BaselineRecord
 from prune_search.trial.baselines.baseline import (
     BaselineProgress,
@@ -59,6 +60,9 @@ def find_baseline(study: DrivenStudy) -> None:
         if known is None:
             known = _trained(study)
             study.know(baseline_s=known.train_s)
+        else:
+            for note in noise(known):
+                study.progress.note(note)
         study.know(baseline=known)
     folder = BaselineFolder.of(study.baseline, mirror)
     folder.bring()  # another node trained it
