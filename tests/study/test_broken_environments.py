@@ -118,8 +118,19 @@ def run(tiny: Any, local_ray: None, tmp_path: Path, monkeypatch: Any, capsys: An
 
 
 @pytest.mark.slow
-def test_a_baseline_that_always_fails_alike_is_tried_twice(run: Run, tmp_path: Path) -> None:
+def test_what_fails_in_its_first_steps_is_told_before_anything_is_trained(
+    run: Run, tmp_path: Path
+) -> None:
     status, printed = run("broken", tmp_path)
+    assert status == 2
+    assert f"environment: step() raised {TOLD}".replace(" ", "") in printed.replace(" ", "")
+    assert "begins anew" not in printed and "Traceback" not in printed
+    assert not (tmp_path / "broken").exists() and not (tmp_path / "baselines").exists()
+
+
+@pytest.mark.slow
+def test_a_baseline_that_always_fails_alike_is_tried_twice(run: Run, tmp_path: Path) -> None:
+    status, printed = run("broken", tmp_path / "baselines")  # there once it is to be trained
     assert status == 2
     assert f"baseline: its training failed: {TOLD}".replace(" ", "") in printed.replace(" ", "")
     assert printed.count("begins anew") == 1 and "Traceback" not in printed

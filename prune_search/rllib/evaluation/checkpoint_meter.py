@@ -21,7 +21,7 @@ from prune_search.rllib.evaluation.evaluator import CONNECTORS, Evaluator
 from prune_search.rllib.networks.shapes import shrinkable
 from prune_search.rllib.running import process_settings
 from prune_search.sparsity.sizes import Size, size
-from prune_search.storage.mirror import Mirror
+from prune_search.storage.mirror import Mirror, MirrorError
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,13 @@ class CheckpointMeter:
 
         Raises:
             UserError: the checkpoint cannot be read.
+            MirrorError: it is not here, and the store does not answer.
+            EnvironmentFault: an observation or a reward is not finite.
         """
-        self._mirror.fetch(algorithm.parent, algorithm.name)
+        try:
+            self._mirror.fetch(algorithm.parent, algorithm.name)
+        except OSError as error:
+            raise MirrorError(*error.args) from error
         try:
             states: dict[str, dict[str, Any]] = {
                 name: RLModule.from_checkpoint(algorithm / MODULES_PATH / name).get_state(

@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from prune_search.errors import UserError
+from prune_search.errors import EnvironmentFault, TrialError, UserError
 from prune_search.experiment.schema import Evaluation, Experiment
 from prune_search.ray_failures import lost
 from prune_search.records.fronts import front
 from prune_search.records.models import FinalRecord, Point
 from prune_search.records.returns import Return
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
+from prune_search.storage.mirror import MirrorError
+from prune_search.user_code import culprit
 from tuners.commands import command
 from tuners.study.stages.driven import DrivenStudy
 
@@ -21,7 +23,11 @@ _START_S = 5.0
 
 
 def evaluate_front(study: DrivenStudy) -> None:
-    """Measures the front's points, the dense policies and random actions on the final seeds."""
+    """Measures the front's points, the dense policies and random actions on the final seeds.
+
+    Raises:
+        UserError: the user's code fails in it, a checkpoint can't be read, or processes are lost.
+    """
     import ray
 
     folder, experiment, progress = study.folder, study.experiment, study.progress
@@ -44,6 +50,8 @@ def evaluate_front(study: DrivenStudy) -> None:
     returns: dict[int, Return] = {}
     try:
         for index, returned in _measured(experiment, storage, paths, workers):
+            if isinstance(returned, TrialError):
+                raise _failed(returned, folder.path)
             returns[index] = returned
             progress.final_measured(len(returns), len(paths))
     except ray.exceptions.RayError as error:
@@ -60,9 +68,18 @@ def evaluate_front(study: DrivenStudy) -> None:
     study.keep_final(record)
 
 
+def _failed(error: TrialError, study: Path) -> UserError:
+    """What the user is told of code that failed, and what helps: nothing, where it is a fault."""
+    kept = "the front cannot be measured again on evaluation.final_seed; what the search has found"
+    if isinstance(error, EnvironmentFault):
+        return UserError(f"{error}: {kept} is kept: {command('show', study)}")
+    tried = f"is kept, and {command('resume', study)} tries again"
+    return UserError(f"evaluation: {error}: {kept} {tried}")
+
+
 def _measured(
     experiment: Experiment, storage: Path, paths: Sequence[Path | None], workers: int
-) -> Iterator[tuple[int, Return]]:
+) -> Iterator[tuple[int, Return | TrialError]]:
     """Index and return of each checkpoint as it has been measured, a few at a time.
 
     Tasks, and not actors, so that processes which have trained measure too: they have imported
@@ -71,12 +88,13 @@ def _measured(
     """
     import ray
 
-    # A measurement changes nothing: it can be repeated, in another process.
+    # A measurement changes nothing: it can be repeated, in another process, where one is lost or
+    # a store does not answer.
     task = ray.remote(_measure).options(
         num_cpus=1,
         num_returns="streaming",
         max_retries=experiment.search.retries,
-        retry_exceptions=True,
+        retry_exceptions=[MirrorError],
         name="final evaluation",
     )
     numbered = list(enumerate(paths))
@@ -91,15 +109,31 @@ def _measured(
 
 def _measure(
     experiment: Experiment, storage: Path, checkpoints: Sequence[tuple[int, Path | None]]
-) -> Iterator[tuple[int, Return]]:
-    """Return on the final seeds of the policy in each checkpoint; of random actions where None."""
+) -> Iterator[tuple[int, Return | TrialError]]:
+    """Return on the final seeds of the policy in each checkpoint; of random actions where None.
+
+    Where code of the user's fails that is the last: its error is handed on as a value, as of one
+    that is raised Ray prints the traceback.
+
+    Raises:
+        UserError: a checkpoint can't be read.
+        MirrorError: the store does not answer.
+    """
     seed, episodes = experiment.evaluation.final_seed, experiment.evaluation.final_episodes
-    meter = CheckpointMeter(experiment, storage)
-    for index, checkpoint in checkpoints:
-        if checkpoint is None:
-            yield index, meter.random(seed, episodes)
-        else:
-            yield index, meter.measure(checkpoint, seed, episodes).returned
+    index = checkpoints[0][0]
+    try:
+        meter = CheckpointMeter(experiment, storage)
+        for index, checkpoint in checkpoints:
+            if checkpoint is None:
+                yield index, meter.random(seed, episodes)
+            else:
+                yield index, meter.measure(checkpoint, seed, episodes).returned
+    except (UserError, MirrorError):
+        raise
+    except TrialError as error:
+        yield index, error
+    except Exception as error:
+        yield index, TrialError(culprit(error))
 
 
 def meters(points: list[Point], evaluation: Evaluation, cpus: int) -> int:
