@@ -16,6 +16,7 @@ from prune_search.records.fronts import (
     hypervolume,
     hypervolume_curve,
     log_hypervolume,
+    noise,
     sparsest,
 )
 from prune_search.records.models import Point
@@ -164,3 +165,29 @@ def test_the_curve_counts_the_steps_of_all_trials_as_they_come() -> None:
     assert [steps for steps, _ in curve] == [100, 300, 400]
     assert [value for _, value in curve] == pytest.approx([0.5, 0.65, 0.65])
     assert hypervolume_curve([]) == []
+
+
+@pytest.mark.parametrize(
+    ("dense", "env_steps", "expected"),
+    [
+        ((50.0, 20.5, 80.0), 60_000, ""),  # apart
+        ((50.0, 20.0, 80.0), 60_000, "train it longer: baseline.env_steps"),
+        ((50.0, 10.0, 80.0), 0, "take a policy that was trained longer: baseline.checkpoint"),
+        ((10.0, 5.0, 80.0), 60_000, ""),  # which is refused
+    ],
+)
+def test_a_baseline_whose_interval_overlaps_that_of_random_actions_is_noise(
+    dense: tuple[float, float, float], env_steps: int, expected: str
+) -> None:
+    def returned(value: float, low: float, high: float) -> Return:
+        return Return(iqm=value, low=low, high=high, episodes=6)
+
+    measured = {"returned": returned(*dense), "random": returned(15.0, 11.0, 20.0)}
+    notes = noise(BASELINE.model_copy(update={**measured, "env_steps": env_steps}))
+    assert len(notes) == bool(expected)
+    if expected:
+        assert notes[0].startswith("baseline: its return, 50.0 [")
+        assert notes[0].endswith(
+            f"can hardly be told from that of random actions, 15.0 [11.0, 20.0]:"
+            f" retention is mostly noise; {expected}"
+        )

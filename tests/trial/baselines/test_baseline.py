@@ -87,7 +87,9 @@ def test_one_no_better_than_random_is_told_kept_and_trained_on(
     assert len(notes) == 1 and "no better than random actions" in notes[0]
     before = learner.weights(trainer._algorithm)
     steps = env_steps(trainer._algorithm)
-    with pytest.raises(NoBetterThanRandom, match=f"{steps:,} env steps.* for another 1,200"):
+    with pytest.raises(
+        NoBetterThanRandom, match=f"{steps:,} env steps.*prune-search resume NAME.* another 1,200"
+    ):
         trainer.finish()
     again = BaselineTrainer(tmp_path, settings)
     after = learner.weights(again._algorithm)
@@ -95,6 +97,24 @@ def test_one_no_better_than_random_is_told_kept_and_trained_on(
     assert not again.step().done
     assert env_steps(again._algorithm) > steps
     again._algorithm.stop()
+
+
+def test_one_that_chance_could_have_brought_about_is_kept_with_a_note(
+    local_ray: None, tmp_path: Path
+) -> None:
+    """Two episodes each, of a policy that has hardly learned."""
+    changes = ("algorithm.training.lr=1e-9", "evaluation.episodes=2", "evaluation.actions=sampled")
+    for seed in range(20):
+        settings = experiment("ppo", "baseline.env_steps=64", *changes, f"baseline.seed={seed}")
+        try:
+            *_, record = module.train_baseline(tmp_path, settings)
+            break
+        except NoBetterThanRandom:
+            continue
+    assert record.random.value < record.returned.value and record.returned.low <= record.random.high
+    assert len(record.notes) == 1 and "retention is mostly noise" in record.notes[0]
+    kept = module.baseline_folder(tmp_path, settings).record()
+    assert kept is not None and kept.notes == record.notes
 
 
 FAULTY = ("environment.id=Faulty-v0", "environment.modules=[tests.faults.environments]")
