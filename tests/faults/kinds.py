@@ -101,12 +101,7 @@ def scripts(brief: bool, disk: bool, compiler: bool) -> list[Script]:
                 ("in training", _ask("raise training"), None, 0.0),
                 ("in evaluation", _ask("raise evaluation"), None, 0.0),
             ]),
-            ("environment returns NaN", [
-                ("observation, in training", _ask("nan_observation training"), None, 0.0),
-                ("reward, in training", _ask("nan_reward training"), None, 0.0),
-                ("observation, in evaluation", _ask("nan_observation evaluation"), None, 0.0),
-                ("reward, in evaluation", _ask("nan_reward evaluation"), None, 0.0),
-            ]),
+            # Numbers that are not finite end their trial: see tests/trial/test_trainable.py.
             ("environment leaks", [
                 ("in training", _ask("leak training"), None, 0.0),
                 ("in evaluation", _ask("leak evaluation"), None, 0.0),

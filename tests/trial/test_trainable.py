@@ -13,14 +13,22 @@ from prune_search.errors import TrialError
 from prune_search.trial.trainable import FAILED, PruningTrial
 from tests.plans import plan
 
-NAN = "environment: step() returned a reward that is not finite"
+REWARD = "environment: step() returned a reward that is not finite"
+SEEN = "environment: reset() or step() returned an observation that is not finite"
 
 
 @pytest.mark.parametrize(
-    ("kind", "final"), [("nan_reward training", True), ("raise training", False)]
+    ("kind", "final"),
+    [
+        ("nan_reward training", REWARD),
+        ("nan_reward evaluation", REWARD),
+        ("nan_observation training", SEEN),
+        ("nan_observation evaluation", SEEN),
+        ("raise training", ""),
+    ],
 )
-def test_a_reward_that_is_not_finite_ends_a_trial_at_once(
-    tiny: Any, baseline: Any, tmp_path: Path, kind: str, final: bool
+def test_what_is_not_finite_ends_a_trial_at_once(
+    tiny: Any, baseline: Any, tmp_path: Path, kind: str, final: str
 ) -> None:
     """Another process would not meet it until it has run for as long, and end as complete."""
     mark = tmp_path / "mark"
@@ -37,7 +45,7 @@ def test_a_reward_that_is_not_finite_ends_a_trial_at_once(
     try:
         if final:
             result = trial.train()
-            assert result[FAILED] == NAN and result[DONE]
+            assert result[FAILED] == final and result[DONE]
         else:
             with pytest.raises(TrialError, match="the gearbox broke"):
                 trial.train()

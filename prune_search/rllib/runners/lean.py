@@ -130,11 +130,20 @@ class LeanEnvRunner(SingleAgentEnvRunner, metaclass=_Portable):
         return [*ended, *going]
 
     def _act(self, explore: bool, steps: int) -> tuple[Any, Outputs]:
-        """As `Actor.act`, so many env steps into a fragment."""
+        """As `Actor.act`, so many env steps into a fragment.
+
+        Raises:
+            EnvironmentFault: the network has failed at observations that are not finite.
+        """
         runners = self.config.num_env_runners or 1
         lifetime = (self.num_env_steps_sampled_lifetime // runners + steps) * runners
-        with self.metrics.log_time(RLMODULE_INFERENCE_TIMER):
-            return self._actor.act(self._inputs, explore=explore, steps=lifetime)
+        try:
+            with self.metrics.log_time(RLMODULE_INFERENCE_TIMER):
+                return self._actor.act(self._inputs, explore=explore, steps=lifetime)
+        except Exception:
+            if np.isfinite(self._inputs).all():
+                raise
+            raise not_finite("observation") from None
 
     def _reset_envs(self, episodes: Any, shared_data: Any, explore: bool) -> None:
         if self.obstacle:
