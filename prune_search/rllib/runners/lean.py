@@ -163,6 +163,16 @@ class LeanEnvRunner(SingleAgentEnvRunner, metaclass=_Portable):
             observations = filtered(connector, observations)
         return observations
 
+    def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls a function with this env runner, and hands on what it raises.
+
+        RLlib's would end the process, so that nobody learns more than that it died; that is left
+        to where it is to be started again.
+        """
+        if self.config.restart_failed_env_runners:
+            return super().apply(func, *args, **kwargs)
+        return func(self, *args, **kwargs)
+
     def get_metrics(self) -> Any:
         """RLlib's, of the episodes that have ended since the last call."""
         metrics = self.metrics
