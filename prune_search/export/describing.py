@@ -62,13 +62,14 @@ class Described:
     read: they are left out of it."""
 
 
-def describe(algorithm: Path, *, sampled: bool = False) -> Described:
+def describe(algorithm: Path, *, sampled: bool = False, held: bool = False) -> Described:
     """The policy in an algorithm's checkpoint, compacted where that changes nothing.
 
     Args:
         algorithm: folder of the checkpoint, such as a point's.
         sampled: whether actions are drawn from the policy's distribution, else the likeliest is
             taken.
+        held: whether its weights are quantized, and are to stay what they are.
 
     Raises:
         UserError: it can't be read or described; the message says what, and which targets can.
@@ -86,7 +87,7 @@ def describe(algorithm: Path, *, sampled: bool = False) -> Described:
         names = ", ".join(step["name"] for step in around.wrappers)
         notes.append(f"wrappers that stay the environment's: {names}")
     try:
-        module = compacted(found)[DEFAULT_MODULE_ID].module
+        module = compacted(found, fold=not held)[DEFAULT_MODULE_ID].module
     except UserError as error:
         notes.append(f"not compacted: {error}")
     before, after = pipelines(algorithm)

@@ -61,6 +61,8 @@ class Source:
     """Checkpoint of the dense policy, which latencies are compared with; itself if None."""
     sampled: bool = False
     """Whether actions are sampled."""
+    held: bool = False
+    """Whether its weights are quantized."""
     notes: tuple[str, ...] = ()
     """What is to be known about it, a line each; beside what its description says."""
 
@@ -193,7 +195,7 @@ def _with_levels(
 
 def _described(source: Source, target: Target) -> tuple[Described | None, Surroundings]:
     if target.of_description:
-        found = describe(source.algorithm, sampled=source.sampled)
+        found = describe(source.algorithm, sampled=source.sampled, held=source.held)
         return found, found.surroundings
     if source.sampled:
         raise cannot("sampled actions", "rllib", able="torch, onnx, c")

@@ -91,11 +91,12 @@ def laid_back(algorithm: Path, dense: Path) -> dict[str, RLModule]:
     return whole
 
 
-def compacted(networks: Mapping[str, RLModule]) -> dict[str, Compacted]:
+def compacted(networks: Mapping[str, RLModule], *, fold: bool = True) -> dict[str, Compacted]:
     """Policies without the units that zeros have made superfluous, by ModuleID.
 
     Args:
         networks: a checkpoint's, as `policies` gives them; they are not changed.
+        fold: as of `sparsity.compact`.
 
     Raises:
         UserError: a network can't be compacted.
@@ -107,7 +108,7 @@ def compacted(networks: Mapping[str, RLModule]) -> dict[str, Compacted]:
         try:
             spec.module_class = shrunk_class(spec.module_class)
             acting = _built(spec, module.get_state(inference_only=True))
-            found = compact_policy(acting)
+            found = compact_policy(acting, fold=fold)
             shapes = {name: tuple(value.shape) for name, value in found.module.named_parameters()}
             spec.model_config = {**config_dict(spec.model_config), SHAPES: shapes}
             assert isinstance(found.module, RLModule)

@@ -120,15 +120,19 @@ def policy_latency(modules: Mapping[str, RLModule]) -> float:
     return total
 
 
-def compact_policy(module: RLModule) -> Compaction:
+def compact_policy(module: RLModule, *, fold: bool = True) -> Compaction:
     """The same policy without the units that zeros have made superfluous.
+
+    Args:
+        module: the policy.
+        fold: as of `sparsity.compact`.
 
     Raises:
         ValueError: the network can't be traced, or not without changing what it computes.
     """
     try:
         example = example_batch(module)
-        return compact(module, example, acting, units_of(module, example, acting))
+        return compact(module, example, acting, units_of(module, example, acting), fold=fold)
     except Exception as error:  # whatever the network raises while it is traced
         raise ValueError(
             f"{type(module).__name__} can't be compacted ({type(error).__name__}:"

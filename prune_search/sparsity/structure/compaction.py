@@ -61,6 +61,8 @@ def compact(
     example: Any,
     forward: Forward,
     units: Sequence[Coupling] | None = None,
+    *,
+    fold: bool = True,
 ) -> Compaction:
     """Take out units that zero weights have made superfluous, without changing the function.
 
@@ -83,6 +85,8 @@ def compact(
         forward: calls the module on the example and returns all of its outputs, with the
             gradients' graph; see ``couplings``.
         units: the network's couplings, where they are known already.
+        fold: False to keep units that are constants other than zero: added to biases, these take
+            values that a quantized network has no codes for.
 
     Where the outputs differ by more than 1e-5 of the largest one without a coupling's units, that
     coupling stays whole; it is named in ``refused``.
@@ -101,7 +105,7 @@ def compact(
     expected = [outputs(original, batch, forward) for batch in inputs]
 
     def without(chosen: Sequence[Coupling]) -> tuple[_Work, Layout, float]:
-        work = _Work(copy.deepcopy(original), inputs, forward, chosen)
+        work = _Work(copy.deepcopy(original), inputs, forward, chosen, fold)
         while work.remove_unread() | work.fold_constants():
             pass
         step = work.layout()
@@ -150,8 +154,10 @@ class _Work:
         inputs: Sequence[Any],
         forward: Forward,
         units: Sequence[Coupling],
+        fold: bool,
     ) -> None:
         self.module, self._inputs, self._forward = module, inputs, forward
+        self._folds = fold
         self._params = dict(module.named_parameters())
         self._couplings = units
         self._gone = [torch.zeros(coupling.units, dtype=torch.bool) for coupling in self._couplings]
@@ -256,7 +262,8 @@ class _Work:
         low, high = (bound[part.index] for bound in measured)
         readers = self._readers(part.parameter)
         zero = (low == 0) & (high == 0)
-        if len(readers) > 1 or readers[0].bias is None or _pads_with_zeros(readers[0]):
+        takes = len(readers) == 1 and readers[0].bias is not None
+        if not self._folds or not takes or _pads_with_zeros(readers[0]):
             return zero.all(1)
         # Vectorised and scalar versions of an activation function may round differently.
         constant = high.isfinite() & (high - low <= 1e-6 * high.abs().clamp_min(1e-3))

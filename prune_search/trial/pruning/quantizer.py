@@ -95,7 +95,7 @@ class Quantizer:
             return None, None
         assert self._bits is not None
         try:  # read back, so that it is what an export of the point gives; 0.05 s of a round
-            policy = describe(checkpoint).policy
+            policy = describe(checkpoint, held=True).policy
         except UserError as error:
             return None, str(error)
         found = quantized_policy(policy, self._method, self._bits)

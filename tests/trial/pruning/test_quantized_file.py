@@ -11,7 +11,7 @@ import torch
 
 from prune_search.experiment.schema import Experiment
 from prune_search.export.describing import describe
-from prune_search.export.rllib import policies
+from prune_search.export.rllib import compacted, policies
 from prune_search.packed.file import pack, unpack
 from prune_search.packed.quantizing import quantized_policy
 from prune_search.policy.reference import outputs
@@ -48,7 +48,7 @@ def trained(settings: Experiment, storage: Path, monkeypatch: pytest.MonkeyPatch
 def check_file(algorithm: Path, method: str) -> int:
     """The network in a checkpoint and the packed file give the same: the file's bytes."""
     policy = describe(algorithm).policy
-    data = pack(quantized_policy(policy, method, BITS), {})
+    data = pack(quantized_policy(describe(algorithm, held=True).policy, method, BITS), {})
     packed = unpack(data).policy
     generator = np.random.default_rng(0)
     seen = generator.standard_normal((200, *policy.observation_shape)).astype(np.float32)
@@ -103,6 +103,26 @@ def test_a_recurrent_policy_is_its_file(
     for one, other in zip((first, last), others, strict=True):
         assert all(np.array_equal(one[key], other[key]) for key in one)
     _check_cells(last, method)
+
+
+@pytest.mark.parametrize("method", ["sharing", pytest.param("uniform", marks=pytest.mark.slow)])
+def test_units_that_have_become_constants_stay_as_they_are_held(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """In other units' biases their values would be none that the file has codes for."""
+    settings = experiment("ppo-shared", *SHORT)
+    record = trained(settings, tmp_path, monkeypatch)
+    folder = StudyFolder(tmp_path, "study")
+    chosen = planned(quantization=method, ratio=0.85)
+    rounds = TrialRounds(settings, folder, record, 0, chosen)
+    while not rounds.done:
+        point = rounds.step()
+    rounds.stop()
+    algorithm = folder.path / point.checkpoint / ALGORITHM
+    (whole, kept) = (compacted(policies(algorithm), fold=fold) for fold in (True, False))
+    (folded, held) = (sum(one.left for one in each.values()) for each in (whole, kept))
+    assert folded < held, "there are constants"
+    assert point.packed_bytes == check_file(algorithm, method)
 
 
 def acting(algorithm: Path) -> dict[str, np.ndarray]:

@@ -103,7 +103,7 @@ def compressed(
                 point,
                 lambda start: fine_tune(start, method, bits, steps, to),
             )
-            source = replace(source, algorithm=done.algorithm, notes=(_note(done),))
+            source = replace(source, algorithm=done.algorithm, notes=(_note(done),), held=True)
         found = export(
             source, "packed", path, using=target, observations=observations, anyway=anyway
         )

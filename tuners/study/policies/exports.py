@@ -32,7 +32,7 @@ def source_of(folder: StudyFolder, experiment: Experiment, point: str) -> Source
     algorithm = checkpoint(folder, point)
     study, evaluation = folder.study(), experiment.evaluation
     baseline = study.baseline if study else None
-    returned = _returned(folder, point)
+    returned, record = _returned(folder, point), folder.points().get(point)
     measurement = Measurement(
         seed=evaluation.seed,
         episodes=returned.episodes if returned else evaluation.episodes,
@@ -48,6 +48,7 @@ def source_of(folder: StudyFolder, experiment: Experiment, point: str) -> Source
         measurement,
         dense=checkpoint(folder, "baseline") if baseline else None,
         sampled=evaluation.actions == "sampled",
+        held=record is not None and record.packed_bytes is not None,
     )
 
 
@@ -142,7 +143,9 @@ def _trained(
     )
     assert wished is not None
     require_elastic(target, to)
-    levels_of(target.held(describe(source.algorithm).policy), wished)  # before training in vain
+    levels_of(
+        target.held(describe(source.algorithm, held=source.held).policy), wished
+    )  # before training in vain
     with tempfile.TemporaryDirectory() as scratch:
         done = trained_on(
             folder,
