@@ -278,6 +278,7 @@ def test_a_baseline_no_better_than_chance_is_kept_and_trained_on(
         assert ended.value.code == 2
         said = " ".join(capsys.readouterr().err.split())
         assert "no better than that of random actions" in said
+        assert "prune-search resume weak" in said
         found = re.search(r"after ([\d,]+) env steps", said)
         assert found
         steps.append(int(found[1].replace(",", "")))

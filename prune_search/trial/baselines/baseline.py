@@ -319,9 +319,9 @@ class BaselineTrainer:
         if not trained:
             raise UserError(f"{found}; retention would mean nothing")
         raise NoBetterThanRandom(
-            f"{found}, after {steps:,} env steps. It is kept in {str(self._folder.partial)!r}:"
-            " prune-search resume NAME trains it for another"
-            f" {self._experiment.baseline.env_steps:,}; or change algorithm.training"
+            f"{found}, after {steps:,} env steps; change algorithm.training, or have it trained for"
+            f" another {self._experiment.baseline.env_steps:,}: it is kept in"
+            f" {str(self._folder.partial)!r}"
         )
 
     def stop(self) -> None:

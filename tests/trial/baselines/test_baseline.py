@@ -88,7 +88,7 @@ def test_one_no_better_than_random_is_told_kept_and_trained_on(
     before = learner.weights(trainer._algorithm)
     steps = env_steps(trainer._algorithm)
     with pytest.raises(
-        NoBetterThanRandom, match=f"{steps:,} env steps.*prune-search resume NAME.* another 1,200"
+        NoBetterThanRandom, match=f"{steps:,} env steps; .* another 1,200: it is kept in"
     ):
         trainer.finish()
     again = BaselineTrainer(tmp_path, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prune_search.errors import UserError
+from prune_search.errors import NoBetterThanRandom, UserError
 from prune_search.ray_failures import lost
 from prune_search.records.baselines import BaselineFolder
 from prune_search.records.fronts import noise
@@ -18,6 +18,7 @@ from prune_search.trial.baselines.baseline import (
 from prune_search.trial.baselines.determinants import determinants, differences
 from prune_search.trial.preflight import check_baseline
 from prune_search.user_code import of_code
+from tuners.commands import command
 from tuners.study.stages.driven import DrivenStudy
 
 
@@ -87,6 +88,9 @@ def _trained(study: DrivenStudy) -> BaselineRecord:
             return _followed(training, study)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
+            if isinstance(cause, NoBetterThanRandom):
+                on = command("resume", study.folder.path)
+                raise NoBetterThanRandom(f"{cause}, and {on} goes on with it") from None
             if isinstance(cause, UserError):
                 raise cause from None
             reason = lost(error, "the baseline's training")
