@@ -52,6 +52,7 @@ def test_a_grid_is_every_combination_once(tiny: Any) -> None:
     assert sum(one["criterion"] == "threshold" for one in found) == 2
 
 
+@pytest.mark.slow
 def test_a_grid_study_runs_its_combinations_in_order_and_no_more(tiny: Any, tmp_path: Path) -> None:
     experiment = tiny(*LISTS)
     plans = []

@@ -110,6 +110,7 @@ def test_thresholds_are_halved_as_they_are() -> None:
     assert aims([gone((0.9, 1.0), (0.99, 0.1))], ranged) == {"threshold": 2.0}  # a ratio
 
 
+@pytest.mark.slow
 def test_a_study_begins_with_probes(tiny: Any, tmp_path: Path) -> None:
     """After those that were given, once each, also with a new driver in between."""
     experiment = tiny(

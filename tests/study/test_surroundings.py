@@ -49,10 +49,13 @@ def ran(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 @pytest.mark.parametrize(
     "environment",
     [
-        {"LC_ALL": "C"},
-        {"PYTHONIOENCODING": "ascii", "HOME": "/proc/nowhere", "NO_COLOR": "1"},
+        pytest.param({"LC_ALL": "C"}, id="C locale"),
+        pytest.param(
+            {"PYTHONIOENCODING": "ascii", "HOME": "/proc/nowhere", "NO_COLOR": "1"},
+            id="ascii, no home",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["C locale", "ascii, no home"],
 )
 def test_ascii_terminals_get_ascii(folder: Path, environment: dict[str, str]) -> None:
     """In a folder whose files would shadow the standard library."""

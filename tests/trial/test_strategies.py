@@ -100,7 +100,7 @@ KINDS = {
 }  # fmt: skip
 
 
-QUICK = {"gated neuron", "rigl cubic", "initial"}
+QUICK = {"rigl cubic"}
 
 
 @pytest.mark.parametrize(

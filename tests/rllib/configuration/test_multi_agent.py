@@ -208,6 +208,7 @@ def test_unknown_environment_is_named() -> None:
         algorithm_config(pursuit("environment.id=pursue"), seed=0)
 
 
+@pytest.mark.slow
 def test_the_example_that_ships(local_ray: None) -> None:
     """Its agents see what they should, and both of its policies are pruned and learn."""
     experiment = experiment_file.load(

@@ -62,7 +62,12 @@ def added(registry: ModelRegistry, name: str, target: str, folder: Path, model: 
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), [("recurrent", "onnx"), ("categories", "onnx"), ("image", "packed")]
+    ("name", "target"),
+    [
+        ("categories", "onnx"),
+        pytest.param("recurrent", "onnx", marks=pytest.mark.slow),
+        pytest.param("image", "packed", marks=pytest.mark.slow),
+    ],
 )
 def test_models_do_what_their_files_do(
     registry: ModelRegistry, name: str, target: str, tmp_path: Path

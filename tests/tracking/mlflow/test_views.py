@@ -13,6 +13,7 @@ from tuners.tracking.mlflow.runs import study_id
 from tuners.tracking.mlflow.views import choices, compare_url, runs_url
 
 
+@pytest.mark.slow
 def test_the_addresses_open_views_that_exist(finished: Finished) -> None:
     report = finished.report
     tags = client_of(finished.storage).get_experiment(report.where.experiment_id).tags

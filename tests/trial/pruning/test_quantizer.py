@@ -52,7 +52,11 @@ def run(
 
 @pytest.mark.parametrize(
     "quantization",
-    ["uniform", "network_sharing", pytest.param("sharing", marks=pytest.mark.slow)],
+    [
+        "network_sharing",
+        pytest.param("uniform", marks=pytest.mark.slow),
+        pytest.param("sharing", marks=pytest.mark.slow),
+    ],
 )
 def test_weights_take_few_values_and_train_on(
     tiny: Any, baseline: Any, tmp_path: Path, quantization: str
