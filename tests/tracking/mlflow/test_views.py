@@ -6,6 +6,8 @@ import base64
 import json
 import zlib
 
+import pytest
+
 from prune_search.records.models import StudyRecord
 from tests.studies import STARTED, make_trial
 from tests.tracking.stores import Finished, client_of
