@@ -103,7 +103,8 @@ def _summary(study: StudyReport) -> RenderableType:
             if best
             else "none of the points"
         )
-        grid.add_row(f"retention ≥ {level:.0%}", f"{found}{' on its own seeds' if final else ''}")
+        seeds = " on the search's seeds" if final else ""
+        grid.add_row(f"retention ≥ {level:.0%}", f"{found}{seeds}")
     return grid
 
 
