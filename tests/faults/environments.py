@@ -65,3 +65,12 @@ class Faulty(CartPoleEnv):
 
 
 gym.register("Faulty-v0", entry_point=Faulty, max_episode_steps=200)
+
+
+def faulty(mark: Path) -> tuple[str, ...]:
+    """What an experiment is changed by to have that environment, and its mark."""
+    return (
+        "environment.id=Faulty-v0",
+        "environment.modules=[tests.faults.environments]",
+        f"environment.config.mark={mark}",
+    )

@@ -22,6 +22,7 @@ from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 from prune_search.rllib.learners import masks as learner
 from prune_search.trial.rounds import TrialRounds
+from tests.faults.environments import faulty
 from tests.plans import SHORT, plan
 
 
@@ -185,12 +186,7 @@ def test_a_reward_that_is_not_finite_fails_the_round(
 ) -> None:
     """RLlib would set the gradients that come of it to zero, and go on."""
     mark = tmp_path / "mark"
-    experiment = tiny(
-        "environment.id=Faulty-v0",
-        "environment.modules=[tests.faults.environments]",
-        f"environment.config.mark={mark}",
-        f"resources.runner={runner}",
-    )
+    experiment = tiny(*faulty(mark), f"resources.runner={runner}")
     rounds = TrialRounds(experiment, StudyFolder(tmp_path, "study"), baseline, 0, plan())
     mark.write_text("nan_reward training")
     with pytest.raises(TrialError, match=re.escape(told)):

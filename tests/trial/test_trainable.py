@@ -11,6 +11,7 @@ from ray.tune.result import DONE
 
 from prune_search.errors import TrialError
 from prune_search.trial.trainable import FAILED, PruningTrial
+from tests.faults.environments import faulty
 from tests.plans import plan
 
 REWARD = "environment: step() returned a reward that is not finite"
@@ -32,12 +33,7 @@ def test_what_is_not_finite_ends_a_trial_at_once(
 ) -> None:
     """Another process would not meet it until it has run for as long, and end as complete."""
     mark = tmp_path / "mark"
-    experiment = tiny(
-        "environment.id=Faulty-v0",
-        "environment.modules=[tests.faults.environments]",
-        f"environment.config.mark={mark}",
-        storage=tmp_path,
-    )
+    experiment = tiny(*faulty(mark), storage=tmp_path)
     kept = {"storage": str(tmp_path), "study": "study", "baseline": baseline}
     made = tune.with_parameters(PruningTrial, experiment=experiment, **kept)
     trial = made(config={"number": 0, "plan": plan().model_dump(), "chosen_by": ""})

@@ -28,6 +28,7 @@ from prune_search.rllib.running import TRAINING_SEEDS, env_steps, first_env_seed
 from prune_search.trial.baselines import baseline as module
 from prune_search.trial.baselines.baseline import BaselineTrainer
 from tests.algorithms import built, experiment, small
+from tests.faults.environments import faulty
 
 SHORT = ("baseline.env_steps=1200", "evaluation.episodes=4", "evaluation.envs=4")
 BATCHES = {
@@ -117,7 +118,6 @@ def test_one_that_chance_could_have_brought_about_is_kept_with_a_note(
     assert kept is not None and kept.notes == record.notes
 
 
-FAULTY = ("environment.id=Faulty-v0", "environment.modules=[tests.faults.environments]")
 NAN = "environment: step() returned a reward that is not finite"
 LOSS = "baseline: its training has failed: the loss of default_policy is not finite"
 
@@ -137,7 +137,7 @@ def test_one_trained_on_rewards_that_are_not_finite_is_refused_and_not_kept(
     """RLlib sets the gradients that come of them to zero, and goes on."""
     mark = tmp_path / "mark"
     mark.write_text("nan_reward training")
-    settings = experiment("ppo", *SHORT, *FAULTY, f"environment.config.mark={mark}", *changes)
+    settings = experiment("ppo", *SHORT, *faulty(mark), *changes)
     with pytest.raises(UserError, match=re.escape(told)) as raised:
         list(module.train_baseline(tmp_path, settings))
     assert not isinstance(raised.value, NoBetterThanRandom)
@@ -150,7 +150,7 @@ def test_a_reward_that_is_not_finite_is_named_in_the_measurement(
     local_ray: None, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
-    settings = experiment("ppo", *SHORT, *FAULTY, f"environment.config.mark={mark}")
+    settings = experiment("ppo", *SHORT, *faulty(mark))
     mark.write_text("nan_reward evaluation")
     with pytest.raises(UserError, match=re.escape(NAN)):
         list(module.train_baseline(tmp_path, settings))
