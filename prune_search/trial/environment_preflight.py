@@ -18,7 +18,8 @@ import numpy as np
 from gymnasium import spaces
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
-from prune_search.errors import UserError, not_finite, shown
+from prune_search.errors import EnvironmentFault, UserError, not_finite, shown
+from prune_search.rllib.evaluation.lean import check_finite
 from prune_search.rllib.randomness import random_state_kept
 from prune_search.user_code import culprit
 
@@ -174,8 +175,10 @@ def _check_observation(where: str, space: gym.Space, observation: Any, agent: An
             f"environment: {where} returned an observation{_of(agent)}{place} {what}, and its"
             f" observation_space says {says}"
         )
-    if not _finite(observation):
-        raise UserError(str(not_finite("observation")))
+    try:
+        check_finite("observation", observation)
+    except EnvironmentFault as fault:
+        raise UserError(str(fault)) from None
 
 
 def _of(agent: Any) -> str:
@@ -251,12 +254,3 @@ def _contains(space: gym.Space, value: Any) -> bool:
         return bool(space.contains(value))
     except Exception:  # of what it can't even look at
         return False
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_finite, value.values()))
-    if isinstance(value, tuple | list):
-        return all(map(_finite, value))
-    array = np.asarray(value)
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

@@ -71,11 +71,11 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     plan's fields that are not null; checkpoints are absolute paths. The final figures are from the
     seeds that the search never saw, null until they are measured; final_retention is
     `(final_return - final_random_return) / (final_return of the baseline - final_random_return)`.
-    Than_dense is better, worse or
-    undecided: what `statistics.compare` says of the return and the control's (without one, the
-    baseline's), wrong in 5 % of cases; undecided wherever there are fewer than six of several
-    seeds, null where the returns of episodes were not kept. Cost_missing says which figures of cost
-    could not be had, and why; it is empty where all could. A number that is not finite is null.
+    Than_dense is better, worse or undecided: what `statistics.compare` says of the return and the
+    control's (without one, the baseline's), wrong in 5 % of cases; undecided wherever there are
+    fewer than six of several seeds, null where the returns of episodes were not kept. Cost_missing
+    says which figures of cost could not be had, and why; it is empty where all could. A number that
+    is not finite is null.
     """
     baseline, taken = study.baseline, recommended(study)
     return {

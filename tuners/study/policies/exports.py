@@ -16,6 +16,7 @@ from prune_search.export.exporting import OBSERVATIONS, Export, Refused, Source,
 from prune_search.export.levels import Wished, levels_of, require_elastic
 from prune_search.export.targets import find_target
 from prune_search.records.folder import StudyFolder
+from prune_search.records.models import StudyRecord
 from prune_search.records.returns import Return
 from tuners.catalog.finding import checkpoint
 from tuners.report.study_report import report
@@ -32,7 +33,8 @@ def source_of(folder: StudyFolder, experiment: Experiment, point: str) -> Source
     algorithm = checkpoint(folder, point)
     study, evaluation = folder.study(), experiment.evaluation
     baseline = study.baseline if study else None
-    returned, record = _returned(folder, point), folder.points().get(point)
+    record = folder.points().get(point)
+    returned = record.returned if record else _dense_returned(study, point)
     measurement = Measurement(
         seed=evaluation.seed,
         episodes=returned.episodes if returned else evaluation.episodes,
@@ -52,14 +54,10 @@ def source_of(folder: StudyFolder, experiment: Experiment, point: str) -> Source
     )
 
 
-def _returned(folder: StudyFolder, point: str) -> Return | None:
-    """A point's return on the search's seeds."""
-    study = folder.study()
-    if point == "baseline":
-        return study.baseline.returned if study and study.baseline else None
-    if point == "control":
-        return study.control.returned if study and study.control else None
-    return folder.points()[point].returned
+def _dense_returned(study: StudyRecord | None, policy: str) -> Return | None:
+    """The return on the search's seeds of the `baseline`, or of the dense `control`."""
+    found = study and (study.baseline if policy == "baseline" else study.control)
+    return found.returned if found else None
 
 
 def export_chosen(
@@ -143,9 +141,8 @@ def _trained(
     )
     assert wished is not None
     require_elastic(target, to)
-    levels_of(
-        target.held(describe(source.algorithm, held=source.held).policy), wished
-    )  # before training in vain
+    policy = describe(source.algorithm, held=source.held).policy
+    levels_of(target.held(policy), wished)  # before training in vain
     with tempfile.TemporaryDirectory() as scratch:
         done = trained_on(
             folder,
