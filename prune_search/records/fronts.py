@@ -48,9 +48,20 @@ def log_hypervolume(points: Sequence[Point]) -> float:
     told from another by how far it goes. 1 is a policy of one parameter that loses nothing, 0 no
     points.
     """
-    return area(
-        [(log_compression(p.sparsity, p.parameters), min(p.retention, 1.0)) for p in points]
-    )
+    if not points:
+        return 0.0
+    axes = [(point.sparsity, point.retention) for point in points]
+    return log_area(axes, points[0].parameters)
+
+
+def log_area(axes: Iterable[tuple[float, float]], parameters: int) -> float:
+    """The `log_hypervolume` of pairs of sparsity and retention, which may come from elsewhere.
+
+    Args:
+        axes: (sparsity, retention); a retention above 1 counts as 1.
+        parameters: of the baseline's inference network, 2 or more.
+    """
+    return area((log_compression(zeros, parameters), min(kept, 1.0)) for zeros, kept in axes)
 
 
 def log_compression(sparsity: float, parameters: int) -> float:

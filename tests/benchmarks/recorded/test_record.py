@@ -45,7 +45,7 @@ def test_random_plans_fit_the_networks(name: str, tmp_path: Path) -> None:
 def test_every_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS, "tiny", RecordedTask(TINY, (1200, 2400), seed=0))
     path = tmp_path / "tiny.jsonl.gz"
-    assert record("tiny", 2, str(tmp_path / "studies"), path) == 2
+    assert record("tiny", 2, 1, str(tmp_path / "studies"), path) == 2
     found = read(path)
     folder = StudyFolder(tmp_path / "studies", "recorded-tiny-2")
     study = folder.study()
@@ -59,5 +59,12 @@ def test_every_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert (one.env_steps, one.sparsity) == (point.env_steps, point.sparsity)
             assert one.returns == point.returned.each and len(one.returns) == 6
     before = path.read_bytes()
-    record("tiny", 2, str(tmp_path / "studies"), path)  # nothing is run again
+    record("tiny", 2, 1, str(tmp_path / "studies"), path)  # nothing is run again
     assert path.read_bytes() == before
+    assert record("tiny", 2, 2, str(tmp_path / "studies"), path) == 4
+    once, again = read(path).trials[:2], read(path).trials[2:]
+    assert once == found.trials
+    for one, other in zip(once, again, strict=True):
+        assert (one.number, one.plan) == (other.number, other.plan)
+        assert one.seed != other.seed and one.rounds != other.rounds
+        assert len(one.rounds) == len(other.rounds)

@@ -21,7 +21,7 @@ from scipy import stats
 from prune_search.experiment.pruning import Pruning, options
 from prune_search.plan.axes import AXES
 from prune_search.plan.plan import Plan
-from prune_search.records.fronts import area, log_compression
+from prune_search.records.fronts import log_area
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.recordings.dataset import Recording, Round, Trial
 
@@ -66,11 +66,8 @@ class Effect:
 
 def worth(recording: Recording, trial: Trial) -> float:
     """A recorded trial's log-hypervolume, as `prune_search.records.fronts` has it."""
-    parameters = recording.task.parameters
-    return area(
-        (log_compression(each.sparsity, parameters), min(recording.retention(each), 1.0))
-        for each in trial.rounds
-    )
+    axes = [(each.sparsity, recording.retention(each)) for each in trial.rounds]
+    return log_area(axes, recording.task.parameters)
 
 
 def effects(recordings: Sequence[Recording]) -> list[Effect]:

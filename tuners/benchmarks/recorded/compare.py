@@ -11,11 +11,13 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Search, Stopping
 from prune_search.records.fronts import Curve, hypervolume_curve, log_hypervolume
 from tuners.benchmarks.recorded.replay import Rule, Stops, replay, stops
+from tuners.benchmarks.recorded.retrained import SEEDS, retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
@@ -40,6 +42,23 @@ class Arm(NamedTuple):
     rule: Callable[[], Rule] | None = None
 
 
+class Ahead(NamedTuple):
+    """Difference of two searches' means over studies, with its 95 % interval (Welch's t)."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ahead:
+        interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
+        mean = float(np.mean(ours) - np.mean(theirs))
+        return cls(mean, float(interval.low), float(interval.high))
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} ({self.low:+.3f}, {self.high:+.3f})"
+
+
 @dataclass(frozen=True)
 class Compared:
     """One search on one task.
@@ -49,12 +68,16 @@ class Compared:
         curves: (env steps, log-hypervolume) of each seed.
         stops: of each seed.
         ratio: env steps in which `CURVES` has what this search ends with / this one's; None for it.
+        retrained: log-hypervolume of each seed's front, its plans trained anew.
+        ahead: by how much `CURVES` is ahead in that; None for it.
     """
 
     search: str
     curves: list[Curve]
     stops: list[Stops]
     ratio: StepsRatio | None
+    retrained: list[float]
+    ahead: Ahead | None
 
 
 @dataclass(frozen=True)
@@ -111,40 +134,53 @@ def compare(
     if env_steps is None:
         env_steps = round(_TRIALS * float(np.mean(TASKS[recording.task.name].env_steps)))
     world = World(recording)
-    curves: dict[str, list[Curve]] = {}
-    stopped: dict[str, list[Stops]] = {}
+    studies: dict[str, list[_Study]] = {}
     # Spawned: torch has threads by now, which a forked process would lack.
     with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), get_context("spawn")) as pool:
         asked = repeat(recording), repeat(world), range(seeds), repeat(env_steps)
         done = pool.map(_studies, *asked)
-        for seed, studies in enumerate(done):
-            for name, (curve, found) in studies.items():
-                curves.setdefault(name, []).append(curve)
-                stopped.setdefault(name, []).append(found)
+        for seed, found in enumerate(done):
+            for name, study in found.items():
+                studies.setdefault(name, []).append(study)
             tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
-    ours = curves[CURVES]
-    every = [
-        Compared(
-            search=name,
-            curves=each,
-            stops=stopped[name],
-            ratio=None if name == CURVES else speed(ours, _ends(each), env_steps),
+    ours = studies[CURVES]
+    every = []
+    for name, theirs in studies.items():
+        rival = name != CURVES
+        ends = [one.curve[-1][1] for one in theirs]
+        again = [one.retrained for one in theirs]
+        every.append(
+            Compared(
+                search=name,
+                curves=[one.curve for one in theirs],
+                stops=[one.stops for one in theirs],
+                ratio=speed([one.curve for one in ours], ends, env_steps) if rival else None,
+                retrained=again,
+                ahead=Ahead.of([one.retrained for one in ours], again) if rival else None,
+            )
         )
-        for name, each in curves.items()
-    ]
     return TaskResult(recording.task.name, env_steps, world.error, every)
 
 
-def _studies(
-    recording: Recording, world: World, seed: int, env_steps: int
-) -> dict[str, tuple[Curve, Stops]]:
-    """What a study of each search finds, (env steps, log-hypervolume), and what it stops."""
+class _Study(NamedTuple):
+    """What a study finds, (env steps, log-hypervolume), what it stops, and see `retrained`."""
+
+    curve: Curve
+    stops: Stops
+    retrained: float
+
+
+def _studies(recording: Recording, world: World, seed: int, env_steps: int) -> dict[str, _Study]:
+    """A study of each search."""
     found = {}
     for name, chosen in searches(recording, seed, env_steps).items():
         rule = chosen.rule() if chosen.rule else None
         trials = replay(world, chosen.experiment, env_steps, rule)
-        curve = hypervolume_curve(trials, log_hypervolume)
-        found[name] = curve, stops(world, chosen.experiment, trials)
+        found[name] = _Study(
+            hypervolume_curve(trials, log_hypervolume),
+            stops(world, chosen.experiment, trials),
+            retrained(world, seed, trials),
+        )
     return found
 
 
@@ -164,6 +200,11 @@ is told: those that would still have improved the front by the least that counts
 (`search.stopping.gain`), had they run on. The default's rule and that of `curves` state at most
 {wrong:.0%}, the others nothing.
 
+The best of many trials are partly the luckiest, most of all where one plan is repeated. So the
+plans of each study's front are trained anew with {again} other seeds: `anew` is the mean
+log-hypervolume that is left, which is what one gets of them, and the column after it by how much
+`curves` is ahead of each search in that, with its 95 % interval over studies (Welch's t).
+
 A replay is no training. Plans that were not recorded, which are most, return what trees predict,
 and `curves` predicts by trees as well: it may be at an advantage here that it lacks elsewhere. Each
 task says how large the error of those predictions is.
@@ -175,7 +216,7 @@ def markdown(results: Sequence[TaskResult]) -> str:
     """A page with a table of each task."""
     seeds = len(results[0].searches[0].curves)
     stated = 1 - Stopping().confidence
-    lines = [_HEAD.format(seeds=seeds, wrong=stated)]
+    lines = [_HEAD.format(seeds=seeds, wrong=stated, again=SEEDS)]
     columns = [f"{share:.0%}" for share in _SHARES]
     for result in results:
         error = result.error
@@ -187,8 +228,9 @@ def markdown(results: Sequence[TaskResult]) -> str:
                 f" predicted with an error of {error.retention:.3f} (root mean square; knowing"
                 f" nothing: {error.spread:.3f})."
             ),
-            f"| search | {' | '.join(columns)} | wrong stops | env steps of `curves` / its own |",
-            f"|---|{'---:|' * len(columns)}---|---|",
+            f"| search | {' | '.join(columns)} | wrong stops | env steps of `curves` / its own"
+            " | anew | `curves` ahead |",
+            f"|---|{'---:|' * len(columns)}---|---|---:|---|",
             *(_row(one, result.env_steps) for one in result.searches),
             "",
         ]
@@ -202,14 +244,17 @@ def _row(one: Compared, env_steps: int) -> str:
     ]
     stopped, wrong = (sum(each) for each in zip(*one.stops, strict=True))
     told = f"{wrong} of {stopped}, {wrong / stopped:.0%}" if stopped else ""
-    cells = [one.search, *(f"{mean:.3f}" for mean in means), told]
-    return f"| {' | '.join(cells)} | {'' if one.ratio is None else one.ratio.brief} |"
+    cells = [
+        one.search,
+        *(f"{mean:.3f}" for mean in means),
+        told,
+        one.ratio.brief if one.ratio else "",
+        f"{np.mean(one.retrained):.3f}",
+        str(one.ahead) if one.ahead else "",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def reached(curve: Curve, env_steps: float) -> float:
     """What a front was worth after so many env steps; 0 before its first point."""
     return max((value for steps, value in curve if steps <= env_steps), default=0.0)
-
-
-def _ends(curves: Sequence[Curve]) -> list[float]:
-    return [curve[-1][1] for curve in curves]

@@ -1,11 +1,14 @@
-"""Runs random plans on a task as an ordinary study, and takes from it what is worth keeping."""
+"""Runs random plans on a task as ordinary studies, and takes from them what is worth keeping."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
+from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Point, TrialRecord
 from tuners.benchmarks.recorded.tasks import experiment
@@ -13,14 +16,17 @@ from tuners.benchmarks.search.studies import finished
 from tuners.recordings.dataset import Round, Task, Trial, write
 
 _SOFTWARE = ("ray", "torch", "gymnasium", "numpy")
+_APART = 1_000
+"""Between the seeds of a task's studies."""
 
 
-def record(name: str, trials: int, storage: str, path: Path) -> int:
-    """Runs what is missing of a task's study, and writes its trials to a file.
+def record(name: str, trials: int, seeds: int, storage: str, path: Path) -> int:
+    """Runs what is missing of a task's studies, and writes their trials to a file.
 
     Args:
         name: a key of `TASKS`.
         trials: random plans.
+        seeds: of each plan's training; a study each, from one dense policy.
         storage: where studies lie; an interrupted one goes on.
         path: the file, see `dataset`.
 
@@ -32,10 +38,31 @@ def record(name: str, trials: int, storage: str, path: Path) -> int:
     """
     chosen = experiment(name, trials, storage)
     folder = finished(chosen, f"recorded-{name}-{trials}", quiet=False)
-    found = [trial for trial in folder.trials() if trial.points]
-    seed = chosen.search.seed
-    write(path, _task(name, chosen, folder), [_trial(trial, seed) for trial in found])
+    found = _trials(folder, chosen.search.seed)
+    plans = [trial.plan for trial in found]
+    for again in range(1, seeds):
+        other = _repeated(chosen, plans, chosen.search.seed + _APART * again)
+        repeat = finished(other, f"recorded-{name}-{trials}-{again}", quiet=False)
+        for trial in _trials(repeat, other.search.seed):
+            # As it was drawn: through the file's fields a ratio's last digit may change.
+            of = found[trial.number]
+            found.append(trial.model_copy(update={"number": of.number, "plan": of.plan}))
+    write(path, _task(name, chosen, folder), found)
     return len(found)
+
+
+def _repeated(chosen: Experiment, plans: list[Plan], seed: int) -> Experiment:
+    """The same plans again, trained with another seed."""
+    first = [_given(plan) for plan in plans]
+    changes = {"first": first, "trials": len(first), "seed": seed}
+    search = chosen.search.model_copy(update=changes)
+    return Experiment.model_validate(chosen.model_copy(update={"search": search}).model_dump())
+
+
+def _given(plan: Plan) -> dict[str, Any]:
+    """As `search.first` has it."""
+    fields = plan.model_dump(include=set(Pruning.model_fields), exclude_none=True)
+    return {name: value for name, value in fields.items() if name != "densities"}
 
 
 def _task(name: str, chosen: Experiment, folder: StudyFolder) -> Task:
@@ -53,6 +80,10 @@ def _task(name: str, chosen: Experiment, folder: StudyFolder) -> Task:
         dense=baseline.returned.each,
         random=baseline.random.each,
     )
+
+
+def _trials(folder: StudyFolder, seed: int) -> list[Trial]:
+    return [_trial(trial, seed) for trial in folder.trials() if trial.points]
 
 
 def _trial(found: TrialRecord, seed: int) -> Trial:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
-from prune_search.records.fronts import Curve, area, front_history, log_compression
+from prune_search.records.fronts import Curve, area, front_history, log_area
 from prune_search.records.models import FinalRecord, Point, TrialRecord
 from prune_search.rllib.evaluation.checkpoint_meter import CheckpointMeter
 
@@ -36,12 +36,12 @@ def final_curves(
     plain: Curve = []
     logarithmic: Curve = []
     for env_steps, points in history:
-        kept = [measured.retention(measured.points[point.name].value) for point in points]
-        sparsities = [point.sparsity for point in points]
-        plain.append((env_steps, area(zip(sparsities, kept, strict=True))))
-        logs = [log_compression(point.sparsity, point.parameters) for point in points]
-        cut = [min(retention, 1.0) for retention in kept]
-        logarithmic.append((env_steps, area(zip(logs, cut, strict=True))))
+        axes = [
+            (point.sparsity, measured.retention(measured.points[point.name].value))
+            for point in points
+        ]
+        plain.append((env_steps, area(axes)))
+        logarithmic.append((env_steps, log_area(axes, points[0].parameters)))
     return plain, logarithmic
 
 

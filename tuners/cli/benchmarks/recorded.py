@@ -25,6 +25,7 @@ def benchmark_record(
     to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where a file of each task goes.")],
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Random plans of each task.")] = 60,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds that each plan is trained with.")] = 1,
     storage: Annotated[
         str, typer.Option(help="Folder of its studies; what is finished there is not run again.")
     ] = "benchmark",
@@ -43,7 +44,7 @@ def benchmark_record(
     for name in task or TASKS:
         path = to / f"{name}.jsonl.gz"
         try:
-            found = record(name, trials, storage, path)
+            found = record(name, trials, seeds, storage, path)
         except KeyboardInterrupt:
             err.print("stopped; run the same command again to go on")
             sys.exit(130)
