@@ -40,23 +40,47 @@ def retention(plan: Plan, sparsity: float) -> float:
 def recording(trials: int, seed: int = 0) -> Recording:
     """Of CartPole's space."""
     generator = np.random.default_rng(seed)
-    return Recording(
-        task=TASK.model_copy(update={"dense": [DENSE], "random": [RANDOM]}),
-        trials=[
+    return _made(
+        [
             Trial(number=number, seed=seed, plan=plan, rounds=rounds(plan, generator))
             for number, plan in enumerate(drawn("cartpole", trials))
-        ],
+        ]
     )
 
 
-def rounds(plan: Plan, generator: np.random.Generator) -> list[Round]:
+def twice(trials: int, of_plan: float, of_seed: float) -> Recording:
+    """Each plan with two seeds: it keeps more or less than it should, and so does each seed.
+
+    Args:
+        trials: plans.
+        of_plan: standard deviation of a plan's own retention.
+        of_seed: of a seed's.
+    """
+    generator = np.random.default_rng(1)
+    found = []
+    for number, plan in enumerate(drawn("cartpole", trials)):
+        own = generator.normal(0, of_plan)
+        for seed in (0, 1):
+            more = own + generator.normal(0, of_seed)
+            made = rounds(plan, generator, more)
+            found.append(Trial(number=number, seed=seed, plan=plan, rounds=made))
+    return _made(found)
+
+
+def _made(trials: list[Trial]) -> Recording:
+    task = TASK.model_copy(update={"dense": [DENSE], "random": [RANDOM]})
+    return Recording(task=task, trials=trials)
+
+
+def rounds(plan: Plan, generator: np.random.Generator, more: float = 0.0) -> list[Round]:
+    """A trial's, in all of which so much more is kept."""
     schedule, found = plan_schedule(plan), []
     assert schedule is not None
     for number in range(plan.rounds):
         progress = (number + 1) / plan.rounds
         aim = 0.6 if plan.ratio is None or plan.scope == "critic" else plan.ratio
         sparsity = 0.98 * schedule.at(progress, aim)
-        kept = retention(plan, sparsity) + generator.normal(0, 0.02, EPISODES)
+        kept = retention(plan, sparsity) + more + generator.normal(0, 0.02, EPISODES)
         found.append(
             Round(
                 progress=progress,

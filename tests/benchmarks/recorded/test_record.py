@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from prune_search.errors import UserError
+from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.trial.preflight import check
 from tests.benchmarks.recorded.made_up import drawn
 from tests.conftest import TINY
+from tests.studies import BASELINE, make_study, make_trial, returned
 from tuners.benchmarks.recorded.record import record
 from tuners.benchmarks.recorded.tasks import TASKS, RecordedTask, experiment
 from tuners.recordings.dataset import read
@@ -68,3 +71,25 @@ def test_every_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert (one.number, one.plan) == (other.number, other.plan)
         assert one.seed != other.seed and one.rounds != other.rounds
         assert len(one.rounds) == len(other.rounds)
+
+
+def test_seeds_of_a_plan_begin_from_one_dense_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version trains another one: what is the plan's and what the seed's could not be told
+    apart."""
+
+    def made(settings: Experiment, name: str, *, quiet: bool) -> StudyFolder:
+        folder = make_study(tmp_path, trials=0, name=name)
+        for number, plan in enumerate(drawn("cartpole", 2)):
+            folder.write_trial(make_trial(number, plan=plan))
+        if name.endswith("-1"):
+            study = folder.study()
+            assert study is not None
+            other = BASELINE.model_copy(update={"returned": returned(499.0)})
+            folder.write_study(study.model_copy(update={"baseline": other}))
+        return folder
+
+    monkeypatch.setattr("tuners.benchmarks.recorded.record.finished", made)
+    with pytest.raises(UserError, match=r"'recorded-cartpole-2-1' .* began from another dense"):
+        record("cartpole", 2, 2, str(tmp_path), tmp_path / "cartpole.jsonl.gz")

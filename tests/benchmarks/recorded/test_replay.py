@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from prune_search.experiment.search_section import Stopping
 from prune_search.plan.plan import Plan
 from prune_search.records.fronts import hypervolume_curve, log_hypervolume
-from tests.benchmarks.recorded.made_up import drawn, recording, retention
+from tests.benchmarks.recorded.made_up import drawn, recording, retention, twice
 from tests.benchmarks.recorded.test_dataset import TASK
-from tuners.benchmarks.recorded.compare import searches
+from tuners.benchmarks.recorded.compare import Ahead, searches
 from tuners.benchmarks.recorded.replay import replay, stops
+from tuners.benchmarks.recorded.retrained import retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds
 from tuners.benchmarks.recorded.world import World
 from tuners.cli._app import app
@@ -51,6 +52,41 @@ def test_other_plans_are_predicted_better_than_by_their_mean(world: World) -> No
     other = [world.curve(plan, seed=4) for plan in plans]
     assert any(one != curve for one, (_, curve) in zip(other, curves, strict=True))
     assert [world.curve(plan, seed=2) for plan in plans] == [curve for _, curve in curves]
+
+
+def test_seeds_of_a_plan_have_in_common_what_they_had_when_recorded() -> None:
+    """Else a search that repeats one plan draws that plan's luck anew, and takes the best."""
+    plans = drawn("cartpole", 84)[60:]
+
+    def apart(world: World) -> float:
+        """Spread of a plan's seeds, over that of plans."""
+        ends = np.array(
+            [[world.curve(plan, seed)[-1].retention for seed in range(8)] for plan in plans]
+        )
+        return float(ends.std(axis=1).mean() / ends.std())
+
+    by_plan, by_seed = (World(twice(40, *one)) for one in ((0.4, 0.05), (0.05, 0.4)))
+    assert by_plan.error.of_plan is not None and by_seed.error.of_plan is not None
+    assert by_plan.error.of_plan > 0.8 and by_seed.error.of_plan < 0.5
+    assert apart(by_plan) < 0.6 * apart(by_seed)
+    # One seed each tells nothing of it.
+    assert World(recording(20)).error.of_plan is None
+
+
+def test_a_front_is_worth_what_is_left_of_it_with_other_seeds() -> None:
+    """The luckiest of many seeds of one plan is worth no more than any of them."""
+    world = World(twice(40, 0.05, 0.4))
+    for seed in range(3):
+        chosen = searches(recording(1), seed, STEPS)["expert, neurons"].experiment
+        trials = replay(world, chosen, STEPS)
+        assert len({trial.plan for trial in trials}) == 1 < len(trials)
+        seen = log_hypervolume([point for trial in trials for point in trial.points])
+        anew = retrained(world, seed, trials)
+        assert 0 < anew < seen
+        assert retrained(world, seed, trials) == anew != retrained(world, seed + 1, trials)
+    whole = Ahead.of([0.5, 0.6, 0.7], [0.2, 0.3, 0.4])
+    assert whole.mean == pytest.approx(0.3) and whole.low < 0.3 < whole.high
+    assert str(whole) == "+0.300 (+0.073, +0.527)"
 
 
 def test_a_point_s_target_is_what_the_plan_asks_for(world: World) -> None:
@@ -128,4 +164,4 @@ def test_the_command_compares_all_on_a_file(tmp_path: Path) -> None:
     assert f"## {TASK.name}" in text
     for name in ("default", "random", "expert", "tpe", "nsga2", "gp", "probed curves"):
         assert f"| {name} | 0." in text
-    assert "200,000 env steps" in text and "| env steps of `curves` / its own |" in text
+    assert "200,000 env steps" in text and "| env steps of `curves` / its own | anew |" in text

@@ -219,15 +219,10 @@ def markdown(results: Sequence[TaskResult]) -> str:
     lines = [_HEAD.format(seeds=seeds, wrong=stated, again=SEEDS)]
     columns = [f"{share:.0%}" for share in _SHARES]
     for result in results:
-        error = result.error
         lines += [
             f"## {result.task}",
             "",
-            paragraph(
-                f"{result.env_steps:,} env steps. Retention of plans that were not recorded is"
-                f" predicted with an error of {error.retention:.3f} (root mean square; knowing"
-                f" nothing: {error.spread:.3f})."
-            ),
+            paragraph(f"{result.env_steps:,} env steps. {_told(result.error)}"),
             f"| search | {' | '.join(columns)} | wrong stops | env steps of `curves` / its own"
             " | anew | `curves` ahead |",
             f"|---|{'---:|' * len(columns)}---|---|---:|---|",
@@ -235,6 +230,18 @@ def markdown(results: Sequence[TaskResult]) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _told(error: Error) -> str:
+    common = (
+        "As plans were recorded with one seed each, all of it is taken for the seed's."
+        if error.of_plan is None
+        else f"Of its square, {error.of_plan:.0%} is the plan's and comes again with every seed."
+    )
+    return (
+        "Retention of plans that were not recorded is predicted with an error of"
+        f" {error.retention:.3f} (root mean square; knowing nothing: {error.spread:.3f}). {common}"
+    )
 
 
 def _row(one: Compared, env_steps: int) -> str:

@@ -6,11 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from prune_search.errors import UserError
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import Point, TrialRecord
+from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.benchmarks.recorded.tasks import experiment
 from tuners.benchmarks.search.studies import finished
 from tuners.recordings.dataset import Round, Task, Trial, write
@@ -34,15 +35,22 @@ def record(name: str, trials: int, seeds: int, storage: str, path: Path) -> int:
         Trials that were written: all that got to a point.
 
     Raises:
-        UserError: the environment is missing, or a study of that name has other settings.
+        UserError: the environment is missing, a study of that name has other settings, or its dense
+            policy is not that of the first seed's.
     """
     chosen = experiment(name, trials, storage)
     folder = finished(chosen, f"recorded-{name}-{trials}", quiet=False)
     found = _trials(folder, chosen.search.seed)
     plans = [trial.plan for trial in found]
-    for again in range(1, seeds):
+    for again in range(1, seeds if plans else 1):
         other = _repeated(chosen, plans, chosen.search.seed + _APART * again)
         repeat = finished(other, f"recorded-{name}-{trials}-{again}", quiet=False)
+        if _dense(repeat) != _dense(folder):
+            raise UserError(
+                f"--storage: study {repeat.name!r} in {storage!r} began from another dense policy"
+                f" than {folder.name!r}, which other code or another machine has trained; give"
+                " another --storage"
+            )
         for trial in _trials(repeat, other.search.seed):
             # As it was drawn: through the file's fields a ratio's last digit may change.
             of = found[trial.number]
@@ -65,10 +73,19 @@ def _given(plan: Plan) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "densities"}
 
 
-def _task(name: str, chosen: Experiment, folder: StudyFolder) -> Task:
+def _dense(folder: StudyFolder) -> list[float]:
+    """Returns of a study's dense policy, by which policies are told apart."""
+    return _baseline(folder).returned.each
+
+
+def _baseline(folder: StudyFolder) -> BaselineRecord:
     study = folder.study()
     assert study is not None and study.baseline is not None
-    baseline, settings = study.baseline, chosen.model_dump(mode="json", exclude_unset=True)
+    return study.baseline
+
+
+def _task(name: str, chosen: Experiment, folder: StudyFolder) -> Task:
+    baseline, settings = _baseline(folder), chosen.model_dump(mode="json", exclude_unset=True)
     return Task(
         name=name,
         environment=settings["environment"],

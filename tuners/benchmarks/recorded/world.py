@@ -2,14 +2,19 @@
 
 A plan that was recorded returns what it did. Any other's curve is predicted from all rounds of all
 recorded trials by gradient-boosted trees: first how sparse each round is, then what is kept there,
-which falls with sparsity. What trees cannot know, a recorded trial lends: the errors that were made
-about it while it was left out are added to the curve, so that trials differ as much as trials do,
-and round follows round as it does. The error itself is told, see `World.error`.
+which falls with sparsity. What trees cannot know, recorded trials lend: the errors that were made
+about them while their plans were left out are added to the curve, so that trials differ as much as
+trials do, and round follows round as it does. One trial's errors stay with a plan, another's come
+with the training's seed, each with its share of the variance: where plans were recorded with
+several seeds, their errors have that much in common. The error is told, see `World.error`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +47,9 @@ class Error(NamedTuple):
     """Of the natural logarithm of 1 - sparsity."""
     spread: float
     """Standard deviation of the recorded retentions: the error of knowing nothing."""
+    of_plan: float | None
+    """Share of the retention's error (its square) that seeds of one plan have in common; None where
+    no plan was recorded with several."""
 
 
 class World:
@@ -68,9 +76,20 @@ class World:
         self._models = _fit(data)
         self._ends = np.array([log_density(trial.rounds[-1].sparsity) for trial in self._trials])
         self._sparsest = float(data.density.min())
-        off, self.error = _left_out(data, np.repeat(np.arange(len(sizes)), sizes))
+        plans = _numbered([trial.plan for trial in self._trials])
+        off = _left_out(data, np.repeat(plans, sizes))
         errors = np.split(off, np.cumsum(sizes)[:-1])
         self._errors = list(zip(map(np.array, shares), errors, strict=True))
+        common = _in_common(errors, plans)
+        # Where nobody knows all is the seed's.
+        self._of_plan = np.zeros(2) if common is None else common
+        density_error, retention_error = np.sqrt((off**2).mean(axis=0))
+        self.error = Error(
+            retention=float(retention_error),
+            log_density=float(density_error),
+            spread=float(data.kept.std()),
+            of_plan=None if common is None else float(common[1]),
+        )
 
     def returned(self, retention: float) -> float:
         """The return of a retention."""
@@ -91,8 +110,9 @@ class World:
         progress = np.arange(1, plan.rounds + 1) / plan.rounds
         features, asked = self._encoding.rows(plan, progress.tolist())
         density = asked + self._models[0].predict(features)
-        at, lent = self._errors[self._alike(density[-1], generator)]
-        off = np.array([np.interp(progress, at, lent[:, k]) for k in (0, 1)])
+        of_plan = self._lent(density[-1], progress, _of(plan))
+        of_seed = self._lent(density[-1], progress, generator)
+        off = (self._of_plan**0.5 * of_plan + (1 - self._of_plan) ** 0.5 * of_seed).T
         # Nothing grows back between rounds, nor is it denser than dense or sparser than recorded.
         density = np.minimum.accumulate((density + off[0]).clip(self._sparsest, 0.0))
         kept = self._models[1].predict(np.column_stack([features, density])) + off[1]
@@ -101,10 +121,14 @@ class World:
             for share, log, value in zip(progress, density, kept, strict=True)
         ]
 
-    def _alike(self, density: float, generator: np.random.Generator) -> int:
-        """A recorded trial that went about as far, drawn: near the end errors are others."""
+    def _lent(
+        self, density: float, progress: NDArray[np.float64], generator: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Errors, [rounds, 2], of a recorded trial that went about as far: elsewhere errors are
+        others. Which one is drawn."""
         apart = np.abs(self._ends - density)
-        return int(generator.choice(np.argsort(apart)[:_ALIKE]))
+        at, lent = self._errors[int(generator.choice(np.argsort(apart)[:_ALIKE]))]
+        return np.column_stack([np.interp(progress, at, lent[:, k]) for k in (0, 1)])
 
     def _again(self, each: Round, generator: np.random.Generator) -> Seen:
         """A recorded round with episodes drawn anew from its own."""
@@ -125,18 +149,50 @@ class _Data(NamedTuple):
         return _Data(*(each[chosen] for each in self))
 
 
-def _left_out(data: _Data, groups: NDArray[np.int64]) -> tuple[NDArray[np.float64], Error]:
-    """Each round's errors, [rounds, (log density, retention)], while its trial is left out."""
+def _left_out(data: _Data, plans: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Each round's errors, [rounds, (log density, retention)], while its plan is left out."""
     off = np.empty((len(data.kept), 2))
-    for learned, left in GroupKFold(_FOLDS).split(data.features, data.kept, groups):
+    for learned, left in GroupKFold(_FOLDS).split(data.features, data.kept, plans):
         sparsities, kept = _fit(data.of(learned))
         asked = data.of(left)
         off[left, 0] = asked.density - asked.asked - sparsities.predict(asked.features)
         # At the sparsity that there was: errors of both are added one after the other.
         known = np.column_stack([asked.features, asked.density])
         off[left, 1] = asked.kept - kept.predict(known)
-    density_error, retention_error = np.sqrt((off**2).mean(axis=0))
-    return off, Error(float(retention_error), float(density_error), float(data.kept.std()))
+    return off
+
+
+def _in_common(
+    errors: Sequence[NDArray[np.float64]], plans: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Share of the errors' squares that trials of one plan have in common, 0 to 1, of both kinds.
+
+    The intraclass correlation about zero: what pairs of trials multiply to, over their squares.
+    """
+    together = defaultdict(list)
+    for plan, found in zip(plans, errors, strict=True):
+        together[plan].append(found)
+    pairs = [
+        (one[k], one[j]) for one in together.values() for k in range(len(one)) for j in range(k)
+    ]
+    if not pairs:
+        return None
+    ones, others = (
+        np.concatenate([pair[side][: min(map(len, pair))] for pair in pairs]) for side in (0, 1)
+    )
+    squares = (ones**2 + others**2).mean(axis=0) / 2
+    return np.asarray(((ones * others).mean(axis=0) / squares).clip(0.0, 1.0))
+
+
+def _numbered(plans: Sequence[Plan]) -> NDArray[np.int64]:
+    """The same number for the same plans."""
+    return np.array([plans.index(plan) for plan in plans])
+
+
+def _of(plan: Plan) -> np.random.Generator:
+    """Random numbers that are always the same for a plan."""
+    digest = hashlib.sha256(plan.model_dump_json().encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 def _fit(data: _Data) -> tuple[HistGradientBoostingRegressor, HistGradientBoostingRegressor]:
