@@ -32,6 +32,7 @@ PRESETS = {
     "highway-fast": ("highway_env",),
     "pong": ("ale_py", "cv2"),
     "minatar-breakout": ("minatar",),
+    "minatar-space-invaders": ("minatar",),
 }
 """Those that need a package of an extra."""
 FEW = [

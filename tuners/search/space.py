@@ -116,6 +116,11 @@ def suggest(trial: Asked, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
     )
 
 
+def given(plan: Plan) -> dict[str, Any]:
+    """A plan as `search.first` has it; layers' densities, which that can't give, are left out."""
+    return plan.model_dump(include=set(Pruning.model_fields), exclude_none=True)
+
+
 def parameters(given: Mapping[str, Any], pruning: Pruning) -> dict[str, Any]:
     """Optuna's parameters for a trial that is given by values of `pruning`'s open fields."""
     chosen: dict[str, Any] = {}

@@ -13,11 +13,12 @@ from prune_search.plan.plan import Plan
 from prune_search.records.fronts import hypervolume_curve, log_hypervolume
 from tests.benchmarks.recorded.made_up import drawn, recording, retention, twice
 from tests.benchmarks.recorded.test_dataset import TASK
-from tuners.benchmarks.recorded.compare import Ahead, searches
+from tuners.benchmarks.recorded.compare import searches
 from tuners.benchmarks.recorded.replay import replay, stops
 from tuners.benchmarks.recorded.retrained import retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds
 from tuners.benchmarks.recorded.world import World
+from tuners.benchmarks.search.retrained import Ahead
 from tuners.cli._app import app
 from tuners.recordings.dataset import write
 

@@ -129,6 +129,8 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
         "1100",
         "--against",
         "grid",
+        "--retrain",
+        "2",
     ]
     arguments += ["--storage", str(shared_storage)]
 
@@ -156,6 +158,16 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert found["studies"][0]["curve"]  # the grid's one round lies beyond the env steps
     assert found["studies"][0]["final_curve"]
     assert list(found["ratios"]) == ARMS[1:]
+    default, probes, grid = (one["anew"] for one in found["studies"])
+    assert len(default) == len(grid) == 2 and probes == []
+    assert min(default) >= 0
+    again = StudyFolder(shared_storage, "benchmark-tiny-default-1100-0-anew").trials()
+    plans = {trial.plan.model_dump_json() for trial in again}
+    assert len(again) == 2 * len(plans) and all(trial.state == "complete" for trial in again)
+    trained = {trial.points[0].return_training for trial in again}
+    assert len(trained) == len(again)  # each in a training of its own
+    study = StudyFolder(shared_storage, "benchmark-tiny-default-1100-0").trials()
+    assert plans <= {trial.plan.model_dump_json() for trial in study}
     trials = sorted(shared_storage.glob("benchmark-*/trials/*/trial.json"))
     before = [path.stat().st_mtime_ns for path in trials]
     assert run("--to", "found.json")[0] == 0

@@ -11,7 +11,6 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Search, Stopping
@@ -23,6 +22,7 @@ from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
 from tuners.benchmarks.search.arms import CURVES, DEFAULT, arms
 from tuners.benchmarks.search.comparison import StepsRatio, speed
+from tuners.benchmarks.search.retrained import Ahead
 from tuners.recordings.dataset import Recording
 from tuners.words import paragraph
 
@@ -40,23 +40,6 @@ class Arm(NamedTuple):
 
     experiment: Experiment
     rule: Callable[[], Rule] | None = None
-
-
-class Ahead(NamedTuple):
-    """Difference of two searches' means over studies, with its 95 % interval (Welch's t)."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ahead:
-        interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
-        mean = float(np.mean(ours) - np.mean(theirs))
-        return cls(mean, float(interval.low), float(interval.high))
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} ({self.low:+.3f}, {self.high:+.3f})"
 
 
 @dataclass(frozen=True)

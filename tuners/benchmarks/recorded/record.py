@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from prune_search.errors import UserError
-from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
@@ -15,6 +13,7 @@ from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.benchmarks.recorded.tasks import experiment
 from tuners.benchmarks.search.studies import finished
 from tuners.recordings.dataset import Round, Task, Trial, write
+from tuners.search.space import given
 
 _SOFTWARE = ("ray", "torch", "gymnasium", "numpy")
 _APART = 1_000
@@ -61,16 +60,10 @@ def record(name: str, trials: int, seeds: int, storage: str, path: Path) -> int:
 
 def _repeated(chosen: Experiment, plans: list[Plan], seed: int) -> Experiment:
     """The same plans again, trained with another seed."""
-    first = [_given(plan) for plan in plans]
+    first = [given(plan) for plan in plans]
     changes = {"first": first, "trials": len(first), "seed": seed}
     search = chosen.search.model_copy(update=changes)
     return Experiment.model_validate(chosen.model_copy(update={"search": search}).model_dump())
-
-
-def _given(plan: Plan) -> dict[str, Any]:
-    """As `search.first` has it."""
-    fields = plan.model_dump(include=set(Pruning.model_fields), exclude_none=True)
-    return {name: value for name, value in fields.items() if name != "densities"}
 
 
 def _dense(folder: StudyFolder) -> list[float]:

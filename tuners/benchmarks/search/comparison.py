@@ -21,6 +21,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
 from tuners.benchmarks.search.arms import DEFAULT, PROBES, arms
 from tuners.benchmarks.search.front_history import final_curves
+from tuners.benchmarks.search.retrained import Ahead, retrained
 from tuners.benchmarks.search.studies import finished
 from tuners.display.live import clock
 from tuners.words import count
@@ -44,6 +45,9 @@ class Outcome:
     """The same fronts on seeds that the search never saw."""
     final_log_curve: Curve
     """Their log-hypervolumes, on the same seeds."""
+    anew: list[float]
+    """Log-hypervolume of its front with other training seeds, see `retrained`; [] where none was
+    asked for."""
 
     @property
     def hypervolume(self) -> float:
@@ -136,6 +140,15 @@ class Result:
             ours,
         )
 
+    def ahead(self, other: str) -> Ahead | None:
+        """Of the default over another arm in what fronts are worth anew, of means over studies;
+        None where fewer than two of either were trained anew."""
+        ours, theirs = (
+            [float(np.mean(one.anew)) for one in self.arm(name) if one.anew]
+            for name in (DEFAULT, other)
+        )
+        return Ahead.of(ours, theirs) if min(len(ours), len(theirs)) > 1 else None
+
     def to_json(self) -> dict[str, object]:
         """Plain types; a ratio that is infinite is null."""
         ratios = {
@@ -165,6 +178,7 @@ def benchmark(
     env_steps: int,
     report: Callable[[str], None],
     against: Sequence[str] | None = None,
+    retrain: int = 0,
 ) -> Result:
     """Runs what is missing, and reads all of it.
 
@@ -175,6 +189,7 @@ def benchmark(
         env_steps: of each study.
         report: told of each study, in a line.
         against: the arms to compare the default with; all if None.
+        retrain: training seeds with which the plans of each front are trained anew.
 
     Raises:
         UserError: as `tuners.study.driver.run`, no such arm, or a study of such a name has other
@@ -195,10 +210,11 @@ def benchmark(
     for number, (name, seed, settings) in enumerate(planned, start=1):
         study = f"benchmark-{preset}-{name}-{env_steps}-{seed}"
         folder = finished(settings, study)
-        found = _outcome(folder, settings, name, seed, env_steps)
+        anew = retrained(folder, settings, retrain) if retrain else []
+        found = _outcome(folder, settings, name, seed, env_steps, anew)
         outcomes.append(found)
         if name == DEFAULT and settings.search.probes:
-            outcomes.append(_outcome(folder, settings, PROBES, seed, env_steps))
+            outcomes.append(_outcome(folder, settings, PROBES, seed, env_steps, []))
         record = folder.study()
         seconds += record.wall_s if record else 0.0
         left = clock(seconds / number * (len(planned) - number))
@@ -252,7 +268,12 @@ def _quantile(values: NDArray[np.float64], share: float = 0.5) -> float:
 
 
 def _outcome(
-    folder: StudyFolder, experiment: Experiment, arm: str, seed: int, env_steps: int
+    folder: StudyFolder,
+    experiment: Experiment,
+    arm: str,
+    seed: int,
+    env_steps: int,
+    anew: list[float],
 ) -> Outcome:
     trials = folder.trials()
     if arm == PROBES:  # the study's first trials after those that the file names
@@ -268,6 +289,7 @@ def _outcome(
         curve=_until(hypervolume_curve(trials), env_steps),
         final_curve=_until(final, env_steps),
         final_log_curve=_until(final_log, env_steps),
+        anew=anew,
     )
 
 

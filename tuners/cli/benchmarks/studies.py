@@ -55,6 +55,12 @@ def benchmark_search(
         list[str] | None,
         typer.Option(help="Compare only with this; may be repeated.  [default: all]"),
     ] = None,
+    retrain: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Training seeds with which the plans on each front are trained anew."
+        ),
+    ] = 0,
     storage: Annotated[
         str, typer.Option(help="Folder of its studies; what is finished there is not run again.")
     ] = "benchmark",
@@ -76,7 +82,9 @@ def benchmark_search(
     changes = [*(overrides or []), f"storage={json.dumps(storage)}"]
     settings = experiment_file.load(preset, changes, trust)
     try:
-        found = benchmark(settings, Path(preset).stem, range(seeds), env_steps, out.print, against)
+        found = benchmark(
+            settings, Path(preset).stem, range(seeds), env_steps, out.print, against, retrain
+        )
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to go on")
         sys.exit(130)
@@ -93,6 +101,9 @@ def benchmark_search(
         to.write_text(json.dumps(found.to_json(), indent=1), encoding="utf-8")
         benchmark_figure(curves, env_steps, title, ratios).savefig(picture, dpi=130)
     out.print(_searches(found))
+    for name in found.others:
+        if (ahead := found.ahead(name)) is not None:
+            ratios.append(f"ahead of {name}, its plans trained anew: {ahead}, log-hypervolume")
     for line in ratios:
         out.print(line, highlight=False, soft_wrap=True)
 
@@ -104,8 +115,8 @@ def _searches(found: Result) -> Table:
     from tuners.benchmarks.search.arms import DEFAULT
 
     table = Table("search", box=None, pad_edge=False)
-    columns = ("hypervolume", "quartiles", "on its own seeds", "log-hypervolume", "env steps")
-    for column in (*columns, "saved", "trials"):
+    columns = ("hypervolume", "quartiles", "on its own seeds", "log-hypervolume", "anew")
+    for column in (*columns, "env steps", "saved", "trials"):
         table.add_column(column, justify="right")
     for name in (DEFAULT, *found.others):
         arm = found.arm(name)
@@ -116,6 +127,9 @@ def _searches(found: Result) -> Table:
             f"{low:.4f} to {high:.4f}",
             f"{np.median([one.hypervolume for one in arm]):.4f}",
             f"{np.median([one.final_log_hypervolume for one in arm]):.4f}",
+            f"{np.median(anew):.4f}"
+            if (anew := [np.mean(one.anew) for one in arm if one.anew])
+            else "",
             f"{np.median([one.env_steps for one in arm]):,.0f}",
             f"{np.median([one.env_steps_saved for one in arm]):,.0f}",
             f"{np.median([one.trials for one in arm]):.0f}",

@@ -1,0 +1,90 @@
+"""What a front is worth once its plans are trained anew: what a user gets of them.
+
+The best of many noisy trials are partly the luckiest, most of all where one plan is repeated with
+other seeds. What is left of a front with new seeds owes nothing to luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from prune_search.errors import UserError
+from prune_search.experiment.schema import Experiment
+from prune_search.records.folder import StudyFolder
+from prune_search.records.fronts import front, log_area
+from tuners.benchmarks.search.studies import finished
+from tuners.search.space import given
+
+_APART = 500_009
+"""Between the seeds of a study and of its plans trained anew; larger than seeds of studies are."""
+
+
+class Ahead(NamedTuple):
+    """Difference of two searches' means over studies, with its 95 % interval (Welch's t)."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ahead:
+        """Of two studies each, or more."""
+        interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
+        mean = float(np.mean(ours) - np.mean(theirs))
+        return cls(mean, float(interval.low), float(interval.high))
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} ({self.low:+.3f}, {self.high:+.3f})"
+
+
+def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> list[float]:
+    """Log-hypervolume of a study's front with each of so many other training seeds.
+
+    Each plan on the front is trained to its end in a study of its own, `NAME-anew`, which is found
+    again; of it those rounds count that were on the front. Nothing is chosen by what they return,
+    so that the search's env seeds tell it as well as others would.
+
+    Args:
+        folder: of a study that has ended.
+        experiment: the study's.
+        seeds: of each plan.
+
+    Raises:
+        UserError: as `finished`, or layers' densities were searched: no study can be given those.
+    """
+    trials = folder.trials()
+    best = front(point for trial in trials for point in trial.points)
+    plans = {trial.number: trial.plan for trial in trials}
+    numbers = sorted({point.trial for point in best})
+    if not numbers:
+        return [0.0] * seeds
+    if any(plans[number].densities for number in numbers):
+        raise UserError("--retrain: must be 0 where pruning.allocation is searched")
+    first = [given(plans[number]) for number in numbers] * seeds
+    search = experiment.search.model_copy(
+        update={
+            **{"sampler": "random", "sampler_options": {}, "seed": experiment.search.seed + _APART},
+            **{"first": first, "trials": len(first), "probes": 0, "screening": 0, "seeds": 1},
+            **{"env_steps": None, "stopping": None, "warm_start": []},
+        }
+    )
+    baseline = experiment.baseline.model_copy(update={"control": False})  # there is one already
+    changed = experiment.model_copy(update={"search": search, "baseline": baseline})
+    again = finished(changed, f"{folder.name}-anew")
+    anew = {trial.number: trial.points for trial in again.trials()}
+    worth = []
+    for seed in range(seeds):
+        of = {number: seed * len(numbers) + place for place, number in enumerate(numbers)}
+        # A trial that failed has fewer points, or none.
+        found = [
+            anew[of[point.trial]][point.round]
+            for point in best
+            if point.round < len(anew.get(of[point.trial], ()))
+        ]
+        axes = [(point.sparsity, point.retention) for point in found]
+        worth.append(log_area(axes, best[0].parameters))
+    return worth
