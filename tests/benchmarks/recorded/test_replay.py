@@ -18,7 +18,7 @@ from tuners.benchmarks.recorded.replay import replay, stops
 from tuners.benchmarks.recorded.retrained import retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds
 from tuners.benchmarks.recorded.world import World
-from tuners.benchmarks.search.retrained import Ahead
+from tuners.benchmarks.search.differences import Ahead
 from tuners.cli._app import app
 from tuners.recordings.dataset import write
 

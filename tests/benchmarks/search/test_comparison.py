@@ -22,7 +22,7 @@ from tests.experiment.test_examples import PRESETS, needed
 from tests.studies import make_trial
 from tuners import cli
 from tuners.benchmarks.search.arms import GRID, arms
-from tuners.benchmarks.search.comparison import speed
+from tuners.benchmarks.search.differences import speed
 from tuners.benchmarks.search.front_history import final_curves
 
 ARMS = ["default", "probes", "grid"]

@@ -21,8 +21,7 @@ from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
 from tuners.benchmarks.search.arms import CURVES, DEFAULT, arms
-from tuners.benchmarks.search.comparison import StepsRatio, speed
-from tuners.benchmarks.search.retrained import Ahead
+from tuners.benchmarks.search.differences import Ahead, StepsRatio, speed
 from tuners.recordings.dataset import Recording
 from tuners.words import paragraph
 

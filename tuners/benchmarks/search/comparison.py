@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prune_search.errors import check_known
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
 from tuners.benchmarks.search.arms import DEFAULT, PROBES, arms
+from tuners.benchmarks.search.differences import Ahead, StepsRatio, speed
 from tuners.benchmarks.search.front_history import final_curves
-from tuners.benchmarks.search.retrained import Ahead, retrained
+from tuners.benchmarks.search.retrained import retrained
 from tuners.benchmarks.search.studies import finished
 from tuners.display.live import clock
 from tuners.words import count
@@ -63,36 +63,6 @@ class Outcome:
     def final_log_hypervolume(self) -> float:
         """The same of the log-hypervolume, which sees the sparse end."""
         return self.final_log_curve[-1][1] if self.final_log_curve else 0.0
-
-
-@dataclass(frozen=True)
-class StepsRatio:
-    """Env steps in which the default reaches another arm's hypervolume / the other's env steps.
-
-    Hypervolumes on the final seeds.
-    """
-
-    median: float
-    """Over all pairs of a default's and the other's study; infinite if most never reach it."""
-    quartiles: tuple[float, float]
-    interval: tuple[float, float]
-    """95 % bootstrap interval of the median, seeds of both arms drawn anew."""
-    reached: float
-    """Share of the pairs in which it is reached."""
-
-    @property
-    def brief(self) -> str:
-        """Without quartiles: `0.13 (0.05, 0.29)`, and in how many pairs, where not in all."""
-        told = f"{self.median:.2f} ({self.interval[0]:.2f}, {self.interval[1]:.2f})"
-        return told if self.reached == 1 else f"{told}; reached in {self.reached:.0%}"
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return (
-            f"{self.median:.2f} (95 % interval {low:.2f} to {high:.2f}; quartiles"
-            f" {self.quartiles[0]:.2f} to {self.quartiles[1]:.2f}; reached in"
-            f" {self.reached:.0%} of the pairs)"
-        )
 
 
 @dataclass(frozen=True)
@@ -223,48 +193,6 @@ def benchmark(
             f" {found.env_steps:,} env steps, {count(found.trials, 'trial')}; at most {left} left"
         )
     return Result(preset, env_steps, experiment.baseline.env_steps, outcomes)
-
-
-def speed(
-    curves: Sequence[Curve], targets: Sequence[float], env_steps: int, before: int = 0
-) -> StepsRatio:
-    """How soon curves reach other studies' hypervolumes, over all pairs of both.
-
-    Args:
-        curves: the default's, a seed each.
-        targets: the others' hypervolumes, a seed each.
-        env_steps: that the others took.
-        before: env steps that were spent before the curves begin.
-    """
-    pairs = np.array([[_reached(curve, target) for target in targets] for curve in curves])
-    pairs = (pairs + before) / env_steps
-    generator = np.random.default_rng(0)
-    medians = [
-        _quantile(pairs[np.ix_(_drawn(generator, len(curves)), _drawn(generator, len(targets)))])
-        for _ in range(2000)
-    ]
-    return StepsRatio(
-        median=_quantile(pairs),
-        quartiles=(_quantile(pairs, 0.25), _quantile(pairs, 0.75)),
-        interval=(
-            _quantile(np.array(medians), 0.025),
-            _quantile(np.array(medians), 0.975),
-        ),
-        reached=float(np.isfinite(pairs).mean()),
-    )
-
-
-def _reached(curve: Curve, target: float) -> float:
-    return min((float(steps) for steps, value in curve if value >= target), default=math.inf)
-
-
-def _drawn(generator: np.random.Generator, count: int) -> NDArray[np.int64]:
-    return generator.integers(0, count, count)
-
-
-def _quantile(values: NDArray[np.float64], share: float = 0.5) -> float:
-    # Of an even number the upper one: between a number and infinity lies nothing.
-    return float(np.quantile(values, share, method="higher"))
 
 
 def _outcome(

@@ -6,12 +6,6 @@ other seeds. What is left of a front with new seeds owes nothing to luck.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
-import numpy as np
-from scipy import stats
-
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
@@ -21,24 +15,6 @@ from tuners.search.space import given
 
 _APART = 500_009
 """Between the seeds of a study and of its plans trained anew; larger than seeds of studies are."""
-
-
-class Ahead(NamedTuple):
-    """Difference of two searches' means over studies, with its 95 % interval (Welch's t)."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ahead:
-        """Of two studies each, or more."""
-        interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
-        mean = float(np.mean(ours) - np.mean(theirs))
-        return cls(mean, float(interval.low), float(interval.high))
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} ({self.low:+.3f}, {self.high:+.3f})"
 
 
 def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> list[float]:
