@@ -67,11 +67,14 @@ def test_seeds_of_a_plan_have_in_common_what_they_had_when_recorded() -> None:
         return float(ends.std(axis=1).mean() / ends.std())
 
     by_plan, by_seed = (World(twice(40, *one)) for one in ((0.4, 0.05), (0.05, 0.4)))
-    assert by_plan.error.of_plan is not None and by_seed.error.of_plan is not None
     assert by_plan.error.of_plan > 0.8 and by_seed.error.of_plan < 0.5
     assert apart(by_plan) < 0.6 * apart(by_seed)
-    # One seed each tells nothing of it.
-    assert World(recording(20)).error.of_plan is None
+    # One seed each tells nothing of it; then it is as elsewhere.
+    once = World(recording(20))
+    assert once.common is None and once.error.of_plan == 0
+    once.assume(np.array([0.9, 0.6]))
+    by_seed.assume(np.array([0.9, 0.6]))
+    assert once.error.of_plan == 0.6 != by_seed.error.of_plan
 
 
 def test_a_front_is_worth_what_is_left_of_it_with_other_seeds() -> None:

@@ -9,7 +9,7 @@ import optuna
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.search.test_searcher import EVERYTHING
+from tests.search.test_space import EVERYTHING
 from tuners.search.curves.proposals import propose
 from tuners.search.space import suggest
 

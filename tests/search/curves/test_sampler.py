@@ -18,7 +18,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import log_hypervolume
 from prune_search.records.models import StudyRecord, TrialRecord
 from tests.benchmarks.recorded.made_up import recording
-from tests.search.test_searcher import EVERYTHING
+from tests.search.test_space import EVERYTHING
 from tests.studies import BASELINE, make_point
 from tuners.benchmarks.recorded.compare import searches
 from tuners.benchmarks.recorded.replay import replay

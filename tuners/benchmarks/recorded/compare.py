@@ -71,6 +71,8 @@ class TaskResult:
     """Of each study."""
     error: Error
     """Of what was not recorded but predicted."""
+    repeated: bool
+    """Whether plans of this task were recorded with several seeds."""
     searches: list[Compared]
 
 
@@ -103,19 +105,39 @@ def _changed(chosen: Experiment, **search: Any) -> Experiment:
 
 
 def compare(
-    recording: Recording, seeds: int, env_steps: int | None, tell: Callable[[str], None]
-) -> TaskResult:
-    """Replays every search on a task.
+    recordings: Sequence[Recording],
+    seeds: int,
+    env_steps: int | None,
+    tell: Callable[[str], None],
+) -> list[TaskResult]:
+    """Replays every search on every task.
 
     Args:
-        recording: of the task, whose name is a key of `TASKS`.
+        recordings: of the tasks, whose names are keys of `TASKS`.
         seeds: studies of each search, from seed 0 on.
         env_steps: of each study; None for those of 16 mean trials.
-        tell: told of each search that is done, in a line.
+        tell: told of each seed that is done, in a line.
     """
+    worlds = [World(one) for one in recordings]
+    known = [world.common for world in worlds if world.common is not None]
+    for world in worlds:
+        if known:
+            world.assume(np.mean(known, axis=0))
+    return [
+        _compare(one, world, seeds, env_steps, tell)
+        for one, world in zip(recordings, worlds, strict=True)
+    ]
+
+
+def _compare(
+    recording: Recording,
+    world: World,
+    seeds: int,
+    env_steps: int | None,
+    tell: Callable[[str], None],
+) -> TaskResult:
     if env_steps is None:
         env_steps = round(_TRIALS * float(np.mean(TASKS[recording.task.name].env_steps)))
-    world = World(recording)
     studies: dict[str, list[_Study]] = {}
     # Spawned: torch has threads by now, which a forked process would lack.
     with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), get_context("spawn")) as pool:
@@ -141,7 +163,8 @@ def compare(
                 ahead=Ahead.of([one.retrained for one in ours], again) if rival else None,
             )
         )
-    return TaskResult(recording.task.name, env_steps, world.error, every)
+    repeated = world.common is not None
+    return TaskResult(recording.task.name, env_steps, world.error, repeated, every)
 
 
 class _Study(NamedTuple):
@@ -204,7 +227,7 @@ def markdown(results: Sequence[TaskResult]) -> str:
         lines += [
             f"## {result.task}",
             "",
-            paragraph(f"{result.env_steps:,} env steps. {_told(result.error)}"),
+            paragraph(_told(result)),
             f"| search | {' | '.join(columns)} | wrong stops | env steps of `curves` / its own"
             " | anew | `curves` ahead |",
             f"|---|{'---:|' * len(columns)}---|---|---:|---|",
@@ -214,15 +237,14 @@ def markdown(results: Sequence[TaskResult]) -> str:
     return "\n".join(lines)
 
 
-def _told(error: Error) -> str:
-    common = (
-        "As plans were recorded with one seed each, all of it is taken for the seed's."
-        if error.of_plan is None
-        else f"Of its square, {error.of_plan:.0%} is the plan's and comes again with every seed."
-    )
+def _told(result: TaskResult) -> str:
+    error = result.error
+    whose = "two seeds of one" if result.repeated else "two seeds of one on other tasks"
     return (
-        "Retention of plans that were not recorded is predicted with an error of"
-        f" {error.retention:.3f} (root mean square; knowing nothing: {error.spread:.3f}). {common}"
+        f"{result.env_steps:,} env steps. Retention of plans that were not recorded is predicted"
+        f" with an error of {error.retention:.3f} (root mean square; knowing nothing:"
+        f" {error.spread:.3f}). Of its square {error.of_plan:.0%} is the plan's, by what {whose}"
+        " have in common."
     )
 
 

@@ -47,9 +47,8 @@ class Error(NamedTuple):
     """Of the natural logarithm of 1 - sparsity."""
     spread: float
     """Standard deviation of the recorded retentions: the error of knowing nothing."""
-    of_plan: float | None
-    """Share of the retention's error (its square) that seeds of one plan have in common; None where
-    no plan was recorded with several."""
+    of_plan: float
+    """Share of the retention's error (its square) that seeds of one plan have in common."""
 
 
 class World:
@@ -80,16 +79,24 @@ class World:
         off = _left_out(data, np.repeat(plans, sizes))
         errors = np.split(off, np.cumsum(sizes)[:-1])
         self._errors = list(zip(map(np.array, shares), errors, strict=True))
-        common = _in_common(errors, plans)
-        # Where nobody knows all is the seed's.
-        self._of_plan = np.zeros(2) if common is None else common
-        density_error, retention_error = np.sqrt((off**2).mean(axis=0))
-        self.error = Error(
-            retention=float(retention_error),
-            log_density=float(density_error),
-            spread=float(data.kept.std()),
-            of_plan=None if common is None else float(common[1]),
-        )
+        self.common = _in_common(errors, plans)
+        """Shares of both errors' squares that seeds of one plan have in common; None where no plan
+        was recorded with several."""
+        # Where nobody knows all is the seed's, unless `assume` is told otherwise.
+        self._of_plan = np.zeros(2) if self.common is None else self.common
+        self._off = np.sqrt((off**2).mean(axis=0))
+        self._spread = float(data.kept.std())
+
+    @property
+    def error(self) -> Error:
+        """How far predictions are off."""
+        density, retention = map(float, self._off)
+        return Error(retention, density, self._spread, float(self._of_plan[1]))
+
+    def assume(self, common: NDArray[np.float64]) -> None:
+        """Takes other tasks' shares, where this one's plans were recorded with one seed each."""
+        if self.common is None:
+            self._of_plan = common
 
     def returned(self, retention: float) -> float:
         """The return of a retention."""

@@ -74,7 +74,7 @@ def benchmark_replay(
     check_writable("--to", to)
     from tuners.benchmarks.recorded.compare import compare, markdown
 
-    text = markdown([compare(one, seeds, env_steps, err.print) for one in _read(files)])
+    text = markdown(compare(_read(files), seeds, env_steps, err.print))
     print_or_write(text, to)
 
 
