@@ -129,7 +129,10 @@ def test_a_study_that_is_not_through_has_no_controls(tmp_path: Path, refusal: An
 def test_controls_are_run_and_kept(tiny: Any, tmp_path: Path, command: Any) -> None:
     """Twice: what is there is not run again. They are on the page of the study's task."""
     file = tmp_path / "small.yaml"
-    brief = ("search.trials=1", "pruning.ratio=0.5", "pruning.env_steps=1000", "pruning.rounds=1")
+    brief = (
+        *("search.trials=1", "baseline.env_steps=2000", "evaluation.final_episodes=6"),
+        *("pruning.ratio=0.5", "pruning.env_steps=600", "pruning.rounds=1"),
+    )
     file.write_text(dump(tiny(*brief, "resources.concurrent_trials=2", storage=tmp_path)))
     place = ("--storage", str(tmp_path))
     assert command("run", "small.yaml", cwd=tmp_path).status == 0
