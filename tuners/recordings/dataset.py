@@ -81,6 +81,7 @@ class Trial(_Line):
     """A line: a random plan, and all its rounds."""
 
     number: int
+    """Of the plan, the same for all its seeds."""
     seed: int
     """Of the training."""
     plan: Plan
