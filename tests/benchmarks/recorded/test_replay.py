@@ -18,7 +18,6 @@ from tuners.benchmarks.recorded.replay import replay, stops
 from tuners.benchmarks.recorded.retrained import retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds
 from tuners.benchmarks.recorded.world import World
-from tuners.benchmarks.search.differences import Ahead
 from tuners.cli._app import app
 from tuners.recordings.dataset import write
 
@@ -88,9 +87,6 @@ def test_a_front_is_worth_what_is_left_of_it_with_other_seeds() -> None:
         anew = retrained(world, seed, trials)
         assert 0 < anew < seen
         assert retrained(world, seed, trials) == anew != retrained(world, seed + 1, trials)
-    whole = Ahead.of([0.5, 0.6, 0.7], [0.2, 0.3, 0.4])
-    assert whole.mean == pytest.approx(0.3) and whole.low < 0.3 < whole.high
-    assert str(whole) == "+0.300 (+0.073, +0.527)"
 
 
 def test_a_point_s_target_is_what_the_plan_asks_for(world: World) -> None:

@@ -21,8 +21,8 @@ from prune_search.trial.preflight import check
 from tests.experiment.test_examples import PRESETS, needed
 from tests.studies import make_trial
 from tuners import cli
+from tuners.benchmarks.differences import speed
 from tuners.benchmarks.search.arms import GRID, arms
-from tuners.benchmarks.search.differences import speed
 from tuners.benchmarks.search.front_history import final_curves
 
 ARMS = ["default", "probes", "grid"]

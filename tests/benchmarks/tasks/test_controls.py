@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from prune_search.experiment.file import dump, load, parse
@@ -15,7 +14,6 @@ from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.trial.preflight import check
 from tests.studies import make_study
-from tuners.benchmarks.tasks.controls import _difference
 from tuners.benchmarks.tasks.methods import DENSE, SEARCHED, listed, methods
 from tuners.benchmarks.tasks.small_dense import narrowed, parameters_of
 
@@ -105,17 +103,6 @@ def test_a_networks_widths_and_filters_keep_their_proportions(tiny: Any) -> None
         update={"algorithm": uneven.algorithm.model_copy(update={"module": "my.networks:Own"})}
     )
     assert narrowed(own, 600) is None
-
-
-def test_the_interval_of_a_lead_is_welchs() -> None:
-    random = np.random.default_rng(0)
-    held = 0
-    for _ in range(400):
-        a, b = random.normal(3, 1, 5), random.normal(1, 3, 5)
-        _, low, high = _difference(a.tolist(), b.tolist())
-        held += low <= 2 <= high
-    assert 0.92 <= held / 400 <= 0.98
-    assert _difference([5.0, 5.0], [3.0, 3.0]) == [2.0, 2.0, 2.0]
 
 
 def test_a_study_that_is_not_through_has_no_controls(tmp_path: Path, refusal: Any) -> None:

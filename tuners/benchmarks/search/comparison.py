@@ -18,8 +18,8 @@ from prune_search.errors import check_known
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
+from tuners.benchmarks.differences import Ahead, StepsRatio, speed
 from tuners.benchmarks.search.arms import DEFAULT, PROBES, arms
-from tuners.benchmarks.search.differences import Ahead, StepsRatio, speed
 from tuners.benchmarks.search.front_history import final_curves
 from tuners.benchmarks.search.retrained import retrained
 from tuners.benchmarks.search.studies import finished

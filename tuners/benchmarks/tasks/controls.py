@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
-from scipy import stats
 
 from prune_search.errors import UserError
 from prune_search.experiment.file import describe
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
-from prune_search.records.intervals import LEVEL, pooled
+from prune_search.records.intervals import pooled
 from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return, retention_of
 from prune_search.storage.replacing import replace_file
+from tuners.benchmarks.differences import Ahead
 from tuners.benchmarks.search.studies import finished
 from tuners.benchmarks.tasks.methods import SEARCHED, Method, follows, listed, methods, only
 from tuners.benchmarks.tasks.small_dense import narrowed, small_dense
@@ -94,7 +94,7 @@ def compared(
     else:
         rows.append(small)
     for row in rows:
-        row["against"] = None if row is rows[0] else _difference(rows[0]["each"], row["each"])
+        row["against"] = None if row is rows[0] else Ahead.of(rows[0]["each"], row["each"])
     result = {
         "point": point.name,
         "sparsity": point.sparsity,
@@ -177,16 +177,6 @@ def _returned(pool: Return, each: Sequence[float]) -> dict[str, Any]:
         "high": pool.high,
         "each": list(each),
     }
-
-
-def _difference(searched: Sequence[float], other: Sequence[float]) -> list[float]:
-    """The searched plan's mean return over the other's, and its 95 % Welch interval over seeds."""
-    difference = float(np.mean(searched) - np.mean(other))
-    if np.ptp(searched) == 0 and np.ptp(other) == 0:
-        return [difference, difference, difference]
-    test = stats.ttest_ind(searched, other, equal_var=False)
-    interval = test.confidence_interval(LEVEL)
-    return [difference, float(interval.low), float(interval.high)]
 
 
 def _small_row(

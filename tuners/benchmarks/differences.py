@@ -1,8 +1,9 @@
-"""How far searches are apart: in env steps, and in what their fronts are worth."""
+"""How far searches and plans are apart: in what they are worth, and in env steps."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,9 +14,12 @@ from scipy import stats
 
 from prune_search.records.fronts import Curve
 
+_SAME = 1e-9
+"""Of a mean: values that are no further apart are the same."""
+
 
 class Ahead(NamedTuple):
-    """Difference of two searches' means over studies, with its 95 % interval (Welch's t)."""
+    """Difference of two means over studies or seeds, with its 95 % interval (Welch's t)."""
 
     mean: float
     low: float
@@ -23,9 +27,13 @@ class Ahead(NamedTuple):
 
     @classmethod
     def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ahead:
-        """Of two studies each, or more."""
-        interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
+        """Of two values each, or more; where neither's differ, the interval has no width."""
         mean = float(np.mean(ours) - np.mean(theirs))
+        if all(np.ptp(each) <= _SAME * (1 + np.abs(np.mean(each))) for each in (ours, theirs)):
+            return cls(mean, mean, mean)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of one whose values hardly differ
+            interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
         return cls(mean, float(interval.low), float(interval.high))
 
     def __str__(self) -> str:
