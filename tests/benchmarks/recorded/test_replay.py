@@ -54,6 +54,7 @@ def test_other_plans_are_predicted_better_than_by_their_mean(world: World) -> No
     assert [world.curve(plan, seed=2) for plan in plans] == [curve for _, curve in curves]
 
 
+@pytest.mark.slow
 def test_seeds_of_a_plan_have_in_common_what_they_had_when_recorded() -> None:
     """Else a search that repeats one plan draws that plan's luck anew, and takes the best."""
     plans = drawn("cartpole", 84)[60:]

@@ -161,6 +161,7 @@ def _of_layer(name: str) -> bool:
     return name.rpartition(".")[2].startswith(("weight", "bias"))
 
 
+@pytest.mark.slow
 def test_several_learners_hold_the_same(local_ray: None) -> None:
     """And their env runners have it at once; updates leave the second bias zero."""
     with built(small("ppo-lstm", "resources.learners=2")) as algorithm:
