@@ -69,6 +69,9 @@ def test_seeds_of_a_plan_have_in_common_what_they_had_when_recorded() -> None:
     by_plan, by_seed = (World(twice(40, *one)) for one in ((0.4, 0.05), (0.05, 0.4)))
     assert by_plan.error.of_plan > 0.8 and by_seed.error.of_plan < 0.5
     assert apart(by_plan) < 0.6 * apart(by_seed)
+    # Nobody knows how good a plan is on the task: of each study it is drawn anew.
+    ends = [[by_plan.curve(plan, 0, study)[-1].retention for study in range(8)] for plan in plans]
+    assert np.std(ends, axis=1).mean() > 0.5 * np.std(ends)
     # One seed each tells nothing of it; then it is as elsewhere.
     once = World(recording(20))
     assert once.common is None and once.error.of_plan == 0

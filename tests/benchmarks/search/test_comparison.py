@@ -161,7 +161,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     default, probes, grid = (one["anew"] for one in found["studies"])
     assert len(default) == len(grid) == 2 and probes == []
     assert min(default) >= 0
-    again = StudyFolder(shared_storage, "benchmark-tiny-default-1100-0-anew").trials()
+    again = StudyFolder(shared_storage, "benchmark-tiny-default-1100-0-anew-2").trials()
     plans = {trial.plan.model_dump_json() for trial in again}
     assert len(again) == 2 * len(plans) and all(trial.state == "complete" for trial in again)
     trained = {trial.points[0].return_training for trial in again}

@@ -210,8 +210,8 @@ plans of each study's front are trained anew with {again} other seeds: `anew` is
 log-hypervolume that is left, which is what one gets of them, and the column after it by how much
 `curves` is ahead of each search in that, with its 95 % interval over studies (Welch's t).
 
-What of the error is the plan's is drawn once for a plan, the same in all studies of a task. An
-expert has one plan, so how good that happens to be on a task is in no interval here.
+What of the error is the plan's is drawn once for a plan in each study: how good a plan happens to
+be on a task, the expert's one plan too, is in the intervals.
 
 A replay is no training. Plans that were not recorded, which are most, return what trees predict,
 and `curves` predicts by trees as well: it may be at an advantage here that it lacks elsewhere. Each

@@ -71,7 +71,7 @@ def replay(
             study.enqueue_trial(parameters(given, pruning))
         study.sampler = sampler(search, number, space, lambda: known, world.baseline)
         trial = study.ask()
-        seen = world.curve(plan := space(trial), _seed(experiment, number))
+        seen = world.curve(plan := space(trial), _seed(experiment, number), search.seed)
         record = _trial(world, plan, number, seen, rule, spent, env_steps)
         spent += record.env_steps
         known.append(record)
@@ -111,7 +111,8 @@ def stops(world: World, experiment: Experiment, trials: Sequence[TrialRecord]) -
         if trial.state != "stopped" or trial.reason == SEARCH_STEPS_USED:
             continue
         whole = trial
-        for each in world.curve(trial.plan, _seed(experiment, trial.number))[len(trial.points) :]:
+        seeds = _seed(experiment, trial.number), experiment.search.seed
+        for each in world.curve(trial.plan, *seeds)[len(trial.points) :]:
             points = [*whole.points, _point(world, each, whole, 0)]
             whole = whole.model_copy(update={"points": points})
         stopped += 1

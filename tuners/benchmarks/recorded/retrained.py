@@ -33,7 +33,7 @@ def retrained(world: World, seed: int, trials: Sequence[TrialRecord]) -> float:
     worth = []
     for again in range(SEEDS):
         curves = {
-            number: world.curve(plans[number], _seed(seed, number, again))
+            number: world.curve(plans[number], _seed(seed, number, again), seed)
             for number in {point.trial for point in best}
         }
         found = [curves[point.trial][point.round] for point in best]

@@ -102,12 +102,14 @@ class World:
         """The return of a retention."""
         return self.baseline.return_at(retention)
 
-    def curve(self, plan: Plan, seed: int) -> list[Seen]:
+    def curve(self, plan: Plan, seed: int, study: int = 0) -> list[Seen]:
         """All rounds of a trial, as training them would have shown them.
 
         Args:
             plan: the trial's.
             seed: of the training; another one gives other errors.
+            study: a number of the study's. What stays with a plan stays with it in a study: nobody
+                knows what it is on the task, so that others are given others.
         """
         generator = np.random.default_rng(seed)
         same = [trial for trial in self._trials if trial.plan == plan]
@@ -117,7 +119,7 @@ class World:
         progress = np.arange(1, plan.rounds + 1) / plan.rounds
         features, asked = self._encoding.rows(plan, progress.tolist())
         density = asked + self._models[0].predict(features)
-        of_plan = self._lent(density[-1], progress, _of(plan))
+        of_plan = self._lent(density[-1], progress, _of(plan, study))
         of_seed = self._lent(density[-1], progress, generator)
         off = (self._of_plan**0.5 * of_plan + (1 - self._of_plan) ** 0.5 * of_seed).T
         # Nothing grows back between rounds, nor is it denser than dense or sparser than recorded.
@@ -196,9 +198,9 @@ def _numbered(plans: Sequence[Plan]) -> NDArray[np.int64]:
     return np.array([plans.index(plan) for plan in plans])
 
 
-def _of(plan: Plan) -> np.random.Generator:
-    """Random numbers that are always the same for a plan."""
-    digest = hashlib.sha256(plan.model_dump_json().encode()).digest()
+def _of(plan: Plan, study: int) -> np.random.Generator:
+    """Random numbers that are always the same for a plan in a study."""
+    digest = hashlib.sha256(f"{study} {plan.model_dump_json()}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 

@@ -20,9 +20,9 @@ _APART = 500_009
 def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> list[float]:
     """Log-hypervolume of a study's front with each of so many other training seeds.
 
-    Each plan on the front is trained to its end in a study of its own, `NAME-anew`, which is found
-    again; of it those rounds count that were on the front. Nothing is chosen by what they return,
-    so that the search's env seeds tell it as well as others would.
+    Each plan on the front is trained to its end in a study of its own, `NAME-anew-SEEDS`, which is
+    found again; of it those rounds count that were on the front. Nothing is chosen by what they
+    return, so that the search's env seeds tell it as well as others would.
 
     Args:
         folder: of a study that has ended.
@@ -50,7 +50,7 @@ def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> list[f
     )
     baseline = experiment.baseline.model_copy(update={"control": False})  # there is one already
     changed = experiment.model_copy(update={"search": search, "baseline": baseline})
-    again = finished(changed, f"{folder.name}-anew")
+    again = finished(changed, f"{folder.name}-anew-{seeds}")
     anew = {trial.number: trial.points for trial in again.trials()}
     worth = []
     for seed in range(seeds):
