@@ -15,8 +15,8 @@ from prune_search.errors import UserError
 from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.records.models import TrialRecord
-from tuners.benchmarks.search.studies import finished
-from tuners.benchmarks.tasks.methods import Method, follows, listed, only
+from tuners.benchmarks.search.studies import finished, only
+from tuners.benchmarks.tasks.methods import Method, follows, listed
 
 RATIO = 0.9
 _ROUNDS = 20

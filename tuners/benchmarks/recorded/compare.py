@@ -120,9 +120,10 @@ def compare(
     """
     worlds = [World(one) for one in recordings]
     known = [world.common for world in worlds if world.common is not None]
-    for world in worlds:
-        if known:
-            world.assume(np.mean(known, axis=0))
+    if known:
+        elsewhere = np.mean(known, axis=0)
+        for world in worlds:
+            world.assume(elsewhere)
     return [
         _compare(one, world, seeds, env_steps, tell)
         for one, world in zip(recordings, worlds, strict=True)

@@ -11,7 +11,7 @@ from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.benchmarks.recorded.tasks import experiment
-from tuners.benchmarks.search.studies import finished
+from tuners.benchmarks.search.studies import finished, only
 from tuners.recordings.dataset import Round, Task, Trial, write
 from tuners.search.space import given
 
@@ -60,9 +60,8 @@ def record(name: str, trials: int, seeds: int, storage: str, path: Path) -> int:
 
 def _repeated(chosen: Experiment, plans: list[Plan], seed: int) -> Experiment:
     """The same plans again, trained with another seed."""
-    first = [given(plan) for plan in plans]
-    changes = {"first": first, "trials": len(first), "seed": seed}
-    search = chosen.search.model_copy(update=changes)
+    seeded = chosen.search.model_copy(update={"seed": seed})
+    search = only(seeded, [given(plan) for plan in plans], seeds=1)
     return Experiment.model_validate(chosen.model_copy(update={"search": search}).model_dump())
 
 

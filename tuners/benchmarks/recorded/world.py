@@ -15,6 +15,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -181,9 +182,7 @@ def _in_common(
     together = defaultdict(list)
     for plan, found in zip(plans, errors, strict=True):
         together[plan].append(found)
-    pairs = [
-        (one[k], one[j]) for one in together.values() for k in range(len(one)) for j in range(k)
-    ]
+    pairs = [pair for one in together.values() for pair in combinations(one, 2)]
     if not pairs:
         return None
     ones, others = (

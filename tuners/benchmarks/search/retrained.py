@@ -10,7 +10,7 @@ from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, log_area
-from tuners.benchmarks.search.studies import finished
+from tuners.benchmarks.search.studies import finished, only
 from tuners.search.space import given
 
 _APART = 500_009
@@ -41,13 +41,8 @@ def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> list[f
     if any(plans[number].densities for number in numbers):
         raise UserError("--retrain: must be 0 where pruning.allocation is searched")
     first = [given(plans[number]) for number in numbers] * seeds
-    search = experiment.search.model_copy(
-        update={
-            **{"sampler": "random", "sampler_options": {}, "seed": experiment.search.seed + _APART},
-            **{"first": first, "trials": len(first), "probes": 0, "screening": 0, "seeds": 1},
-            **{"env_steps": None, "stopping": None, "warm_start": []},
-        }
-    )
+    seeded = experiment.search.model_copy(update={"seed": experiment.search.seed + _APART})
+    search = only(seeded, first, seeds=1)
     baseline = experiment.baseline.model_copy(update={"control": False})  # there is one already
     changed = experiment.model_copy(update={"search": search, "baseline": baseline})
     again = finished(changed, f"{folder.name}-anew-{seeds}")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from prune_search.errors import UserError
 from prune_search.experiment.schema import Experiment
+from prune_search.experiment.search_section import Search
 from prune_search.records.folder import StudyFolder
 
 
@@ -40,3 +44,23 @@ def finished(experiment: Experiment, name: str, *, quiet: bool = True) -> StudyF
         folder = create(experiment, name, name)
     run(folder, experiment, Progress(experiment, name, folder.trials(), Console(), quiet=quiet))
     return folder
+
+
+def only(search: Search, first: Sequence[dict[str, Any]], seeds: int) -> Search:
+    """A search that runs what is pinned with so many seeds, each to its end, and nothing else."""
+    return search.model_copy(
+        update={
+            "trials": len(first) * seeds,
+            "seeds": seeds,
+            "first": list(first),
+            "sampler": "random",
+            "sampler_options": {},
+            "probes": 0,
+            "screening": 0,
+            "stopping": None,
+            "scheduler": None,
+            "warm_start": [],
+            "time_s": None,
+            "env_steps": None,
+        }
+    )

@@ -23,8 +23,8 @@ from prune_search.records.models import BaselineRecord, Point
 from prune_search.records.returns import Return, retention_of
 from prune_search.storage.replacing import replace_file
 from tuners.benchmarks.differences import Ahead
-from tuners.benchmarks.search.studies import finished
-from tuners.benchmarks.tasks.methods import SEARCHED, Method, follows, listed, methods, only
+from tuners.benchmarks.search.studies import finished, only
+from tuners.benchmarks.tasks.methods import SEARCHED, Method, follows, listed, methods
 from tuners.benchmarks.tasks.small_dense import narrowed, small_dense
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport, report
@@ -94,7 +94,7 @@ def compared(
     else:
         rows.append(small)
     for row in rows:
-        row["against"] = None if row is rows[0] else Ahead.of(rows[0]["each"], row["each"])
+        row["against"] = None if row is rows[0] else list(Ahead.of(rows[0]["each"], row["each"]))
     result = {
         "point": point.name,
         "sparsity": point.sparsity,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from prune_search.experiment.pruning import Pruning
-from prune_search.experiment.search_section import Search
 from prune_search.plan.plan import Plan
+from tuners.search.space import given
 
 SEARCHED, DENSE = "searched plan", "dense, trained on"
 _PRUNING_FROM, _PRUNING_TO = 0.2, 0.75
@@ -37,12 +37,7 @@ def methods(plan: Plan, weight_sparsity: float, trained: int, pruning: Pruning) 
         trained: env steps of the dense policy's training.
         pruning: the experiment's section, for what regrowth is set to.
     """
-    searched = {
-        name: value
-        for name in Pruning.model_fields
-        if (value := getattr(plan, name, None)) is not None
-    }
-    searched = {**searched, "quantization": "none"}
+    searched = {**given(plan), "quantization": "none"}
     searched.pop("bits", None)
     searched.pop("quantized_from", None)
     plain: dict[str, Any] = {
@@ -124,26 +119,6 @@ def listed(pruning: Pruning, chosen: Sequence[Method]) -> tuple[Pruning, list[di
     # None gives up, however badly it does: what it comes to is asked for.
     settings["patience"] = max(method.fields["rounds"] for method in chosen) + 1
     return Pruning.model_validate(settings), pinned
-
-
-def only(search: Search, first: Sequence[dict[str, Any]], seeds: int) -> Search:
-    """A search that runs what is pinned with so many seeds, each to its end, and nothing else."""
-    return search.model_copy(
-        update={
-            "trials": len(first) * seeds,
-            "seeds": seeds,
-            "first": list(first),
-            "sampler": "random",
-            "sampler_options": {},
-            "probes": 0,
-            "screening": 0,
-            "stopping": None,
-            "scheduler": None,
-            "warm_start": [],
-            "time_s": None,
-            "env_steps": None,
-        }
-    )
 
 
 def follows(plan: Plan, method: Method) -> bool:

@@ -101,10 +101,12 @@ def benchmark_search(
         to.write_text(json.dumps(found.to_json(), indent=1), encoding="utf-8")
         benchmark_figure(curves, env_steps, title, ratios).savefig(picture, dpi=130)
     out.print(_searches(found))
-    for name in found.others:
-        if (ahead := found.ahead(name)) is not None:
-            ratios.append(f"ahead of {name}, its plans trained anew: {ahead}, log-hypervolume")
-    for line in ratios:
+    leads = [
+        f"ahead of {name}, its plans trained anew: {ahead}, log-hypervolume"
+        for name in found.others
+        if (ahead := found.ahead(name)) is not None
+    ]
+    for line in (*ratios, *leads):
         out.print(line, highlight=False, soft_wrap=True)
 
 
@@ -120,6 +122,7 @@ def _searches(found: Result) -> Table:
         table.add_column(column, justify="right")
     for name in (DEFAULT, *found.others):
         arm = found.arm(name)
+        anew = [np.mean(one.anew) for one in arm if one.anew]
         low, middle, high = np.quantile([one.final_hypervolume for one in arm], [0.25, 0.5, 0.75])
         table.add_row(
             name,
@@ -127,9 +130,7 @@ def _searches(found: Result) -> Table:
             f"{low:.4f} to {high:.4f}",
             f"{np.median([one.hypervolume for one in arm]):.4f}",
             f"{np.median([one.final_log_hypervolume for one in arm]):.4f}",
-            f"{np.median(anew):.4f}"
-            if (anew := [np.mean(one.anew) for one in arm if one.anew])
-            else "",
+            f"{np.median(anew):.4f}" if anew else "",
             f"{np.median([one.env_steps for one in arm]):,.0f}",
             f"{np.median([one.env_steps_saved for one in arm]):,.0f}",
             f"{np.median([one.trials for one in arm]):.0f}",
