@@ -88,6 +88,14 @@ def test_every_preset_can_be_compared(preset: str) -> None:
         check(settings)
 
 
+def test_plans_that_no_file_can_ask_for_are_refused_before_any_training(refusal: Any) -> None:
+    told = refusal(
+        *("benchmark", "search", "--preset", "cartpole", "--retrain", "2"),
+        *("--set", "pruning.allocation=[uniform, searched]"),
+    )
+    assert "--retrain: must be 0 where pruning.allocation may be searched" in told
+
+
 def test_a_search_without_points_has_no_curve(tiny: Any, tmp_path: Path) -> None:
     failed = make_trial(0, rounds=0, state="failed")
     assert final_curves(StudyFolder(tmp_path, "failed"), tiny(), [failed]) == ([], [])

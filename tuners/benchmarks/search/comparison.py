@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from prune_search.errors import check_known
+from prune_search.errors import UserError, check_known
+from prune_search.experiment.fields import as_choices
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
+from prune_search.sparsity.allocation import ALLOCATIONS
 from tuners.benchmarks.differences import Ahead, StepsRatio, speed
 from tuners.benchmarks.search.arms import DEFAULT, PROBES, arms
 from tuners.benchmarks.search.front_history import final_curves
@@ -162,12 +164,18 @@ def benchmark(
         retrain: training seeds with which the plans of each front are trained anew.
 
     Raises:
-        UserError: as `tuners.study.driver.run`, no such arm, or a study of such a name has other
-            settings.
+        UserError: as `tuners.study.driver.run`, no such arm, a study of such a name has other
+            settings, or plans that cannot be asked for again are to be trained anew.
     """
     known = [name for name in arms(experiment, 0, env_steps) if name != DEFAULT]
     for name in against or ():
         check_known("--against", name, known)
+    for name in as_choices(experiment.pruning.allocation):
+        if retrain and ALLOCATIONS[name].fitted_to == "densities":
+            raise UserError(
+                f"--retrain: must be 0 where pruning.allocation may be {name}: no file can ask for"
+                " the densities that it draws"
+            )
     chosen = {DEFAULT, *(known if against is None else against)}
     planned = [
         (name, seed, settings)
@@ -180,13 +188,13 @@ def benchmark(
     for number, (name, seed, settings) in enumerate(planned, start=1):
         study = f"benchmark-{preset}-{name}-{env_steps}-{seed}"
         folder = finished(settings, study)
-        anew = retrained(folder, settings, retrain) if retrain else []
-        found = _outcome(folder, settings, name, seed, env_steps, anew)
+        anew = retrained(folder, settings, retrain)
+        found = _outcome(folder, settings, name, seed, env_steps, anew.worth)
         outcomes.append(found)
         if name == DEFAULT and settings.search.probes:
             outcomes.append(_outcome(folder, settings, PROBES, seed, env_steps, []))
         record = folder.study()
-        seconds += record.wall_s if record else 0.0
+        seconds += anew.wall_s + (record.wall_s if record else 0.0)
         left = clock(seconds / number * (len(planned) - number))
         report(
             f"{number}/{len(planned)} {study}: hypervolume {found.final_hypervolume:.4f} in"

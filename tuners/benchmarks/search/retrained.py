@@ -6,7 +6,8 @@ other seeds. What is left of a front with new seeds owes nothing to luck.
 
 from __future__ import annotations
 
-from prune_search.errors import UserError
+from typing import NamedTuple
+
 from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front, log_area
@@ -17,8 +18,17 @@ _APART = 500_009
 """Between the seeds of a study and of its plans trained anew; larger than seeds of studies are."""
 
 
-def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> list[float]:
-    """Log-hypervolume of a study's front with each of so many other training seeds.
+class Anew(NamedTuple):
+    """What a front is worth once its plans are trained anew."""
+
+    worth: list[float]
+    """Its log-hypervolume with each training seed; [] where none was asked for."""
+    wall_s: float
+    """That it took."""
+
+
+def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> Anew:
+    """A study's front with so many other training seeds.
 
     Each plan on the front is trained to its end in a study of its own, `NAME-anew-SEEDS`, which is
     found again; of it those rounds count that were on the front. Nothing is chosen by what they
@@ -26,20 +36,19 @@ def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> list[f
 
     Args:
         folder: of a study that has ended.
-        experiment: the study's.
+        experiment: the study's; allocation is none that draws layers' densities, which no study can
+            be given.
         seeds: of each plan.
 
     Raises:
-        UserError: as `finished`, or layers' densities were searched: no study can be given those.
+        UserError: as `finished`.
     """
     trials = folder.trials()
     best = front(point for trial in trials for point in trial.points)
     plans = {trial.number: trial.plan for trial in trials}
     numbers = sorted({point.trial for point in best})
-    if not numbers:
-        return [0.0] * seeds
-    if any(plans[number].densities for number in numbers):
-        raise UserError("--retrain: must be 0 where pruning.allocation is searched")
+    if not numbers or not seeds:
+        return Anew([0.0] * seeds, 0.0)
     first = [given(plans[number]) for number in numbers] * seeds
     seeded = experiment.search.model_copy(update={"seed": experiment.search.seed + _APART})
     search = only(seeded, first, seeds=1)
@@ -58,4 +67,5 @@ def retrained(folder: StudyFolder, experiment: Experiment, seeds: int) -> list[f
         ]
         axes = [(point.sparsity, point.retention) for point in found]
         worth.append(log_area(axes, best[0].parameters))
-    return worth
+    record = again.study()
+    return Anew(worth, record.wall_s if record else 0.0)
