@@ -13,11 +13,12 @@ from prune_search.plan.plan import Plan
 from prune_search.records.fronts import hypervolume_curve, log_hypervolume
 from tests.benchmarks.recorded.made_up import drawn, recording, retention, twice
 from tests.benchmarks.recorded.test_dataset import TASK
+from tuners.benchmarks.recorded import world as recorded_world
 from tuners.benchmarks.recorded.compare import searches
 from tuners.benchmarks.recorded.replay import replay, stops
 from tuners.benchmarks.recorded.retrained import retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds
-from tuners.benchmarks.recorded.world import World
+from tuners.benchmarks.recorded.world import World, _Data
 from tuners.cli._app import app
 from tuners.recordings.dataset import write
 
@@ -78,6 +79,26 @@ def test_seeds_of_a_plan_have_in_common_what_they_had_when_recorded() -> None:
     once.assume(np.array([0.9, 0.6]))
     by_seed.assume(np.array([0.9, 0.6]))
     assert once.error.of_plan == 0.6 != by_seed.error.of_plan
+
+
+def test_what_all_errors_have_in_common_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of the rest is the plan's."""
+    off = 0.2
+
+    def leaning(data: _Data, _: object) -> np.ndarray:
+        return np.column_stack([np.zeros(len(data.kept)), np.full(len(data.kept), off)])
+
+    [plan] = drawn("cartpole", 21)[20:]
+    straight = World(recording(20))
+    monkeypatch.setattr(recorded_world, "_left_out", lambda *a: 0 * leaning(*a))
+    exact = [each.retention for each in World(recording(20)).curve(plan, 0)]
+    monkeypatch.setattr(recorded_world, "_left_out", leaning)
+    world = World(recording(20))
+    assert [each.retention for each in straight.curve(plan, 0)] != exact
+    for share in (0.0, 0.5, 1.0):
+        world.assume(np.array([share, share]))
+        kept = [each.retention for each in world.curve(plan, 0)]
+        assert kept == pytest.approx([each + off for each in exact])
 
 
 def test_a_front_is_worth_what_is_left_of_it_with_other_seeds() -> None:

@@ -120,9 +120,7 @@ class World:
         progress = np.arange(1, plan.rounds + 1) / plan.rounds
         features, asked = self._encoding.rows(plan, progress.tolist())
         density = asked + self._models[0].predict(features)
-        of_plan = self._lent(density[-1], progress, _of(plan, study))
-        of_seed = self._lent(density[-1], progress, generator)
-        off = (self._of_plan**0.5 * of_plan + (1 - self._of_plan) ** 0.5 * of_seed).T
+        off = self._off_by(density[-1], progress, _of(plan, study), generator).T
         # Nothing grows back between rounds, nor is it denser than dense or sparser than recorded.
         density = np.minimum.accumulate((density + off[0]).clip(self._sparsest, 0.0))
         kept = self._models[1].predict(np.column_stack([features, density])) + off[1]
@@ -131,14 +129,27 @@ class World:
             for share, log, value in zip(progress, density, kept, strict=True)
         ]
 
-    def _lent(
-        self, density: float, progress: NDArray[np.float64], generator: np.random.Generator
+    def _off_by(
+        self, density: float, progress: NDArray[np.float64], *draws: np.random.Generator
     ) -> NDArray[np.float64]:
-        """Errors, [rounds, 2], of a recorded trial that went about as far: elsewhere errors are
-        others. Which one is drawn."""
-        apart = np.abs(self._ends - density)
-        at, lent = self._errors[int(generator.choice(np.argsort(apart)[:_ALIKE]))]
-        return np.column_stack([np.interp(progress, at, lent[:, k]) for k in (0, 1)])
+        """Errors, [rounds, 2], of two of the recorded trials that went about as far, since
+        elsewhere errors are others: one is drawn for the plan, one for the seed.
+
+        What all of those are off by counts once. So mean and variance are as theirs, whatever the
+        shares are.
+        """
+        near = np.argsort(np.abs(self._ends - density))[:_ALIKE]
+        lent = np.array([self._error(each, progress) for each in near])
+        mean = lent.mean(axis=0)
+        of_plan, of_seed = (lent[int(draw.integers(len(lent)))] - mean for draw in draws)
+        return np.asarray(
+            mean + self._of_plan**0.5 * of_plan + (1 - self._of_plan) ** 0.5 * of_seed
+        )
+
+    def _error(self, trial: int, progress: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A recorded trial's errors, [rounds, 2], at other shares of its env steps."""
+        at, errors = self._errors[trial]
+        return np.column_stack([np.interp(progress, at, errors[:, k]) for k in (0, 1)])
 
     def _again(self, each: Round, generator: np.random.Generator) -> Seen:
         """A recorded round with episodes drawn anew from its own."""
