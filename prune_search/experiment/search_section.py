@@ -21,6 +21,9 @@ from prune_search.records.objectives import OBJECTIVES
 
 Objective = Annotated[str, Named(lambda: OBJECTIVES)]
 
+AUTO = "auto"
+"""In place of a sampler's name."""
+
 
 class Stopping(Section):
     """When a trial is given up because it can no longer improve the study's front."""
@@ -69,13 +72,16 @@ class Search(Section):
     """Stop the search after this many seconds."""
     env_steps: PositiveInt | None = None
     """Stop the search once its trials have sampled this many env steps."""
-    sampler: Annotated[Line, Field(min_length=1)] = "tpe"
-    """Optuna's sampler: tpe (grouped, multivariate), nsga2, gp or random; curves, which learns from
-    every round of every trial, and at first from other tasks' recorded ones, and takes the plan
-    that is expected to add most to the front of sparsity and retention per env step; or a grid,
-    which runs every combination of `pruning`'s lists once, as many as there are trials."""
+    sampler: Annotated[Line, Field(min_length=1)] = "auto"
+    """Which chooses plans: curves, which learns from every round of every trial, and at first from
+    other tasks' recorded ones, and takes the plan that is expected to add most to the front of
+    sparsity and retention per env step; Optuna's tpe (grouped, multivariate), nsga2, gp or random;
+    or a grid, which runs every combination of `pruning`'s lists once, as many as there are trials.
+    auto: curves, and tpe where objectives, constraints or a warm start ask for what curves does not
+    look at."""
     sampler_options: dict[str, Any] = {}
-    """Arguments of Optuna's TPESampler, NSGAIISampler, GPSampler or RandomSampler; of curves:
+    """Of the sampler that is named; auto has none. Arguments of Optuna's TPESampler, NSGAIISampler,
+    GPSampler or RandomSampler; of curves:
     `borrow` (false: nothing of other tasks), `without`, an environment of which nothing is
     borrowed, and `startup`, the trials before which it draws at random: 0, or 4 where nothing is
     borrowed."""
@@ -107,12 +113,12 @@ class Search(Section):
     """Trials to begin with after those, chosen by a screening that trains nothing: every criterion
     and granularity prunes each layer of the baseline alone, and those that cost the least return
     come first."""
-    probes: NaturalInt = 4
-    """Trials to begin with after those: they find out how far policies can be pruned, by strategies
-    that have done well in the literature, as far as these may be searched. They aim at the highest
-    ratio that may be searched; once one has broken there, halfway (by the density's logarithm)
-    between that and the highest that held `retention`. On its way, each trial also measures
-    everything less sparse."""
+    probes: NaturalInt | None = None
+    """Trials to begin with after those; null: 4, and with curves none. They find out how far
+    policies can be pruned, by strategies that have done well in the literature, as far as these may
+    be searched. They aim at the highest ratio that may be searched; once one has broken there,
+    halfway (by the density's logarithm) between that and the highest that held `retention`. On its
+    way, each trial also measures everything less sparse."""
     warm_start: list[str] = []
     """Earlier studies in the same storage, of the same baseline and evaluation: the sampler learns
     from those of their trials that this study could have had itself; what failed or was cut off
@@ -139,6 +145,11 @@ class Search(Section):
     def _options_have_a_sampler(self) -> Search:
         if self.sampler == "grid" and self.sampler_options:
             raise ValueError(f"search.sampler_options: a grid has none, got {self.sampler_options}")
+        if self.sampler == AUTO and self.sampler_options:
+            raise ValueError(
+                "search.sampler_options: search.sampler must name the sampler that they are of, got"
+                f" {AUTO} and {self.sampler_options}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from prune_search.errors import UserError
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.search_section import Search
 from prune_search.records.folder import StudyFolder
@@ -21,11 +22,49 @@ from tests.search.test_space import EVERYTHING
 from tests.studies import BASELINE, make_point
 from tuners.search.database import result_of
 from tuners.search.front_stopping import FrontStopping
-from tuners.search.samplers import sampler
+from tuners.search.samplers import (
+    SAMPLERS,
+    check_sampler,
+    fallen_back,
+    probes_of,
+    sampler,
+    sampler_of,
+)
 from tuners.search.searcher import StudySearch
 from tuners.search.space import suggest
 
 SPACE = partial(suggest, pruning=EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named", "probes"),
+    [
+        ([], "curves", 0),
+        (["search.objectives=[retention, log_hypervolume]"], "curves", 0),
+        (["search.probes=2"], "curves", 2),
+        (["search.objectives=[retention, macs]"], "tpe", 4),
+        (["search.constraints={max_macs: 900}"], "tpe", 4),
+        (["search.warm_start=[earlier]"], "tpe", 4),
+        (["search.sampler=tpe"], "tpe", 4),
+        (["search.sampler=random", "search.probes=0"], "random", 0),
+        (["search.sampler=curves"], "curves", 0),
+    ],
+)
+def test_auto_is_curves_where_curves_looks_at_all_that_is_asked_for(
+    tiny: Any, changes: list[str], named: str, probes: int
+) -> None:
+    experiment = tiny(*changes)
+    assert (sampler_of(experiment.search), probes_of(experiment.search)) == (named, probes)
+    check_sampler(experiment)
+    found = sampler(experiment.search, 0, partial(suggest, pruning=experiment.pruning), list)
+    assert isinstance(found, SAMPLERS[named].kind)
+    falls_back = not any("sampler" in change for change in changes) and named == "tpe"
+    assert bool(fallen_back(experiment.search)) == falls_back
+
+
+def test_options_are_of_a_sampler_that_is_named(tiny: Any) -> None:
+    with pytest.raises(UserError, match="must name the sampler that they are of"):
+        tiny("search.sampler_options={startup: 2}")
 
 
 @pytest.mark.slow

@@ -124,7 +124,12 @@ def test_plans_that_lasted_are_run_with_several_seeds(
 @pytest.mark.parametrize("restart", [False, True])
 def test_it_is_told_what_chose_a_plan(tiny: Any, tmp_path: Path, restart: bool) -> None:
     """In Optuna's database as well, and of a trial that another driver goes on with."""
-    changes = ("search.first=[{ratio: 0.6}]", "search.probes=1", "search.seeds=2")
+    changes = (
+        "search.first=[{ratio: 0.6}]",
+        "search.probes=1",
+        "search.seeds=2",
+        "search.sampler=tpe",
+    )
     experiment = tiny(*changes, "search.trials=9", "pruning.ratio={low: 0.5, high: 0.9}")
     folder = StudyFolder(tmp_path, "study")
     folder.path.mkdir()
@@ -146,7 +151,8 @@ def test_it_is_told_what_chose_a_plan(tiny: Any, tmp_path: Path, restart: bool) 
 def test_screened_plans_and_a_grids_are_told_as_such(tiny: Any, tmp_path: Path) -> None:
     both = "search.first=[{ratio: 0.6}]"
     ratios = "pruning.ratio=[0.5, 0.6, 0.7]"
-    chosen = tiny(both, ratios, "search.screening=1", "search.probes=1", "search.trials=5")
+    begins = ("search.screening=1", "search.probes=1", "search.sampler=tpe")
+    chosen = tiny(both, ratios, *begins, "search.trials=5")
     lattice = tiny(
         *(both, ratios, "search.sampler=grid", "search.seeds=2", "search.trials=5"),
         *("pruning.criterion=magnitude", "pruning.allocation=erk", "pruning.schedule=cubic"),

@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,9 @@ def test_what_a_policy_costs_can_be_the_objective(tiny: Any, shared_storage: Pat
         "pruning={granularity: neuron, criterion: magnitude, rounds: 1, env_steps: 1000}",
         storage=shared_storage,
     )
-    folder = complete(experiment, "costs")
+    with (said := StringIO()):
+        folder = complete(experiment, "costs", Console(file=said, width=200))
+        assert "plans are chosen by tpe; search.constraints: the sampler curves" in said.getvalue()
     (point,) = folder.trials()[0].points
     (told,) = optuna.load_study(study_name="costs", storage=folder.optuna_url).trials
     assert told.values == [point.returned.low, point.macs, point.bytes, point.latency_us]

@@ -40,7 +40,7 @@ from tuners.search.database import (
     storage,
 )
 from tuners.search.probes import probe
-from tuners.search.samplers import sampler
+from tuners.search.samplers import probes_of, sampler, sampler_of
 from tuners.search.space import Asked, parameters, suggest
 from tuners.spans import SUGGEST, TELL, span
 
@@ -144,7 +144,7 @@ class StudySearch(OptunaSearch):
             every = chain(planned, grid(pruning))
             repeated = (chosen for chosen in every for _ in range(search.seeds))
             return list(islice(repeated, search.trials))
-        return [*planned, *[None] * search.probes][: search.trials]
+        return [*planned, *[None] * probes_of(search)][: search.trials]
 
     def _sampler_for(self, number: int) -> BaseSampler:
         search, trials = self._experiment.search, self._folder.trials
@@ -165,7 +165,7 @@ class StudySearch(OptunaSearch):
         """What chose a trial's plan; kept with the trial, as another driver may go on with it."""
         known: str | None = trial.user_attrs.get(CHOSEN_BY)
         if known is None:
-            named = self._experiment.search.sampler
+            named = sampler_of(self._experiment.search)
             known = getattr(self._ot_study.sampler, "chosen_by", named)
             trial.set_user_attr(CHOSEN_BY, known)
         return known

@@ -135,7 +135,7 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
     for name, chosen in searches(acrobot, 0, STEPS).items():
         again = [
             replay(world, chosen.experiment, STEPS, chosen.rule and chosen.rule())
-            for _ in range(2 if name in ("default", "curves") else 1)
+            for _ in range(2 if name in ("default", "probed tpe") else 1)
         ]
         trials = again[0]
         spent = sum(trial.env_steps for trial in trials)
@@ -149,15 +149,15 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
         if name.startswith("expert"):
             assert {trial.plan.criterion for trial in trials} == {"magnitude"}
         stopped = [trial for trial in trials if trial.env_steps_saved]
-        rules = ("default", "curves", "borrowed", "halving", "pareto rank", "half the rounds")
-        assert not stopped or name.endswith(rules)
-        assert stopped or not name.endswith(rules[3:])
-    for name in ("default", "unstopped", "probed", "probed curves", "probed tpe, halving"):
+        ruled = ("halving", "pareto rank", "half the rounds")
+        may = ("default", "borrowed", "default after probes", "probed tpe", *ruled)
+        assert not stopped or name.endswith(may)
+        assert stopped or not name.endswith(ruled)
+    for name in ("default after probes", "probed", "probed tpe", "probed tpe, halving"):
         strategies = [(plan.criterion, plan.schedule, plan.ratio) for plan in begin[name]]
         assert strategies[0] == ("magnitude", "geometric", 0.997), name  # a probe
     assert begin["default"] == begin["unstopped"] != begin["tpe"]
-    assert begin["random"] == begin["curves, nothing borrowed"] != begin["default"]
-    assert begin["curves"] == begin["curves, unstopped"] != begin["random"]
+    assert begin["tpe"] == begin["random"] == begin["nothing borrowed"] != begin["probed tpe"]
 
 
 @pytest.mark.slow
@@ -187,6 +187,6 @@ def test_the_command_compares_all_on_a_file(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     text = page.read_text()
     assert f"## {TASK.name}" in text
-    for name in ("default", "random", "expert", "tpe", "nsga2", "gp", "probed curves"):
+    for name in ("default", "random", "expert", "tpe", "nsga2", "gp", "default after probes"):
         assert f"| {name} | 0." in text
-    assert "200,000 env steps" in text and "| env steps of `curves` / its own | anew |" in text
+    assert "200,000 env steps" in text and "| env steps of the default / its own | anew |" in text

@@ -25,13 +25,13 @@ from tuners.benchmarks.differences import speed
 from tuners.benchmarks.search.arms import GRID, arms
 from tuners.benchmarks.search.front_history import final_curves
 
-ARMS = ["default", "probes", "grid"]
+ARMS = ["default", "grid"]
 
 
 def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
     experiment = tiny("search.trials=7", "search.time_s=60")
     found = arms(experiment, seed=3, env_steps=13_000)
-    names = ["default", "unstopped", "probed", "random", "curves", "expert", "grid"]
+    names = ["default", "unstopped", "probed tpe", "probed", "random", "expert", "grid"]
     assert list(found) == names
     for settings in found.values():
         assert settings.baseline == experiment.baseline
@@ -39,16 +39,18 @@ def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
         assert (settings.search.env_steps, settings.search.seed) == (13_000, 3)
         assert settings.search.time_s is None
         assert parse(dump(settings)) == settings  # as a study's folder keeps it
-    default, unstopped, probed, random, curves, expert, grid = found.values()
-    for searched in (default, unstopped, probed, random, curves):
+    default, unstopped, tpe, probed, random, expert, grid = found.values()
+    for searched in (default, unstopped, tpe, probed, random):
         assert searched.pruning == experiment.pruning
-    assert default.search.stopping and default.search.sampler == "tpe" and default.search.probes
-    # Each lacks one thing more than the one before it.
+    assert default.search.stopping and default.search.sampler == "curves"
+    assert default.search.sampler_options == {"without": experiment.environment.id}
+    assert default.search.probes == 0
+    # Each differs in one thing from another.
     assert unstopped.search == default.search.model_copy(update={"stopping": None})
-    assert probed.search == unstopped.search.model_copy(update={"sampler": "random"})
+    assert tpe.search.stopping and (tpe.search.sampler, tpe.search.probes) == ("tpe", 4)
+    others = {"sampler": "random", "stopping": None}
+    assert probed.search == tpe.search.model_copy(update=others)
     assert random.search == probed.search.model_copy(update={"probes": 0})
-    assert curves.search.stopping and not curves.search.probes
-    assert curves.search.sampler_options == {"without": experiment.environment.id}
     assert expert.search.trials == 7  # each takes a trial's 2,000 env steps
     assert expert.pruning.ratio == [0.99] and expert.pruning.allocation == "erk"
     assert (expert.pruning.origin, expert.pruning.schedule) == ("baseline", "geometric")
@@ -66,10 +68,22 @@ def test_where_neurons_may_go_an_expert_would_prune_neurons_too(tiny: Any) -> No
     assert neurons.model_copy(update={"granularity": "weight"}) == weights
 
 
+def test_where_the_file_s_sampler_is_another_it_is_compared_with_curves(tiny: Any) -> None:
+    options = ("search.sampler=nsga2", "search.sampler_options={population_size: 6}")
+    found = arms(tiny(*options, "search.probes=2"), seed=0, env_steps=13_000)
+    samplers = {name: each.search.sampler for name, each in found.items()}
+    assert samplers["default"] == samplers["unstopped"] == "nsga2"
+    assert samplers["curves"] == "curves" and found["curves"].search.probes == 0
+    assert samplers["probed tpe"] == "tpe" and found["probed tpe"].search.probes == 2
+    for settings in found.values():  # none is given another's options
+        check(settings)
+
+
 def test_a_search_that_curves_would_refuse_is_compared_with_the_others(tiny: Any) -> None:
     for asked in ("search.constraints={max_macs: 900}", "search.objectives=[retention, macs]"):
         found = arms(tiny(asked), seed=0, env_steps=13_000)
         assert "curves" not in found and {"default", "random", "expert"} <= found.keys()
+        assert found["default"].search.sampler == "tpe" and "probed tpe" not in found
         for settings in found.values():
             check(settings)
 
@@ -153,8 +167,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     code, text = run("--to", "found.json")
     assert code == 0, text
     assert "2/2 benchmark-tiny-grid-1100-0: hypervolume" in text
-    assert "the hypervolume of probes / probes's" in text and "of grid / grid's" in text
-    assert text.count("with the baseline's") == 2
+    assert "the hypervolume of grid / grid's" in text and text.count("with the baseline's") == 1
     found = json.loads(Path("found.json").read_text())
     assert Path("found.png").stat().st_size > 5_000
     assert [one["arm"] for one in found["studies"]] == ARMS
@@ -166,8 +179,8 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert found["studies"][0]["curve"]  # the grid's one round lies beyond the env steps
     assert found["studies"][0]["final_curve"]
     assert list(found["ratios"]) == ARMS[1:]
-    default, probes, grid = (one["anew"] for one in found["studies"])
-    assert len(default) == len(grid) == 2 and probes == []
+    default, grid = (one["anew"] for one in found["studies"])
+    assert len(default) == len(grid) == 2
     assert min(default) >= 0
     again = StudyFolder(shared_storage, "benchmark-tiny-default-1100-0-anew-2").trials()
     plans = {trial.plan.model_dump_json() for trial in again}
@@ -185,7 +198,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert code == 2 and "was run with other settings; give another --storage" in text
     assert run("--to", "found.png")[0] == 2
     code, text = run("--against", "luck")
-    assert code == 2 and "known are: curves, expert, grid, probed, random, unstopped" in text
+    assert code == 2 and "known are: expert, grid, probed, probed tpe, random, unstopped" in text
 
 
 def test_a_search_s_fronts_are_measured_on_the_final_seeds(

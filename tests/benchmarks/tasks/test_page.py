@@ -34,6 +34,11 @@ def test_studies_are_kept_and_put_on_one_page(tmp_path: Path, command: Any) -> N
         assert one["retention_low"] <= one["retention"] <= one["retention_high"]
         assert one["retention"] == pytest.approx((one["return"] - 21) / (498 - 21))
     assert str(tmp_path) not in json.dumps(kept)
+    # How to find it again, whatever chooses plans by default.
+    assert "`prune-search run other`:" in both and kept["sampler"] == "curves"
+    assert "run other --set search.sampler=tpe`:" in page([{**kept, "sampler": "tpe"}])
+    del kept["sampler"]  # kept before there was another default
+    assert "run other --set search.sampler=tpe`:" in page([kept])
     again = command("benchmark", "tasks", *place, cwd=tmp_path)
     assert again.status == 0 and (tmp_path / "found.md").read_text() == both
 

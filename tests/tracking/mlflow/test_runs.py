@@ -199,7 +199,7 @@ def test_the_summary_run_holds_the_study(finished: Finished) -> None:
         "environment": "CartPole-v1",
         "algorithm": "PPO",
         "trials": "12",
-        "sampler": "tpe",
+        "sampler": "curves",
     }
     assert metrics["hypervolume"] == short(hypervolume(best))
     assert run.data.tags["baseline_return"].startswith("500 [")

@@ -21,8 +21,9 @@ from tuners.benchmarks.recorded.retrained import SEEDS, retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
-from tuners.benchmarks.search.arms import CURVES, DEFAULT, arms
+from tuners.benchmarks.search.arms import DEFAULT, PROBED_TPE, arms
 from tuners.recordings.dataset import Recording
+from tuners.search.samplers import PROBES
 from tuners.words import paragraph
 
 _TRIALS = 16
@@ -49,9 +50,9 @@ class Compared:
         search: its name, see `searches`.
         curves: (env steps, log-hypervolume) of each seed.
         stops: of each seed.
-        ratio: env steps in which `CURVES` has what this search ends with / this one's; None for it.
+        ratio: env steps in which `DEFAULT` has what this search ends with / its own; None for it.
         retrained: log-hypervolume of each seed's front, its plans trained anew.
-        ahead: by how much `CURVES` is ahead in that; None for it.
+        ahead: by how much `DEFAULT` is ahead in that; None for it.
     """
 
     search: str
@@ -79,25 +80,23 @@ class TaskResult:
 def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     """What is compared.
 
-    - The arms of `benchmark search`, the default that of a file without a `search` section.
-    - Samplers alone: no probes, nothing stopped.
-    - The default with rules that are widely used in place of its own, see `stopping`.
-    - Of those `curves`, which begins with what other environments' tasks tell and stops trials as
-      the default does: without stopping; with nothing borrowed; after the default's probes.
+    - The arms of `benchmark search`, the default that of a file without a `search` section, which
+      is `curves`.
+    - The default with nothing borrowed of other tasks, and after probes.
+    - Other samplers alone: no probes, nothing stopped.
+    - TPE after probes with rules that are widely used in place of its own, see `stopping`.
     """
     chosen = experiment(recording.task.name, 1, ".").model_copy(update={"search": Search()})
     made = arms(chosen, seed, env_steps)
-    default, ours = made[DEFAULT], made[CURVES]
-    found = {name: Arm(each) for name, each in made.items()}
-    for name in _ALONE:
-        found[name] = Arm(_changed(made["random"], sampler=name))
-    found |= {name: Arm(default, rule) for name, rule in _RULES.items()}
-    more = {
-        f"{CURVES}, unstopped": _changed(ours, stopping=None),
-        f"{CURVES}, nothing borrowed": _changed(ours, sampler_options={"borrow": False}),
-        f"probed {CURVES}": _changed(ours, probes=default.search.probes),
+    default = made[DEFAULT]
+    found = {
+        **made,
+        "nothing borrowed": _changed(default, sampler_options={"borrow": False}),
+        "default after probes": _changed(default, probes=PROBES),
+        **{name: _changed(made["random"], sampler=name) for name in _ALONE},
     }
-    return found | {name: Arm(each) for name, each in more.items()}
+    ruled = {name: Arm(made[PROBED_TPE], rule) for name, rule in _RULES.items()}
+    return {name: Arm(each) for name, each in found.items()} | ruled
 
 
 def _changed(chosen: Experiment, **search: Any) -> Experiment:
@@ -148,10 +147,10 @@ def _compare(
             for name, study in found.items():
                 studies.setdefault(name, []).append(study)
             tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
-    ours = studies[CURVES]
+    ours = studies[DEFAULT]
     every = []
     for name, theirs in studies.items():
-        rival = name != CURVES
+        rival = name != DEFAULT
         ends = [one.curve[-1][1] for one in theirs]
         again = [one.retrained for one in theirs]
         every.append(
@@ -198,25 +197,26 @@ prune-search benchmark replay --seeds {seeds} --to docs/replay.md
 
 Studies in which nothing is trained: what was recorded, or is predicted from it, is returned
 ([recorded.md](recorded.md) says how, and what each search is). {seeds} studies of each search on
-each task, at equal env steps; figures are means of the log-hypervolume after a share of them.
-`curves` borrows nothing of the task itself and its variants. The last column is how many env steps
-`curves` takes to what another search ends with, over that one's: the median over all pairs of
-studies, with its 95 % bootstrap interval. Of the trials that were stopped, the share of wrong ones
-is told: those that would still have improved the front by the least that counts
-(`search.stopping.gain`), had they run on. The default's rule and that of `curves` state at most
-{wrong:.0%}, the others nothing.
+each task, at equal env steps; figures are means of the log-hypervolume after a share of them. The
+default is `curves`; it borrows nothing of the task itself and its variants. One column is how many
+env steps the default takes to what another search ends with, over that one's: the median over all
+pairs of studies, with its 95 % bootstrap interval. Of the trials that were stopped, the share of
+wrong ones is told: those that would still have improved the front by the least that counts
+(`search.stopping.gain`), had they run on. The project's own rule states at most {wrong:.0%}; those
+named after TPE (`halving` and the others) state nothing.
 
 The best of many trials are partly the luckiest, most of all where one plan is repeated. So the
 plans of each study's front are trained anew with {again} other seeds: `anew` is the mean
 log-hypervolume that is left, which is what one gets of them, and the column after it by how much
-`curves` is ahead of each search in that, with its 95 % interval over studies (Welch's t).
+the default is ahead of each search in that, with its 95 % interval over studies (Welch's t).
 
 What of the error is the plan's is drawn once for a plan in each study: how good a plan happens to
 be on a task, the expert's one plan too, is in the intervals.
 
 A replay is no training. Plans that were not recorded, which are most, return what trees predict,
-and `curves` predicts by trees as well: it may be at an advantage here that it lacks elsewhere. Each
-task says how large the error of those predictions is.
+and the default predicts by trees as well: it may be at an advantage here that it lacks elsewhere.
+[search.md](search.md) has what was measured with training. Each task says how large the error of
+those predictions is.
 """
 _SHARES = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
 
@@ -232,8 +232,8 @@ def markdown(results: Sequence[TaskResult]) -> str:
             f"## {result.task}",
             "",
             paragraph(_told(result)),
-            f"| search | {' | '.join(columns)} | wrong stops | env steps of `curves` / its own"
-            " | anew | `curves` ahead |",
+            f"| search | {' | '.join(columns)} | wrong stops | env steps of the default / its own"
+            " | anew | default ahead |",
             f"|---|{'---:|' * len(columns)}---|---|---:|---|",
             *(_row(one, result.env_steps) for one in result.searches),
             "",

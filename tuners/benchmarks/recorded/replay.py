@@ -23,7 +23,7 @@ from tuners.benchmarks.recorded.world import Seen, World
 from tuners.search.database import result_of
 from tuners.search.front_stopping import Decision, FrontStopping
 from tuners.search.probes import probe
-from tuners.search.samplers import sampler
+from tuners.search.samplers import probes_of, sampler
 from tuners.search.space import parameters, suggest
 
 
@@ -134,7 +134,7 @@ def _given(
     if number < len(search.first):
         return search.first[number]
     number -= len(search.first)
-    if number < search.probes:
+    if number < probes_of(search):
         return probe(number, known, experiment.pruning, search.retention)
     return None
 

@@ -10,10 +10,11 @@ from prune_search.experiment.fields import as_choices, highest, lowest
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from tuners.search.curves.sampler import CurveSampler
+from tuners.search.samplers import CURVES, PROBES, TPE, probes_of, sampler_of
 
-DEFAULT, CURVES = "default", "curves"
-PROBES = "probes"
-"""Not an arm: the default's first trials alone, after which nothing more is done."""
+DEFAULT, PROBED_TPE = "default", "probed tpe"
+ONLY_PROBES = "probes"
+"""Not an arm: the first trials of one that begins with probes, after which no more is done."""
 GRID = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Ratios of the grid; repeated, with other seeds, while there are env steps left."""
 _NEURON = "neuron"
@@ -22,13 +23,14 @@ _NEURON = "neuron"
 def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experiment]:
     """The experiments that are compared: alike in task, baseline, evaluation and env steps.
 
-    - ``default``: the file's search.
+    - ``default``: the file's search. Where its sampler is curves, it borrows nothing of the file's
+      own environment.
     - ``unstopped``: the same, but no trial is stopped.
-    - ``probed``: the default's probes, then random choices; no trial is stopped.
+    - ``curves``: the sampler of that name in the default's place, without probes, if the file's is
+      another. Absent where the file asks for what that sampler would pass over, constraints say.
+    - ``probed tpe``: TPE after probes in the default's place, if the file's sampler is another.
+    - ``probed``: probes, then random choices; no trial is stopped.
     - ``random``: random choices from the same space; no trial is stopped.
-    - ``curves``: the sampler that learns from curves in the default's place, without probes; it
-      borrows nothing of the file's own environment. Absent where the file asks for what that
-      sampler would pass over, constraints say.
     - ``expert``: what one who knows the field would run once: iterative magnitude pruning with ERK
       from the baseline, a step of a geometric schedule and training in each round (Renda et al.
       2020; ERK as Graesser et al. 2022 have it), to the highest ratio, and again with other seeds.
@@ -54,12 +56,16 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
             "trials": math.ceil(env_steps / shortest),
         }
     )
+    probes, named = probes_of(search), sampler_of(search)
+    search = search.model_copy(update={"sampler": named, "probes": probes})
+    elsewhere = {"without": experiment.environment.id}
+    curves = {"sampler": CURVES, "sampler_options": elsewhere, "first": [], "probes": 0}
+    if named == CURVES:
+        options = {**elsewhere, **search.sampler_options}
+        search = search.model_copy(update={"sampler_options": options})
     unstopped: dict[str, Any] = {"stopping": None}
-    probed = {**unstopped, "sampler": "random"}
+    probed = {"sampler": "random", "sampler_options": {}, "probes": probes or PROBES}
     random = {**probed, "first": [], "probes": 0}
-
-    others = {"without": experiment.environment.id}
-    curves = {"sampler": CURVES, "sampler_options": others, "first": [], "probes": 0}
 
     def searched(changes: dict[str, Any]) -> Experiment:
         return experiment.model_copy(update={"search": search.model_copy(update=changes)})
@@ -77,7 +83,8 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
         )
         runs = math.ceil(env_steps / axes["env_steps"])
         listed = [{"ratio": ratio} for ratio in islice(cycle(ratios), runs)]
-        settings = search.model_copy(update={**random, "trials": runs, "first": listed})
+        by_list = {**random, **unstopped, "trials": runs, "first": listed}
+        settings = search.model_copy(update=by_list)
         return experiment.model_copy(update={"pruning": plan, "search": settings})
 
     def expert(granularity: str) -> Experiment:
@@ -92,16 +99,20 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
             env_steps=int(highest(pruning.env_steps)),
         )
 
-    learned = {} if CurveSampler.refusal(search) else {CURVES: searched(curves)}
+    others: dict[str, Experiment] = {}
+    if named != CURVES and not CurveSampler.refusal(search):
+        others[CURVES] = searched(curves)
+    if named != TPE:
+        others[PROBED_TPE] = searched({**probed, "sampler": TPE})
     experts = {"expert": expert("weight")}
     if _NEURON in as_choices(pruning.granularity):
         experts[f"expert, {_NEURON}s"] = expert(_NEURON)
     return {
         DEFAULT: searched({}),
         "unstopped": searched(unstopped),
-        "probed": searched(probed),
-        "random": searched(random),
-        **learned,
+        **others,
+        "probed": searched({**probed, **unstopped}),
+        "random": searched({**random, **unstopped}),
         **experts,
         "grid": by_hand(
             GRID,

@@ -21,11 +21,12 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import Curve, hypervolume_curve
 from prune_search.sparsity.allocation import ALLOCATIONS
 from tuners.benchmarks.differences import Ahead, StepsRatio, speed
-from tuners.benchmarks.search.arms import DEFAULT, PROBES, arms
+from tuners.benchmarks.search.arms import DEFAULT, ONLY_PROBES, PROBED_TPE, arms
 from tuners.benchmarks.search.front_history import final_curves
 from tuners.benchmarks.search.retrained import retrained
 from tuners.benchmarks.search.studies import finished
 from tuners.display.live import clock
+from tuners.search.samplers import probes_of
 from tuners.words import count
 
 
@@ -183,6 +184,7 @@ def benchmark(
         for name, settings in arms(experiment, seed, env_steps).items()
         if name in chosen
     ]
+    with_probes = DEFAULT if probes_of(experiment.search) else PROBED_TPE
     outcomes: list[Outcome] = []
     seconds = 0.0
     for number, (name, seed, settings) in enumerate(planned, start=1):
@@ -191,8 +193,8 @@ def benchmark(
         anew = retrained(folder, settings, retrain)
         found = _outcome(folder, settings, name, seed, env_steps, anew.worth)
         outcomes.append(found)
-        if name == DEFAULT and settings.search.probes:
-            outcomes.append(_outcome(folder, settings, PROBES, seed, env_steps, []))
+        if name == with_probes:
+            outcomes.append(_outcome(folder, settings, ONLY_PROBES, seed, env_steps, []))
         record = folder.study()
         seconds += anew.wall_s + (record.wall_s if record else 0.0)
         left = clock(seconds / number * (len(planned) - number))
@@ -212,8 +214,8 @@ def _outcome(
     anew: list[float],
 ) -> Outcome:
     trials = folder.trials()
-    if arm == PROBES:  # the study's first trials after those that the file names
-        trials = trials[: len(experiment.search.first) + experiment.search.probes]
+    if arm == ONLY_PROBES:  # the study's first trials after those that the file names
+        trials = trials[: len(experiment.search.first) + probes_of(experiment.search)]
     final, final_log = final_curves(folder, experiment, trials)
     return Outcome(
         arm=arm,

@@ -6,13 +6,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuners.search.samplers import CURVES, TPE
 from tuners.words import either, paragraph
 
 _HEAD = """# What the presets find
 
-Each of these is what one plain command finds, `prune-search run PRESET`, on two cores. The command
-below takes what studies have found as data, a file and a picture each, and writes this page from
-the files; no figure on it is typed by hand.
+Each of these is what one command finds, `prune-search run PRESET`, on two cores; where it names a
+sampler, it was run while another than today's (`curves`) was the default. The command below takes
+what studies have found as data, a file and a picture each, and writes this page from the files; no
+figure on it is typed by hand.
 
 ```bash
 prune-search benchmark tasks {studies} --to docs/results.md
@@ -108,8 +110,11 @@ def _short(task: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
 
 def _task(task: Mapping[str, Any]) -> str:
     dense, control = task["dense"], task["control"]
+    run = f"prune-search run {task['study']}"
+    if (sampler := task.get("sampler", TPE)) != CURVES:  # TPE was the default at first
+        run += f" --set search.sampler={sampler}"
     text = (
-        f"{task['description']} `prune-search run {task['study']}`: {task['algorithm']};"
+        f"{task['description']} `{run}`: {task['algorithm']};"
         f" {task['trials']} trials, {task['env_steps']:,} env steps in all beside the dense"
         f" policy's {dense['env_steps']:,}. Random actions return {task['random']:.1f}."
     )

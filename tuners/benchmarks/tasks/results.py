@@ -12,6 +12,7 @@ from prune_search.records.models import FinalRecord
 from prune_search.records.returns import Return
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import FrontPoint, StudyReport
+from tuners.search.samplers import sampler_of
 
 
 def result(
@@ -50,6 +51,7 @@ def result(
         "aggregate": final.baseline.aggregate,
         "random": final.random.value,
         "seeds": {"baseline": experiment.baseline.seed, "search": experiment.search.seed},
+        "sampler": sampler_of(experiment.search),
         "trials": len(study.trials),
         "env_steps": study.env_steps,
         "wished": study.retention,

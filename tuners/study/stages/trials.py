@@ -15,6 +15,7 @@ from prune_search.trial.preflight import prunable_layers
 from prune_search.trial.trainable import PruningTrial
 from tuners.search.beginnings import screened
 from tuners.search.database import states
+from tuners.search.samplers import fallen_back
 from tuners.search.schedulers import scheduler
 from tuners.search.searcher import StudySearch
 from tuners.study.stages.callback import StudyCallback
@@ -71,6 +72,8 @@ def _searcher(study: DrivenStudy) -> StudySearch:
     if experiment.search.screening and not folder.trials():
         tell("screening: pruning each layer of the baseline alone")
         first = screened(experiment, folder, study.baseline)
+    if why := fallen_back(experiment.search):
+        tell(f"plans are chosen by tpe; {why}")
     return StudySearch(experiment, folder, layers, first, tell=tell)
 
 
