@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,8 @@ class Encoding:
     def __init__(self, plans: Iterable[Plan]) -> None:
         every = list(plans)
         found = {name: sorted({str(getattr(plan, name)) for plan in every}) for name in _CHOICES}
-        self._values = {name: values for name, values in found.items() if len(values) > 1}
+        columns = [(name, one) for name, ones in found.items() if len(ones) > 1 for one in ones]
+        self._columns = {column: place for place, column in enumerate(columns)}
 
     def rows(self, plan: Plan, progress: Sequence[float], unit: float = 1.0) -> Rows:
         """Of rounds that end at these shares of the plan's env steps.
@@ -57,49 +59,57 @@ class Encoding:
             unit: env steps that the plan's are counted in: where tasks are compared, what the dense
                 policy took.
         """
-        env_steps = plan.env_steps / unit
-        fixed = [
-            *(
-                float(str(getattr(plan, name)) == value)
-                for name, values in self._values.items()
-                for value in values
-            ),
-            math.log(env_steps),
-            plan.rounds,
-            math.log(plan.lr_scale),
-            plan.distillation,
-            _NONE if plan.critic_ratio is None else plan.critic_ratio,
-            _NONE if plan.bits is None else plan.bits,
-        ]
-        schedule = plan_schedule(plan)
-        end = 1.0 if plan.end is None else plan.end
-        asks = plan.ratio is not None and plan.scope != "critic"
-        features, asked = [], []
-        for share in progress:
-            done = schedule.fraction(share) if schedule else _NONE
-            wanted = (
-                log_density(schedule.at(share, plan.ratio))
-                if asks and schedule and plan.ratio is not None
-                else 0.0
-            )
-            asked.append(wanted)
-            features.append(
-                [
-                    *fixed,
-                    share,
-                    done,
-                    wanted,
-                    _NONE if plan.threshold is None else done * math.log(plan.threshold),
-                    max(0.0, share - end) * env_steps,  # since the last pruning
-                    math.log(env_steps * share),
-                ]
-            )
-        return Rows(np.array(features), np.array(asked))
+        if plan.densities is not None:
+            plan = plan.model_copy(update={"densities": None})
+        numbers = _numbers(plan, tuple(progress), unit)
+        chosen = np.zeros((len(progress), len(self._columns)))
+        for name in _CHOICES:
+            if (place := self._columns.get((name, str(getattr(plan, name))))) is not None:
+                chosen[:, place] = 1.0
+        return Rows(np.concatenate([chosen, numbers.features], axis=1), numbers.asked)
 
     def every(self, rounds: Iterable[tuple[Plan, Sequence[float], float]]) -> Rows:
         """The rows of several plans' rounds, one after the other; given as `rows` has them."""
         each = [self.rows(*one) for one in rounds]
         return Rows(*(np.concatenate(part) for part in zip(*each, strict=True)))
+
+
+@lru_cache(maxsize=2**12)  # what was measured is asked for again with each suggestion
+def _numbers(plan: Plan, progress: tuple[float, ...], unit: float) -> Rows:
+    """Without choices, of a plan that can be hashed; nobody may write into them."""
+    env_steps = plan.env_steps / unit
+    fixed = [
+        math.log(env_steps),
+        plan.rounds,
+        math.log(plan.lr_scale),
+        plan.distillation,
+        _NONE if plan.critic_ratio is None else plan.critic_ratio,
+        _NONE if plan.bits is None else plan.bits,
+    ]
+    schedule = plan_schedule(plan)
+    end = 1.0 if plan.end is None else plan.end
+    asks = plan.ratio is not None and plan.scope != "critic"
+    features, asked = [], []
+    for share in progress:
+        done = schedule.fraction(share) if schedule else _NONE
+        wanted = (
+            log_density(schedule.at(share, plan.ratio))
+            if asks and schedule and plan.ratio is not None
+            else 0.0
+        )
+        asked.append(wanted)
+        features.append(
+            [
+                *fixed,
+                share,
+                done,
+                wanted,
+                _NONE if plan.threshold is None else done * math.log(plan.threshold),
+                max(0.0, share - end) * env_steps,  # since the last pruning
+                math.log(env_steps * share),
+            ]
+        )
+    return Rows(np.array(features), np.array(asked))
 
 
 def log_density(sparsity: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,18 @@ def attained(points: Iterable[tuple[float, float]], parameters: int) -> NDArray[
         points: (sparsity, retention) of any points.
         parameters: of the baseline's inference network.
     """
-    given = np.array(list(points)).reshape(1, -1, 2)
-    return np.asarray(_level(given[..., 0], given[..., 1].clip(0.0, 1.0), parameters)[0])
+    return np.asarray(each_attained([list(points)], parameters)[0])
+
+
+def each_attained(
+    fronts: Sequence[Sequence[tuple[float, float]]], parameters: int
+) -> NDArray[np.float64]:
+    """The same of several, [fronts, cells]."""
+    longest = max(map(len, fronts), default=0)
+    # Nothing is kept at no sparsity: that adds nothing to shorter ones.
+    padded = [[*front, *[(0.0, 0.0)] * (longest - len(front))] for front in fronts]
+    given = np.array(padded).reshape(len(fronts), -1, 2)
+    return np.asarray(_level(given[..., 0], given[..., 1].clip(0.0, 1.0), parameters))
 
 
 def curves_attained(curves: Curves, parameters: int) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from prune_search.experiment.search_section import Constraints, Search
 from prune_search.plan.plan import Plan
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.search.curves.borrowed import borrowed
-from tuners.search.curves.gain import attained, curves_attained, gains
+from tuners.search.curves.gain import attained, curves_attained, each_attained, gains
 from tuners.search.curves.proposals import Proposal, propose
 from tuners.search.curves.surrogate import Experience, Measured, Surrogate
 from tuners.search.space import Asked
@@ -148,7 +148,7 @@ class CurveSampler(BaseSampler):
         points = [point for trial in measured for point in trial.points]
         parameters = self._baseline.parameters if self._baseline else points[0].parameters
         unit = float((self._baseline and self._baseline.env_steps) or _longest(plans))
-        scale = _scale(points) if points else 0.0
+        scale = self._baseline.scale if self._baseline else _scale(points)
         known = [experience(trial, scale, unit) for trial in measured]
         surrogate = Surrogate(known, [*plans, *running], self._seed, self._others, unit)
         level = attained(((point.sparsity, point.retention) for point in points), parameters)
@@ -169,13 +169,9 @@ def _parents(measured: Sequence[TrialRecord], study: Study) -> list[dict[str, An
     """Parameters of the trials that hold most of the front."""
     if not measured:
         return []
-    parameters = measured[0].points[0].parameters
-
-    def area(trial: TrialRecord) -> float:
-        points = ((point.sparsity, point.retention) for point in trial.points)
-        return float(attained(points, parameters).sum())
-
-    numbers = {trial.number for trial in sorted(measured, key=area)[-_PARENTS:]}
+    fronts = [[(point.sparsity, point.retention) for point in one.points] for one in measured]
+    areas = each_attained(fronts, measured[0].points[0].parameters).sum(axis=1)
+    numbers = {measured[place].number for place in np.argsort(areas, kind="stable")[-_PARENTS:]}
     known = study.get_trials(deepcopy=False)
     return [trial.params for trial in known if trial.number in numbers]
 
@@ -205,6 +201,8 @@ def experience(trial: TrialRecord, scale: float, unit: float) -> Experience:
 
 def _scale(points: Sequence[Point]) -> float:
     """Retention per return: it is linear in the return. 0 where no two points tell."""
+    if not points:
+        return 0.0
     low = min(points, key=lambda point: point.returned.value)
     high = max(points, key=lambda point: point.returned.value)
     apart = high.returned.value - low.returned.value
