@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -23,9 +24,12 @@ from tests.studies import make_trial
 from tuners import cli
 from tuners.benchmarks.differences import speed
 from tuners.benchmarks.search.arms import GRID, arms
+from tuners.benchmarks.search.comparison import Result
 from tuners.benchmarks.search.front_history import final_curves
+from tuners.benchmarks.search.page import page
 
 ARMS = ["default", "grid"]
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
@@ -133,6 +137,16 @@ def test_the_baseline_s_env_steps_can_be_counted_too() -> None:
     assert speed([[(200, 0.85)]], [0.8], env_steps=1_000, before=600).median == 0.8
 
 
+def is_the_page_of(found: dict[str, Any], arguments: list[str]) -> None:
+    text, result = Path("found.md").read_text(), Result.of_json(found)
+    assert result.to_json() == found and text == page(result, PurePath("found.png"))
+    block = text.split("```bash\n")[1].split("```")[0]
+    told = ["prune-search", "benchmark", "search", *arguments, "--to", "found.json"]
+    assert shlex.split(block.replace("\\\n", " ")) == told
+    default, grid = (one["final_log_curve"] for one in found["studies"])
+    assert f"{default[-1][1]:.3f} [" in text and not grid and " | 0.000 [0.000, 0.000] |" in text
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
@@ -170,6 +184,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert "the hypervolume of grid / grid's" in text and text.count("with the baseline's") == 1
     found = json.loads(Path("found.json").read_text())
     assert Path("found.png").stat().st_size > 5_000
+    is_the_page_of(found, arguments[: arguments.index("--storage")])
     assert [one["arm"] for one in found["studies"]] == ARMS
     for one in found["studies"]:
         folder = shared_storage / one["study"]
@@ -196,7 +211,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert [path.stat().st_mtime_ns for path in trials] == before
     code, text = run("--set", "search.retention=0.5")
     assert code == 2 and "was run with other settings; give another --storage" in text
-    assert run("--to", "found.png")[0] == 2
+    assert run("--to", "found.png")[0] == run("--to", "found.md")[0] == 2
     code, text = run("--against", "luck")
     assert code == 2 and "known are: expert, grid, probed, probed tpe, random, unstopped" in text
 
@@ -240,3 +255,12 @@ def test_a_search_s_fronts_are_measured_on_the_final_seeds(
     written = (folder.path / "history.json").read_text()
     assert final_curves(folder, experiment, folder.trials()) == (curve, logarithmic)
     assert (folder.path / "history.json").read_text() == written
+
+
+@pytest.mark.parametrize("file", sorted(DOCS.glob("search-*.json")), ids=lambda file: file.stem)
+def test_the_pages_are_of_the_figures_beside_them(file: Path) -> None:
+    found = Result.of_json(json.loads(file.read_text(encoding="utf-8")))
+    picture = file.with_suffix(".png")
+    assert picture.is_file()
+    text = file.with_suffix(".md").read_text(encoding="utf-8")
+    assert text == page(found, PurePath(picture.name))

@@ -9,8 +9,9 @@ luck.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,9 @@ class Outcome:
 class Result:
     """What the benchmark measured: one outcome for each arm and seed."""
 
-    preset: str
+    command: str
+    """With which it is measured again."""
+    environment: str
     env_steps: int
     """Of each study, without its baseline's."""
     baseline_env_steps: int
@@ -122,6 +125,12 @@ class Result:
         )
         return Ahead.of(ours, theirs) if min(len(ours), len(theirs)) > 1 else None
 
+    @classmethod
+    def of_json(cls, plain: Mapping[str, Any]) -> Result:
+        """What `to_json` gave."""
+        fields = {name: value for name, value in plain.items() if name not in ("ratios", "studies")}
+        return cls(**fields, outcomes=[Outcome(**each) for each in plain["studies"]])
+
     def to_json(self) -> dict[str, object]:
         """Plain types; a ratio that is infinite is null."""
         ratios = {
@@ -136,7 +145,8 @@ class Result:
             for name in self.others
         }
         return {
-            "preset": self.preset,
+            "command": self.command,
+            "environment": self.environment,
             "env_steps": self.env_steps,
             "baseline_env_steps": self.baseline_env_steps,
             "ratios": ratios,
@@ -152,6 +162,7 @@ def benchmark(
     report: Callable[[str], None],
     against: Sequence[str] | None = None,
     retrain: int = 0,
+    command: str = "",
 ) -> Result:
     """Runs what is missing, and reads all of it.
 
@@ -163,6 +174,7 @@ def benchmark(
         report: told of each study, in a line.
         against: the arms to compare the default with; all if None.
         retrain: training seeds with which the plans of each front are trained anew.
+        command: with which it is measured again.
 
     Raises:
         UserError: as `tuners.study.driver.run`, no such arm, a study of such a name has other
@@ -202,7 +214,8 @@ def benchmark(
             f"{number}/{len(planned)} {study}: hypervolume {found.final_hypervolume:.4f} in"
             f" {found.env_steps:,} env steps, {count(found.trials, 'trial')}; at most {left} left"
         )
-    return Result(preset, env_steps, experiment.baseline.env_steps, outcomes)
+    dense = experiment.baseline.env_steps
+    return Result(command, experiment.environment.id, env_steps, dense, outcomes)
 
 
 def _outcome(

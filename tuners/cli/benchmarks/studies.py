@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,25 +66,33 @@ def benchmark_search(
         str, typer.Option(help="Folder of its studies; what is finished there is not run again.")
     ] = "benchmark",
     to: Annotated[
-        Path, typer.Option(help="JSON file of all curves; a .png lies beside it.")
+        Path, typer.Option(help="JSON file of all curves; a .md and a .png lie beside it.")
     ] = Path("benchmark-search.json"),
     overrides: Overrides = None,
     trust: Trust = False,
 ) -> None:
     """The default search against its rivals and its own parts, at equal env steps."""
-    picture = to.with_suffix(".png")
-    if to == picture:
+    picture, text = to.with_suffix(".png"), to.with_suffix(".md")
+    if to in (picture, text):
         raise UserError(f"--to: must be a JSON file, got {str(to)!r}")
     check_writable("--to", to)
     from tuners.benchmarks.search.arms import DEFAULT
     from tuners.benchmarks.search.comparison import benchmark
+    from tuners.benchmarks.search.page import page
     from tuners.plots.search import benchmark_figure
 
     changes = [*(overrides or []), f"storage={json.dumps(storage)}"]
     settings = experiment_file.load(preset, changes, trust)
     try:
         found = benchmark(
-            settings, Path(preset).stem, range(seeds), env_steps, out.print, against, retrain
+            settings,
+            Path(preset).stem,
+            range(seeds),
+            env_steps,
+            out.print,
+            against,
+            retrain,
+            _command(preset, seeds, env_steps, against, retrain, overrides, to),
         )
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to go on")
@@ -100,6 +109,7 @@ def benchmark_search(
     with writing("--to", to):
         to.write_text(json.dumps(found.to_json(), indent=1), encoding="utf-8")
         benchmark_figure(curves, env_steps, title, ratios).savefig(picture, dpi=130)
+        text.write_text(page(found, PurePath(picture.name)), encoding="utf-8")
     out.print(_searches(found))
     leads = [
         f"ahead of {name}, its plans trained anew: {ahead}, log-hypervolume"
@@ -108,6 +118,23 @@ def benchmark_search(
     ]
     for line in (*ratios, *leads):
         out.print(line, highlight=False, soft_wrap=True)
+
+
+def _command(
+    preset: str,
+    seeds: int,
+    env_steps: int,
+    against: list[str] | None,
+    retrain: int,
+    overrides: list[str] | None,
+    to: Path,
+) -> str:
+    options = [f"--preset {quote(preset)}", f"--seeds {seeds}", f"--env-steps {env_steps}"]
+    options += [f"--against {quote(name)}" for name in against or ()]
+    options += [f"--retrain {retrain}"] if retrain else []
+    options += [f"--set {quote(change)}" for change in overrides or ()]
+    place = quote(to.name if to.is_absolute() else to.as_posix())
+    return " ".join(["prune-search benchmark search", *options, f"--to {place}"])
 
 
 def _searches(found: Result) -> Table:
