@@ -117,6 +117,7 @@ def test_a_study_begins_with_probes(tiny: Any, tmp_path: Path) -> None:
         "search.first=[{ratio: 0.6, criterion: magnitude}]",
         "search.trials=12",
         "search.probes=3",
+        "search.sampler=tpe",
         "pruning.criterion=[magnitude, saliency]",
         "pruning.ratio={low: 0.5, high: 0.9, log: true}",
         "pruning.allocation=uniform",

@@ -104,7 +104,7 @@ def share_of_the_better(stopping: bool, as_pruned: bool, seed: int) -> float:
     study = optuna.create_study(directions=["maximize"] * 2)
     rule, chosen = FrontStopping(0.8, 0.001), []
     for number in range(40):
-        study.sampler = sampler(Search(seed=seed), number, SPACE, list)
+        study.sampler = sampler(Search(sampler="tpe", seed=seed), number, SPACE, list)
         asked = study.ask()
         chosen.append(asked.suggest_categorical("criterion", [*"abcd"]) == "a")
         ratio = 1 - asked.suggest_float("ratio_density", 0.01, 0.5, log=True)
