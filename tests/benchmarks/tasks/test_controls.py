@@ -118,6 +118,7 @@ def test_controls_are_run_and_kept(tiny: Any, tmp_path: Path, command: Any) -> N
     file = tmp_path / "small.yaml"
     brief = (
         *("search.trials=1", "baseline.env_steps=2000", "evaluation.final_episodes=6"),
+        "pruning.criterion=[magnitude, saliency]",  # a threshold may take a whole layer
         *("pruning.ratio=0.5", "pruning.env_steps=600", "pruning.rounds=1"),
     )
     file.write_text(dump(tiny(*brief, "resources.concurrent_trials=2", storage=tmp_path)))
