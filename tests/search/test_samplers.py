@@ -22,16 +22,10 @@ from tests.search.test_space import EVERYTHING
 from tests.studies import BASELINE, make_point
 from tuners.search.database import result_of
 from tuners.search.front_stopping import FrontStopping
-from tuners.search.samplers import (
-    SAMPLERS,
-    check_sampler,
-    fallen_back,
-    probes_of,
-    sampler,
-    sampler_of,
-)
+from tuners.search.samplers import SAMPLERS, check_sampler, sampler
 from tuners.search.searcher import StudySearch
 from tuners.search.space import suggest
+from tuners.search.usual import fallen_back, probes_of, sampler_of
 
 SPACE = partial(suggest, pruning=EVERYTHING)
 

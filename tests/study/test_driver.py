@@ -55,7 +55,7 @@ def test_every_trial_is_complete_everywhere(study: StudyFolder) -> None:
     trials = study.trials()
     assert [trial.number for trial in trials] == [0, 1, 2]
     assert all(trial.state == "complete" and len(trial.points) == 2 for trial in trials)
-    assert [trial.chosen_by for trial in trials] == ["probe"] * 3
+    assert [trial.chosen_by for trial in trials] == ["curves"] * 3
     found = states(study)
     assert found == dict.fromkeys(range(3), optuna.trial.TrialState.COMPLETE)
     client = mlflow.MlflowClient(f"sqlite:///{study.path.parent / 'mlflow.db'}")

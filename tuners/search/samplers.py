@@ -21,10 +21,9 @@ from prune_search.registry import Registry
 from tuners.search.beginnings import grid
 from tuners.search.curves.sampler import CurveSampler
 from tuners.search.space import Asked, suggest
+from tuners.search.usual import CURVES, TPE, sampler_of
 
-GRID, CURVES, TPE = "grid", "curves", "tpe"
-PROBES = 4
-"""How many, where a file gives no number and the sampler knows nothing before its first trial."""
+GRID = "grid"
 
 
 class Sampler(NamedTuple):
@@ -69,29 +68,6 @@ SAMPLERS.close()
 
 _TRIED = 12  # of TPE the first four are random
 _OURS = ("self", "seed", "constraints_func", "space", "trials", "baseline")
-
-
-def sampler_of(search: Search) -> str:
-    """The name of its sampler: what `search.sampler` says, or what `auto` stands for.
-
-    On every recorded task, left out of what it learned from, `CurveSampler` reaches what TPE ends
-    with in a fraction of the env steps (docs/replay.md).
-    """
-    if search.sampler != AUTO:
-        return search.sampler
-    return TPE if fallen_back(search) else CURVES
-
-
-def fallen_back(search: Search) -> str | None:
-    """Why `auto` stands for TPE here, in one line; None where it doesn't."""
-    return CurveSampler.refusal(search) if search.sampler == AUTO else None
-
-
-def probes_of(search: Search) -> int:
-    """How many probes it begins with: what `search.probes` says, or its sampler's usual number."""
-    if search.probes is not None:
-        return search.probes
-    return 0 if sampler_of(search) == CURVES else PROBES
 
 
 def sampler(

@@ -40,8 +40,9 @@ from tuners.search.database import (
     storage,
 )
 from tuners.search.probes import probe
-from tuners.search.samplers import probes_of, sampler, sampler_of
+from tuners.search.samplers import sampler
 from tuners.search.space import Asked, parameters, suggest
+from tuners.search.usual import probes_of, sampler_of
 from tuners.spans import SUGGEST, TELL, span
 
 T = TypeVar("T")

@@ -23,8 +23,9 @@ from tuners.benchmarks.recorded.world import Seen, World
 from tuners.search.database import result_of
 from tuners.search.front_stopping import Decision, FrontStopping
 from tuners.search.probes import probe
-from tuners.search.samplers import probes_of, sampler
+from tuners.search.samplers import sampler
 from tuners.search.space import parameters, suggest
+from tuners.search.usual import probes_of
 
 
 class Rule(Protocol):

@@ -10,7 +10,7 @@ from prune_search.experiment.fields import as_choices, highest, lowest
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from tuners.search.curves.sampler import CurveSampler
-from tuners.search.samplers import CURVES, PROBES, TPE, probes_of, sampler_of
+from tuners.search.usual import CURVES, PROBES, TPE, probes_of, sampler_of
 
 DEFAULT, PROBED_TPE = "default", "probed tpe"
 ONLY_PROBES = "probes"

@@ -27,7 +27,7 @@ from tuners.benchmarks.search.front_history import final_curves
 from tuners.benchmarks.search.retrained import retrained
 from tuners.benchmarks.search.studies import finished
 from tuners.display.live import clock
-from tuners.search.samplers import probes_of
+from tuners.search.usual import probes_of
 from tuners.words import count
 
 

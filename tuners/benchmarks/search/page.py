@@ -29,9 +29,9 @@ def page(result: Result, picture: PurePath) -> str:
     told = (
         f"{count(seeds, 'seed')} of each search, a study of {result.env_steps:,} env steps each,"
         f" beside the dense policy's {result.baseline_env_steps:,}. Medians over studies, on"
-        " env seeds that no search saw. Env steps are those in which the default has the log-hypervolume"
-        " that the other ends with: the median over all pairs of studies; in brackets its 95 %"
-        " bootstrap interval."
+        " env seeds that no search saw. Env steps are those in which the default has the"
+        " log-hypervolume that the other ends with: the median over all pairs of studies; in"
+        " brackets its 95 % bootstrap interval."
     )
     if anew:
         told += (

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuners.search.samplers import CURVES, TPE
+from tuners.search.usual import CURVES, TPE
 from tuners.words import either, paragraph
 
 _HEAD = """# What the presets find

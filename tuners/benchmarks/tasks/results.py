@@ -12,7 +12,7 @@ from prune_search.records.models import FinalRecord
 from prune_search.records.returns import Return
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import FrontPoint, StudyReport
-from tuners.search.samplers import sampler_of
+from tuners.search.usual import sampler_of
 
 
 def result(

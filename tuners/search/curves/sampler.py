@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from prune_search.experiment.search_section import Constraints, Search
+from prune_search.experiment.search_section import Search
 from prune_search.plan.plan import Plan
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.search.curves.borrowed import borrowed
@@ -19,19 +19,12 @@ from tuners.search.curves.gain import attained, curves_attained, each_attained, 
 from tuners.search.curves.proposals import Proposal, propose
 from tuners.search.curves.surrogate import Experience, Measured, Surrogate
 from tuners.search.space import Asked
+from tuners.search.usual import refused_by_curves
 
 _DRAWN, _CHANGED = 128, 64  # plans to choose among: of the whole space, and near the best
 _PARENTS = 6
 _STARTUP = 4
 _Z95 = 1.96
-SERVED = frozenset(
-    {
-        *("retention", "return", "return_low", "sparsity", "compression"),
-        *("hypervolume", "log_hypervolume"),
-        *("sparsity_at_retention", "sparsity_95", "sparsity_99"),
-    }
-)
-"""Objectives that a front of sparsity and retention speaks of."""
 
 
 class CurveSampler(BaseSampler):
@@ -85,18 +78,7 @@ class CurveSampler(BaseSampler):
         Args:
             search: of the experiment.
         """
-        if search.warm_start:
-            return "search.warm_start: the sampler curves learns from the study's own trials alone"
-        if search.constraints != Constraints():
-            return "search.constraints: the sampler curves does not heed any; tpe and nsga2 do"
-        for name in search.objectives:
-            if name not in SERVED:
-                allowed = ", ".join(sorted(SERVED))
-                return (
-                    f"search.objectives: the sampler curves looks at the front of sparsity and"
-                    f" retention, and not at {name!r}; with it, objectives are of {allowed}"
-                )
-        return None
+        return refused_by_curves(search)
 
     @property
     def chosen_by(self) -> str:

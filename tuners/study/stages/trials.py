@@ -15,9 +15,9 @@ from prune_search.trial.preflight import prunable_layers
 from prune_search.trial.trainable import PruningTrial
 from tuners.search.beginnings import screened
 from tuners.search.database import states
-from tuners.search.samplers import fallen_back
 from tuners.search.schedulers import scheduler
 from tuners.search.searcher import StudySearch
+from tuners.search.usual import fallen_back
 from tuners.study.stages.callback import StudyCallback
 from tuners.study.stages.driven import DrivenStudy
 from tuners.study.stages.stoppers import Budget, EarlyStopping

@@ -27,7 +27,7 @@ from prune_search.records.returns import Return
 from tuners.report.as_json import point_json, strategy
 from tuners.report.phrases import did, did_words, interval
 from tuners.report.study_report import StudyReport
-from tuners.search.samplers import sampler_of
+from tuners.search.usual import sampler_of
 from tuners.tracking.mlflow.notes import summary_note, trial_note
 from tuners.words import outcome
 
