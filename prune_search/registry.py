@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar, overload
+from typing import Generic, TypeVar
 
 from prune_search.errors import shown, unknown_name
 
 T = TypeVar("T")
 F = TypeVar("F")
-D = TypeVar("D")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
 
@@ -80,17 +79,6 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         return self._entries[name]
-
-    @overload
-    def get(self, name: str) -> T | None: ...
-
-    @overload
-    def get(self, name: str, default: T | D) -> T | D: ...
-
-    def get(self, name: str, default: T | D | None = None) -> T | D | None:
-        """The entry of this name, else the default."""
-        # Mapping's own catches a KeyError: `curves` asks tens of thousands of times a trial.
-        return self._entries.get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -81,10 +81,9 @@ class Search(Section):
     look at."""
     sampler_options: dict[str, Any] = {}
     """Of the sampler that is named; auto has none. Arguments of Optuna's TPESampler, NSGAIISampler,
-    GPSampler or RandomSampler; of curves:
-    `borrow` (false: nothing of other tasks), `without`, an environment of which nothing is
-    borrowed, and `startup`, the trials before which it draws at random: 0, or 4 where nothing is
-    borrowed."""
+    GPSampler or RandomSampler; of curves: `borrow` (false: nothing of other tasks), `without`, an
+    environment of which nothing is borrowed, and `startup`, the trials before which it draws at
+    random: 0, or 4 where nothing is borrowed."""
     seed: NaturalInt = 0
     """Seed of the sampler and of every trial. With one trial at a time
     (`resources.concurrent_trials: 1`) the same file gives the same plans; of several at a time each

@@ -84,7 +84,9 @@ KINDS: dict[str, dict[str, str]] = {
         "run cartpole --set 'pruning.criterion=[fischer, random]'": "did you mean fisher?",
         "run cartpole --set pruning.granularity=nueron": "did you mean neuron?",
         "run cartpole --set pruning.schedule=Cubic": "unknown 'Cubic', did you mean cubic?",
-        "run cartpole --set search.sampler=tpee": "did you mean tpe? known are: auto, curves, gp",
+        "run cartpole --set search.sampler=tpee": (
+            "did you mean tpe? known are: auto, curves, gp, grid"
+        ),
         "run cartpole --set search.objectives=[retrun]": "did you mean return?",
         "run cartpole --set search.scheduler.name=ashaa": "did you mean asha?",
         "run cartpole --set evaluation.actions=gredy": "did you mean greedy?",

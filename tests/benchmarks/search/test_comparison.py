@@ -28,7 +28,7 @@ from tuners.benchmarks.search.comparison import Result
 from tuners.benchmarks.search.front_history import final_curves
 from tuners.benchmarks.search.page import page
 
-ARMS = ["default", "grid"]
+ARMS = ["default", "probes", "grid"]
 DOCS = Path(__file__).parents[3] / "docs"
 
 
@@ -143,7 +143,7 @@ def is_the_page_of(found: dict[str, Any], arguments: list[str]) -> None:
     block = text.split("```bash\n")[1].split("```")[0]
     told = ["prune-search", "benchmark", "search", *arguments, "--to", "found.json"]
     assert shlex.split(block.replace("\\\n", " ")) == told
-    default, grid = (one["final_log_curve"] for one in found["studies"])
+    default, _, grid = (one["final_log_curve"] for one in found["studies"])
     assert f"{default[-1][1]:.3f} [" in text and not grid and " | 0.000 [0.000, 0.000] |" in text
 
 
@@ -154,7 +154,9 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    brief = tiny("pruning.env_steps=1000", "pruning.rounds=1", "pruning.ratio=0.3")
+    # A search that begins with probes.
+    changes = ("pruning.env_steps=1000", "pruning.rounds=1", "pruning.ratio=0.3")
+    brief = tiny(*changes, "search.sampler=tpe")
     Path("tiny.yaml").write_text(dump(brief))
     arguments = [
         "--preset",
@@ -181,7 +183,8 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     code, text = run("--to", "found.json")
     assert code == 0, text
     assert "2/2 benchmark-tiny-grid-1100-0: hypervolume" in text
-    assert "the hypervolume of grid / grid's" in text and text.count("with the baseline's") == 1
+    assert "the hypervolume of probes / probes's" in text and "of grid / grid's" in text
+    assert text.count("with the baseline's") == 2
     found = json.loads(Path("found.json").read_text())
     assert Path("found.png").stat().st_size > 5_000
     is_the_page_of(found, arguments[: arguments.index("--storage")])
@@ -194,8 +197,8 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert found["studies"][0]["curve"]  # the grid's one round lies beyond the env steps
     assert found["studies"][0]["final_curve"]
     assert list(found["ratios"]) == ARMS[1:]
-    default, grid = (one["anew"] for one in found["studies"])
-    assert len(default) == len(grid) == 2
+    default, probes, grid = (one["anew"] for one in found["studies"])
+    assert len(default) == len(grid) == 2 and probes == []
     assert min(default) >= 0
     again = StudyFolder(shared_storage, "benchmark-tiny-default-1100-0-anew-2").trials()
     plans = {trial.plan.model_dump_json() for trial in again}
@@ -213,7 +216,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert code == 2 and "was run with other settings; give another --storage" in text
     assert run("--to", "found.png")[0] == run("--to", "found.md")[0] == 2
     code, text = run("--against", "luck")
-    assert code == 2 and "known are: expert, grid, probed, probed tpe, random, unstopped" in text
+    assert code == 2 and "known are: curves, expert, grid, probed, random, unstopped" in text
 
 
 def test_a_search_s_fronts_are_measured_on_the_final_seeds(

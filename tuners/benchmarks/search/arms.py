@@ -9,8 +9,7 @@ from typing import Any
 from prune_search.experiment.fields import as_choices, highest, lowest
 from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
-from tuners.search.curves.sampler import CurveSampler
-from tuners.search.usual import CURVES, PROBES, TPE, probes_of, sampler_of
+from tuners.search.usual import CURVES, PROBES, TPE, probes_of, refused_by_curves, sampler_of
 
 DEFAULT, PROBED_TPE = "default", "probed tpe"
 ONLY_PROBES = "probes"
@@ -64,7 +63,10 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
         options = {**elsewhere, **search.sampler_options}
         search = search.model_copy(update={"sampler_options": options})
     unstopped: dict[str, Any] = {"stopping": None}
-    probed = {"sampler": "random", "sampler_options": {}, "probes": probes or PROBES}
+    probed = {
+        **unstopped,
+        **{"sampler": "random", "sampler_options": {}, "probes": probes or PROBES},
+    }
     random = {**probed, "first": [], "probes": 0}
 
     def searched(changes: dict[str, Any]) -> Experiment:
@@ -83,8 +85,7 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
         )
         runs = math.ceil(env_steps / axes["env_steps"])
         listed = [{"ratio": ratio} for ratio in islice(cycle(ratios), runs)]
-        by_list = {**random, **unstopped, "trials": runs, "first": listed}
-        settings = search.model_copy(update=by_list)
+        settings = search.model_copy(update={**random, "trials": runs, "first": listed})
         return experiment.model_copy(update={"pruning": plan, "search": settings})
 
     def expert(granularity: str) -> Experiment:
@@ -100,10 +101,10 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
         )
 
     others: dict[str, Experiment] = {}
-    if named != CURVES and not CurveSampler.refusal(search):
+    if named != CURVES and not refused_by_curves(search):
         others[CURVES] = searched(curves)
     if named != TPE:
-        others[PROBED_TPE] = searched({**probed, "sampler": TPE})
+        others[PROBED_TPE] = searched({**probed, "sampler": TPE, "stopping": search.stopping})
     experts = {"expert": expert("weight")}
     if _NEURON in as_choices(pruning.granularity):
         experts[f"expert, {_NEURON}s"] = expert(_NEURON)
@@ -111,8 +112,8 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
         DEFAULT: searched({}),
         "unstopped": searched(unstopped),
         **others,
-        "probed": searched({**probed, **unstopped}),
-        "random": searched({**random, **unstopped}),
+        "probed": searched(probed),
+        "random": searched(random),
         **experts,
         "grid": by_hand(
             GRID,

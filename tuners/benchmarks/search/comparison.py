@@ -116,13 +116,15 @@ class Result:
             ours,
         )
 
+    def anew(self, name: str) -> list[float]:
+        """What each study's front of an arm is worth anew: log-hypervolume, mean over training
+        seeds; [] where none was trained anew."""
+        return [float(np.mean(one.anew)) for one in self.arm(name) if one.anew]
+
     def ahead(self, other: str) -> Ahead | None:
         """Of the default over another arm in what fronts are worth anew, of means over studies;
         None where fewer than two of either were trained anew."""
-        ours, theirs = (
-            [float(np.mean(one.anew)) for one in self.arm(name) if one.anew]
-            for name in (DEFAULT, other)
-        )
+        ours, theirs = self.anew(DEFAULT), self.anew(other)
         return Ahead.of(ours, theirs) if min(len(ours), len(theirs)) > 1 else None
 
     @classmethod

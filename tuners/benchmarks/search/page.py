@@ -59,9 +59,7 @@ def page(result: Result, picture: PurePath) -> str:
 
 def _row(result: Result, name: str, anew: bool) -> str:
     arm = result.arm(name)
-    low, middle, high = np.quantile(
-        [one.final_log_hypervolume for one in arm], [0.25, 0.5, 0.75], method="linear"
-    )
+    low, middle, high = np.quantile([one.final_log_hypervolume for one in arm], [0.25, 0.5, 0.75])
     rival = name != DEFAULT
     counted = result.ratio(name, with_baseline=True, logarithmic=True) if rival else None
     cells = [
@@ -73,7 +71,7 @@ def _row(result: Result, name: str, anew: bool) -> str:
         f"{counted.median:.2f}" if counted else "",
     ]
     if anew:
-        again = [float(np.mean(one.anew)) for one in arm if one.anew]
+        again = result.anew(name)
         ahead = result.ahead(name) if rival else None
         cells += [f"{np.median(again):.3f}" if again else "", str(ahead) if ahead else ""]
     return f"| {' | '.join(cells)} |"

@@ -149,7 +149,7 @@ def _searches(found: Result) -> Table:
         table.add_column(column, justify="right")
     for name in (DEFAULT, *found.others):
         arm = found.arm(name)
-        anew = [np.mean(one.anew) for one in arm if one.anew]
+        anew = found.anew(name)
         low, middle, high = np.quantile([one.final_hypervolume for one in arm], [0.25, 0.5, 0.75])
         table.add_row(
             name,

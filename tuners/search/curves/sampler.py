@@ -11,7 +11,6 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from prune_search.experiment.search_section import Search
 from prune_search.plan.plan import Plan
 from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.search.curves.borrowed import borrowed
@@ -71,14 +70,7 @@ class CurveSampler(BaseSampler):
         self._random = RandomSampler(seed=seed)
         self._chosen: dict[str, Any] | None = None
 
-    @staticmethod
-    def refusal(search: Search) -> str | None:
-        """What a search asks for that this sampler would pass over, in one line; None for nothing.
-
-        Args:
-            search: of the experiment.
-        """
-        return refused_by_curves(search)
+    refusal = staticmethod(refused_by_curves)
 
     @property
     def chosen_by(self) -> str:
