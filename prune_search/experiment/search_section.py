@@ -33,8 +33,9 @@ class Stopping(Section):
     would still have improved the front, on average over studies and as far as trials are alike. It
     is estimated on trials that run to their end whatever they do: the first confidence / (1 -
     confidence), 4 at 0.8, and every fourth after them."""
-    gain: Share = 0.001
-    """The least improvement that counts, as a share of the front's hypervolume."""
+    gain: Share = 0.005
+    """The least improvement that counts, as a share of the front's area over (log of compression,
+    retention)."""
 
 
 class Scheduler(Section):

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from prune_search.errors import UserError
 from prune_search.experiment.pruning import Pruning
-from prune_search.experiment.search_section import Search
+from prune_search.experiment.search_section import Search, Stopping
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.objectives import objectives as figures_of
@@ -96,7 +96,7 @@ def share_of_the_better(stopping: bool, as_pruned: bool, seed: int) -> float:
     """
     rng, objectives = random.Random(seed), ("retention", "compression")
     study = optuna.create_study(directions=["maximize"] * 2)
-    rule, chosen = FrontStopping(0.8, 0.001), []
+    rule, chosen = FrontStopping(0.8, Stopping().gain), []
     for number in range(40):
         study.sampler = sampler(Search(sampler="tpe", seed=seed), number, SPACE, list)
         asked = study.ask()

@@ -3,8 +3,10 @@
 **How hopeful a trial looks.** How far does it still go: its reach, the sparsity that its plan's
 ratio has led to in finished trials. A ratio is of the kernels that may be pruned, a sparsity of all
 parameters, biases and other kernels too. What does it need there: the least retention at which a
-point at its reach would still add something to the front's hypervolume. Do finished trials show
-that this can happen: a finished trial speaks for going on if it held that retention at some time
+point at its reach would still add something to the front's area, over the log of compression, as
+`log_hypervolume` has it, so that little is not nothing at the sparse end; but what is kept above 1
+counts too, since a policy that pruning improves is worth having. Do finished trials show that this
+can happen: a finished trial speaks for going on if it held that retention at some time
 and, unless it reached further than this trial does, gained as much after the same progress. The
 share of finished trials that speak for it is its hope, 0 to 1. Asked are those that start from the
 same weights: from scratch, a policy gains far more than the baseline recovers.
@@ -33,12 +35,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.plan.plan import Plan
-from prune_search.records.fronts import front, hypervolume
+from prune_search.records.fronts import area, front, log_compression
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.reasons import no_longer_improves
 from prune_search.sparsity.gate import GATED
@@ -81,7 +84,7 @@ class FrontStopping:
     Args:
         confidence: in (0, 1). The first confidence / (1 - confidence) trials run to their end, 4 at
             0.8, 9 at 0.9, and so does each fourth after them.
-        gain: least improvement that counts, as a share of the front's hypervolume.
+        gain: least improvement that counts, as a share of the front's area.
     """
 
     confidence: float
@@ -120,7 +123,7 @@ class FrontStopping:
         ):
             return CONTINUE
         best, aim = front(self._contenders), self.reach(trial.plan, trial.points)
-        needed = needed_retention(best, aim, self.gain * hypervolume(best))
+        needed = needed_retention(best, aim, self._counts(best))
         hope = group.hope(trial.number, trial.points[-1], aim, needed)
         if hope > 1 - self.confidence + 1e-9:
             return CONTINUE
@@ -130,6 +133,10 @@ class FrontStopping:
             return CONTINUE
         reason = no_longer_improves(needed, aim, wrong, len(alike))
         return Decision(stop=True, reason=reason)
+
+    def _counts(self, best: Sequence[Point]) -> float:
+        """The least area that counts."""
+        return self.gain * front_area(best)
 
     def _learn(self, trial: TrialRecord) -> None:
         new = trial.points[self._seen.get(trial.number, 0) :]
@@ -179,15 +186,15 @@ class FrontStopping:
 
     def _calibrate(self, trial: TrialRecord, group: _Group) -> _Calibrated:
         best = front(point for point in self._contenders if point.trial != trial.number)
-        area = self.gain * hypervolume(best)
+        least = self._counts(best)
         found = _Calibrated(inf, inf)
         for rounds in range(1, len(trial.points)):
             so_far, later = trial.points[:rounds], trial.points[rounds:]
             best = front([*best, so_far[-1]])
             aim = self.reach(trial.plan, so_far)
-            needed = needed_retention(best, aim, area)
+            needed = needed_retention(best, aim, least)
             hope = group.hope(trial.number, so_far[-1], aim, needed)
-            improves = any(p.retention > needed_retention(best, p.sparsity, area) for p in later)
+            improves = any(p.retention > needed_retention(best, p.sparsity, least) for p in later)
             found = _Calibrated(
                 min(found.hope, hope), min(found.overcome, hope) if improves else found.overcome
             )
@@ -231,26 +238,55 @@ class _Group:
         return float(((self._best > needed) & gained)[asked].mean())
 
 
-def needed_retention(best: Sequence[Point], sparsity: float, area: float) -> float:
-    """The retention with which a point at this sparsity adds just this area to a front.
+class Stops(NamedTuple):
+    """Trials that a rule has stopped."""
+
+    stopped: int
+    wrong: int
+    """Of these, such as would still have improved the front, had they run on."""
+
+
+def improves(later: Iterable[Point], seen: Iterable[Point], gain: float) -> bool:
+    """Whether a trial's later rounds add something that counts to a front.
 
     Args:
-        best: the front, by rising sparsity.
+        later: of a trial that has run on.
+        seen: all that had been measured when it was stopped, one point or more.
+        gain: the least improvement that counts, as a share of the front's area.
+    """
+    before = front(seen)
+    return front_area(front([*before, *later])) > (1 + gain) * front_area(before)
+
+
+def front_area(points: Sequence[Point]) -> float:
+    """Area that points dominate of (log of compression, retention), retention not cut at 1."""
+    return area([(log_compression(p.sparsity, p.parameters), p.retention) for p in points])
+
+
+def needed_retention(best: Sequence[Point], sparsity: float, gain: float) -> float:
+    """The retention with which a point at this sparsity adds just this gain to a front's area.
+
+    Args:
+        best: the front, by rising sparsity, one point or more.
         sparsity: of the point, in [0, 1].
-        area: of hypervolume, 0 or more.
+        gain: of its `front_area`, 0 or more.
     """
     # The front's edge from the sparsity to the left, each step higher than the one before. The
     # new point fills it up like water.
-    edges = [(p.sparsity, max(p.retention, 0.0)) for p in reversed(best)]
-    level = max((height for end, height in edges if end >= sparsity), default=0.0)
+    parameters = best[0].parameters
+    edges = [
+        (log_compression(p.sparsity, parameters), max(p.retention, 0.0)) for p in reversed(best)
+    ]
+    at = log_compression(sparsity, parameters)
+    level = max((height for end, height in edges if end >= at), default=0.0)
     for end, height in edges:
-        if end >= sparsity or height <= level:
+        if end >= at or height <= level:
             continue
-        step = (sparsity - end) * (height - level)
-        if step > area:
-            return level + area / (sparsity - end)
-        area, level = area - step, height
-    return level + area / sparsity if sparsity > 0 else inf
+        step = (at - end) * (height - level)
+        if step > gain:
+            return level + gain / (at - end)
+        gain, level = gain - step, height
+    return level + gain / at if at > 0 else inf
 
 
 def _start(plan: Plan) -> tuple[str, str]:

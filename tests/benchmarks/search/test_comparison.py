@@ -169,6 +169,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
         "grid",
         "--retrain",
         "2",
+        "--run-on",
     ]
     arguments += ["--storage", str(shared_storage)]
 
@@ -185,6 +186,7 @@ def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     assert "2/2 benchmark-tiny-grid-1100-0: hypervolume" in text
     assert "the hypervolume of probes / probes's" in text and "of grid / grid's" in text
     assert text.count("with the baseline's") == 2
+    assert "default: 0 of 0 trials that it stopped" in text  # the grid stops none
     found = json.loads(Path("found.json").read_text())
     assert Path("found.png").stat().st_size > 5_000
     is_the_page_of(found, arguments[: arguments.index("--storage")])

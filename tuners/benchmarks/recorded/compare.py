@@ -16,13 +16,14 @@ from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Search, Stopping
 from prune_search.records.fronts import Curve, hypervolume_curve, log_hypervolume
 from tuners.benchmarks.differences import Ahead, StepsRatio, speed
-from tuners.benchmarks.recorded.replay import Rule, Stops, replay, stops
+from tuners.benchmarks.recorded.replay import Rule, replay, stops
 from tuners.benchmarks.recorded.retrained import SEEDS, retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
 from tuners.benchmarks.search.arms import DEFAULT, PROBED_TPE, arms
 from tuners.recordings.dataset import Recording
+from tuners.search.front_stopping import Stops
 from tuners.search.usual import PROBES
 from tuners.words import paragraph
 

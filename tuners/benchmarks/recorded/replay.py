@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import optuna
 from optuna.study import StudyDirection
@@ -12,7 +12,6 @@ from optuna.trial import TrialState
 
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
-from prune_search.records.fronts import front, hypervolume
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.objectives import OBJECTIVES, objectives
 from prune_search.records.reasons import BUDGET_USED, SEARCH_STEPS_USED
@@ -21,7 +20,7 @@ from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruning.targets import level_at, levels
 from tuners.benchmarks.recorded.world import Seen, World
 from tuners.search.database import result_of
-from tuners.search.front_stopping import Decision, FrontStopping
+from tuners.search.front_stopping import Decision, FrontStopping, Stops, improves
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
 from tuners.search.space import parameters, suggest
@@ -84,14 +83,6 @@ def replay(
     return known
 
 
-class Stops(NamedTuple):
-    """Trials that a rule has stopped."""
-
-    stopped: int
-    wrong: int
-    """Of these, such as would still have improved the front, had they run on."""
-
-
 def stops(world: World, experiment: Experiment, trials: Sequence[TrialRecord]) -> Stops:
     """How often a replayed study stopped trials, and how often that was wrong.
 
@@ -117,8 +108,7 @@ def stops(world: World, experiment: Experiment, trials: Sequence[TrialRecord]) -
             points = [*whole.points, _point(world, each, whole, 0)]
             whole = whole.model_copy(update={"points": points})
         stopped += 1
-        before, after = (hypervolume(front(each)) for each in (seen, [*seen, *whole.points]))
-        wrong += after > (1 + gain) * before
+        wrong += improves(whole.points[len(trial.points) :], seen, gain)
     return Stops(stopped, wrong)
 
 

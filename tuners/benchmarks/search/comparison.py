@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,10 @@ from tuners.benchmarks.differences import Ahead, StepsRatio, speed
 from tuners.benchmarks.search.arms import DEFAULT, ONLY_PROBES, PROBED_TPE, arms
 from tuners.benchmarks.search.front_history import final_curves
 from tuners.benchmarks.search.retrained import retrained
+from tuners.benchmarks.search.run_on import run_on
 from tuners.benchmarks.search.studies import finished
 from tuners.display.live import clock
+from tuners.search.front_stopping import Stops
 from tuners.search.usual import probes_of
 from tuners.words import count
 
@@ -52,6 +54,10 @@ class Outcome:
     anew: list[float]
     """Log-hypervolume of its front with other training seeds, see `retrained`; [] where none was
     asked for."""
+    stopped: int | None = None
+    """Trials that `search.stopping` stopped; None where they were not run on, see `run_on`."""
+    wrong_stops: int | None = None
+    """Of these, such as would still have improved the front."""
 
     @property
     def hypervolume(self) -> float:
@@ -127,6 +133,15 @@ class Result:
         ours, theirs = self.anew(DEFAULT), self.anew(other)
         return Ahead.of(ours, theirs) if min(len(ours), len(theirs)) > 1 else None
 
+    def stops(self, name: str) -> Stops | None:
+        """Of all studies of an arm; None where what they stopped was not run on."""
+        told = [
+            (one.stopped, one.wrong_stops)
+            for one in self.arm(name)
+            if one.stopped is not None and one.wrong_stops is not None
+        ]
+        return Stops(*(sum(each) for each in zip(*told, strict=True))) if told else None
+
     @classmethod
     def of_json(cls, plain: Mapping[str, Any]) -> Result:
         """What `to_json` gave."""
@@ -164,6 +179,7 @@ def benchmark(
     report: Callable[[str], None],
     against: Sequence[str] | None = None,
     retrain: int = 0,
+    running_on: bool = False,
     command: str = "",
 ) -> Result:
     """Runs what is missing, and reads all of it.
@@ -176,6 +192,7 @@ def benchmark(
         report: told of each study, in a line.
         against: the arms to compare the default with; all if None.
         retrain: training seeds with which the plans of each front are trained anew.
+        running_on: run on what `search.stopping` has stopped, to know how often that was wrong.
         command: with which it is measured again.
 
     Raises:
@@ -206,6 +223,9 @@ def benchmark(
         folder = finished(settings, study)
         anew = retrained(folder, settings, retrain)
         found = _outcome(folder, settings, name, seed, env_steps, anew.worth)
+        if running_on and settings.search.stopping:
+            stopped, wrong = run_on(folder, settings)
+            found = replace(found, stopped=stopped, wrong_stops=wrong)
         outcomes.append(found)
         if name == with_probes:
             outcomes.append(_outcome(folder, settings, ONLY_PROBES, seed, env_steps, []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import PurePath
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from tuners.benchmarks.search.arms import DEFAULT
 from tuners.benchmarks.search.comparison import Result
 from tuners.words import count, paragraph
+
+_WIDE = 96  # of a line of a command
 
 
 def page(result: Result, picture: PurePath) -> str:
@@ -21,10 +24,12 @@ def page(result: Result, picture: PurePath) -> str:
     names = [DEFAULT, *result.others]
     seeds = len(result.arm(DEFAULT))
     anew = any(one.anew for one in result.outcomes)
+    ran_on = any(one.stopped is not None for one in result.outcomes)
     columns = [
         "search", "trials", "log-hypervolume [quartiles]", "hypervolume",
         "env steps of the default / its own [95 %]", "with the baseline's",
         *(["anew", "default ahead [95 %]"] if anew else []),
+        *(["wrong stops"] if ran_on else []),
     ]  # fmt: skip
     told = (
         f"{count(seeds, 'seed')} of each search, a study of {result.env_steps:,} env steps each,"
@@ -38,6 +43,11 @@ def page(result: Result, picture: PurePath) -> str:
             " Anew is the log-hypervolume of each front's plans with other training seeds; by how"
             " much the default is ahead in that has Welch's 95 % interval over studies."
         )
+    if ran_on:
+        told += (
+            " Trials that were stopped early were run on: wrong ones would still have improved the"
+            " front by the least that counts (`search.stopping.gain`)."
+        )
     return "\n".join(
         [
             f"# Searches on {result.environment}",
@@ -49,7 +59,7 @@ def page(result: Result, picture: PurePath) -> str:
             paragraph(told),
             f"| {' | '.join(columns)} |",
             f"|---|{'---|' * (len(columns) - 1)}",
-            *(_row(result, name, anew) for name in names),
+            *(_row(result, name, anew, ran_on) for name in names),
             "",
             f"![Hypervolume over env steps]({picture})",
             "",
@@ -57,7 +67,7 @@ def page(result: Result, picture: PurePath) -> str:
     )
 
 
-def _row(result: Result, name: str, anew: bool) -> str:
+def _row(result: Result, name: str, anew: bool, ran_on: bool) -> str:
     arm = result.arm(name)
     low, middle, high = np.quantile([one.final_log_hypervolume for one in arm], [0.25, 0.5, 0.75])
     rival = name != DEFAULT
@@ -74,16 +84,25 @@ def _row(result: Result, name: str, anew: bool) -> str:
         again = result.anew(name)
         ahead = result.ahead(name) if rival else None
         cells += [f"{np.median(again):.3f}" if again else "", str(ahead) if ahead else ""]
+    if ran_on:
+        stops = result.stops(name)
+        cells += [f"{stops.wrong} of {stops.stopped}" if stops else ""]
     return f"| {' | '.join(cells)} |"
 
 
 def _broken(command: str) -> list[str]:
     """A command over several lines, an option at the beginning of each."""
-    first, *options = command.split(" --")
-    lines = [first]
-    for option in options:
-        if len(lines[-1]) + len(option) > 94:
+    options = [""]
+    for word in shlex.split(command):
+        quoted = shlex.quote(word)
+        if word.startswith("--"):
+            options.append(quoted)
+        else:
+            options[-1] = f"{options[-1]} {quoted}".lstrip()
+    lines = [options[0]]
+    for option in options[1:]:
+        if len(lines[-1]) + len(option) > _WIDE:
             lines[-1] += " \\"
             lines.append("   ")
-        lines[-1] += f" --{option}"
+        lines[-1] += f" {option}"
     return lines

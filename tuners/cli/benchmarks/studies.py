@@ -62,6 +62,12 @@ def benchmark_search(
             min=0, help="Training seeds with which the plans on each front are trained anew."
         ),
     ] = 0,
+    run_on: Annotated[
+        bool,
+        typer.Option(
+            "--run-on", help="Run on what was stopped early, to know how often that was wrong."
+        ),
+    ] = False,
     storage: Annotated[
         str, typer.Option(help="Folder of its studies; what is finished there is not run again.")
     ] = "benchmark",
@@ -80,6 +86,7 @@ def benchmark_search(
     from tuners.benchmarks.search.comparison import benchmark
     from tuners.benchmarks.search.page import page
     from tuners.plots.search import benchmark_figure
+    from tuners.words import count
 
     changes = [*(overrides or []), f"storage={json.dumps(storage)}"]
     settings = experiment_file.load(preset, changes, trust)
@@ -92,7 +99,8 @@ def benchmark_search(
             out.print,
             against,
             retrain,
-            _command(preset, seeds, env_steps, against, retrain, overrides, to),
+            run_on,
+            _command(preset, seeds, env_steps, against, retrain, run_on, overrides, to),
         )
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to go on")
@@ -116,7 +124,13 @@ def benchmark_search(
         for name in found.others
         if (ahead := found.ahead(name)) is not None
     ]
-    for line in (*ratios, *leads):
+    stops = [
+        f"{name}: {told.wrong} of {count(told.stopped, 'trial')} that it stopped would still have"
+        " improved the front"
+        for name in names
+        if (told := found.stops(name)) is not None
+    ]
+    for line in (*ratios, *leads, *stops):
         out.print(line, highlight=False, soft_wrap=True)
 
 
@@ -126,12 +140,14 @@ def _command(
     env_steps: int,
     against: list[str] | None,
     retrain: int,
+    run_on: bool,
     overrides: list[str] | None,
     to: Path,
 ) -> str:
     options = [f"--preset {quote(preset)}", f"--seeds {seeds}", f"--env-steps {env_steps}"]
     options += [f"--against {quote(name)}" for name in against or ()]
     options += [f"--retrain {retrain}"] if retrain else []
+    options += ["--run-on"] if run_on else []
     options += [f"--set {quote(change)}" for change in overrides or ()]
     place = quote(to.name if to.is_absolute() else to.as_posix())
     return " ".join(["prune-search benchmark search", *options, f"--to {place}"])

@@ -10,6 +10,7 @@ from prune_search.ray_failures import lost
 from prune_search.records.models import ControlRecord
 from prune_search.trial.baselines.dense_control import control_folder, control_plan, train_control
 from tuners.display.live import Progress
+from tuners.study.placement import placed
 from tuners.study.stages.driven import DrivenStudy
 
 
@@ -35,27 +36,14 @@ class Control:
 
     def start(self) -> None:
         """Has it trained, unless it is there, or not asked for."""
-        import ray
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
         if self._record or self._task or not self._experiment.baseline.control:
             return
         steps = control_plan(self._experiment.pruning).env_steps
         self._progress.control(steps, begun=True)
         self._progress.note(f"dense control: trains on for {steps:,} env steps, prunes nothing")
-        self._place = self._request.to_placement_group()
-        first = self._request.bundles[0]
-        train = ray.remote(train_control).options(
-            num_cpus=first.get("CPU", 0),
-            num_gpus=first.get("GPU", 0),
-            # A process that is lost is replaced, and goes on from the last finished round.
-            max_retries=self._experiment.search.retries,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(
-                placement_group=self._place,
-                placement_group_bundle_index=0,
-                placement_group_capture_child_tasks=True,
-            ),
-        )
+        # A process that is lost is replaced, and goes on from the last finished round.
+        retries = self._experiment.search.retries
+        train, self._place = placed(train_control, self._request, retries)
         self._task = train.remote(self._storage, self._experiment, self._baseline)
         # What it was given is a trial's as soon as it has ended, not when the search has.
         over = (self._task, self._place, self._progress)
