@@ -17,13 +17,8 @@ from prune_search.records.fronts import front, log_hypervolume
 from prune_search.records.models import Point, TrialRecord
 from tests.plans import plan
 from tests.studies import BASELINE, make_point
-from tuners.search.front_stopping import (
-    CONTINUE,
-    FrontStopping,
-    front_area,
-    improves,
-    needed_retention,
-)
+from tuners.search.front_stopping import CONTINUE, FrontStopping
+from tuners.search.improvement import front_area, improves, needed_retention
 from tuners.study.stages.stoppers import EarlyStopping
 
 

@@ -3,13 +3,11 @@
 **How hopeful a trial looks.** How far does it still go: its reach, the sparsity that its plan's
 ratio has led to in finished trials. A ratio is of the kernels that may be pruned, a sparsity of all
 parameters, biases and other kernels too. What does it need there: the least retention at which a
-point at its reach would still add something to the front's area, over the log of compression, as
-`log_hypervolume` has it, so that little is not nothing at the sparse end; but what is kept above 1
-counts too, since a policy that pruning improves is worth having. Do finished trials show that this
-can happen: a finished trial speaks for going on if it held that retention at some time
-and, unless it reached further than this trial does, gained as much after the same progress. The
-share of finished trials that speak for it is its hope, 0 to 1. Asked are those that start from the
-same weights: from scratch, a policy gains far more than the baseline recovers.
+point at its reach would still improve the front, see `improvement`. Do finished trials show that
+this can happen: a finished trial speaks for going on if it held that retention at some time and,
+unless it reached further than this trial does, gained as much after the same progress. The share of
+finished trials that speak for it is its hope, 0 to 1. Asked are those that start from the same
+weights: from scratch, a policy gains far more than the baseline recovers.
 
 **How often that is wrong.** Hope is a guess, so it is calibrated. Some trials run to their end
 whatever they do, chosen by their numbers alone, and the rule is tried on each of them as if it came
@@ -35,16 +33,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prune_search.plan.plan import Plan
-from prune_search.records.fronts import area, front, log_compression
+from prune_search.records.fronts import front
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.reasons import no_longer_improves
 from prune_search.sparsity.gate import GATED
+from tuners.search.improvement import front_area, needed_retention
 
 EVERY = 4
 """Each so many trials one runs to its end, so that it is known how often stopping is wrong."""
@@ -236,57 +234,6 @@ class _Group:
         # One that had more to remove shows too little by what it gained.
         gained = (later - at > needed - now.retention) | (self._sparsest > aim)
         return float(((self._best > needed) & gained)[asked].mean())
-
-
-class Stops(NamedTuple):
-    """Trials that a rule has stopped."""
-
-    stopped: int
-    wrong: int
-    """Of these, such as would still have improved the front, had they run on."""
-
-
-def improves(later: Iterable[Point], seen: Iterable[Point], gain: float) -> bool:
-    """Whether a trial's later rounds add something that counts to a front.
-
-    Args:
-        later: of a trial that has run on.
-        seen: all that had been measured when it was stopped, one point or more.
-        gain: the least improvement that counts, as a share of the front's area.
-    """
-    before = front(seen)
-    return front_area(front([*before, *later])) > (1 + gain) * front_area(before)
-
-
-def front_area(points: Sequence[Point]) -> float:
-    """Area that points dominate of (log of compression, retention), retention not cut at 1."""
-    return area([(log_compression(p.sparsity, p.parameters), p.retention) for p in points])
-
-
-def needed_retention(best: Sequence[Point], sparsity: float, gain: float) -> float:
-    """The retention with which a point at this sparsity adds just this gain to a front's area.
-
-    Args:
-        best: the front, by rising sparsity, one point or more.
-        sparsity: of the point, in [0, 1].
-        gain: of its `front_area`, 0 or more.
-    """
-    # The front's edge from the sparsity to the left, each step higher than the one before. The
-    # new point fills it up like water.
-    parameters = best[0].parameters
-    edges = [
-        (log_compression(p.sparsity, parameters), max(p.retention, 0.0)) for p in reversed(best)
-    ]
-    at = log_compression(sparsity, parameters)
-    level = max((height for end, height in edges if end >= at), default=0.0)
-    for end, height in edges:
-        if end >= at or height <= level:
-            continue
-        step = (at - end) * (height - level)
-        if step > gain:
-            return level + gain / (at - end)
-        gain, level = gain - step, height
-    return level + gain / at if at > 0 else inf
 
 
 def _start(plan: Plan) -> tuple[str, str]:

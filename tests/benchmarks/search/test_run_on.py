@@ -16,7 +16,7 @@ from tests.plans import SHORT, plan
 from tests.studies import make_point
 from tests.trial.test_strategies import figures
 from tuners.benchmarks.search.run_on import run_on
-from tuners.search.front_stopping import Stops
+from tuners.search.improvement import Stops
 
 CHOSEN = plan(env_steps=2000, rounds=2, schedule="cubic", ratio=0.9)
 STOPPED = no_longer_improves(0.9, 0.9, 0, 4)

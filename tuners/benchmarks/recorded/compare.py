@@ -23,7 +23,7 @@ from tuners.benchmarks.recorded.tasks import TASKS, experiment
 from tuners.benchmarks.recorded.world import Error, World
 from tuners.benchmarks.search.arms import DEFAULT, PROBED_TPE, arms
 from tuners.recordings.dataset import Recording
-from tuners.search.front_stopping import Stops
+from tuners.search.improvement import Stops
 from tuners.search.usual import PROBES
 from tuners.words import paragraph
 

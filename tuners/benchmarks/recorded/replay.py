@@ -20,7 +20,8 @@ from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruning.targets import level_at, levels
 from tuners.benchmarks.recorded.world import Seen, World
 from tuners.search.database import result_of
-from tuners.search.front_stopping import Decision, FrontStopping, Stops, improves
+from tuners.search.front_stopping import Decision, FrontStopping
+from tuners.search.improvement import Stops, improves
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
 from tuners.search.space import parameters, suggest

@@ -28,7 +28,7 @@ from tuners.benchmarks.search.retrained import retrained
 from tuners.benchmarks.search.run_on import run_on
 from tuners.benchmarks.search.studies import finished
 from tuners.display.live import clock
-from tuners.search.front_stopping import Stops
+from tuners.search.improvement import Stops
 from tuners.search.usual import probes_of
 from tuners.words import count
 

@@ -19,7 +19,7 @@ from prune_search.records.models import BaselineRecord, TrialRecord
 from prune_search.records.reasons import CUT_OFF
 from prune_search.rllib.running import process_settings, quiet_rllib
 from prune_search.trial.rounds import TrialRounds
-from tuners.search.front_stopping import Stops, improves
+from tuners.search.improvement import Stops, improves
 from tuners.study.capacity import trial_resources
 from tuners.study.cluster import connection
 from tuners.study.placement import placed
