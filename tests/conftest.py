@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -98,6 +99,17 @@ def baseline(tiny: Any, local_ray: None, shared_storage: Path) -> Any:
 
     *_, record = train_baseline(shared_storage, tiny(storage=shared_storage))
     return record
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_each_time() -> None:
+    """NumPy's and torch's random numbers begin each test alike: what passed once passes again.
+
+    Not Python's own, by which processes beside each other choose their ports.
+    """
+    for name, seeding in (("numpy", "random.seed"), ("torch", "manual_seed")):
+        if module := sys.modules.get(name):
+            attrgetter(seeding)(module)(0)
 
 
 @pytest.fixture
