@@ -274,6 +274,8 @@ class StudyRecord(Record):
     """When the search and the re-evaluation of its front were done."""
     wall_s: float = 0.0
     """Wall seconds of the command, all resumptions added up."""
+    stages: dict[str, float] = {}
+    """What `wall_s` is made of, by the stages of `records.stages`."""
     baseline_s: float = 0.0
     """RLlib seconds of the baseline; 0 when an earlier study had trained it."""
     control_s: float = 0.0

@@ -22,6 +22,7 @@ from prune_search.experiment.file import dump
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front
 from prune_search.records.reasons import SEARCH_STEPS_USED
+from prune_search.records.stages import MEANINGS, TRIALS
 from prune_search.rllib.configuration.algorithms import MODULE_PATH
 from prune_search.trial.baselines.dense_control import control_folder
 from tests.study.driving import complete
@@ -79,6 +80,11 @@ def test_the_baseline_was_found_in_the_cache(study: StudyFolder, baseline: Any) 
     assert record is not None and record.baseline == baseline
     assert record.baseline_s == 0 and record.ended is not None and record.wall_s > 0
     assert "wall / RLlib" in wall_overhead(study)
+    # The wall time is that of its stages, which all took some.
+    assert list(record.stages) == list(MEANINGS) and min(record.stages.values()) > 0
+    assert sum(record.stages.values()) == pytest.approx(record.wall_s)
+    assert record.stages[TRIALS] > max(trial.seconds for trial in study.trials())
+    assert all(f" s  {stage}: " in wall_overhead(study) for stage in MEANINGS)
     assert record.control is not None and record.control_s == record.control.train_s > 0
 
 

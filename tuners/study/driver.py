@@ -13,6 +13,7 @@ from prune_search.experiment import file as experiment_file
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.trust import require_trust
 from prune_search.records.folder import StudyFolder
+from prune_search.records.stages import BASELINE, CONTROL, FINAL, FIRST, OVER, RAY
 from prune_search.rllib.running import quiet_rllib
 from prune_search.storage.mirror import MirrorError
 from tuners.catalog.lock import driving
@@ -51,8 +52,9 @@ def run(
     quiet_rllib()
     require_trust(experiment)
     experiment_file.ready(experiment)
-    study = DrivenStudy(folder, experiment, progress)
+    study = DrivenStudy(folder, experiment, progress, began)
     check_unchanged(study)
+    study.enter(RAY)
     patience_s = _PATIENCE_S
     with (
         sigterm_interrupts(),
@@ -60,6 +62,7 @@ def run(
         progress,
         connection(experiment.resources, progress.begin),
     ):
+        study.enter(BASELINE)
         _require_room(study)
         study.tracker.start()
         try:
@@ -68,7 +71,7 @@ def run(
             patience_s = _INTERRUPTED_S
             raise
         finally:
-            study.know(wall_s=study.record.wall_s + time.monotonic() - began)
+            study.enter(OVER)
             with suppress(MirrorError):  # a store that is away by now keeps no study from ending
                 study.keep()
             progress.close(study.tracker.name)
@@ -87,11 +90,14 @@ def _stages(study: DrivenStudy) -> None:
     try:
         if max(study.record.concurrent_trials, room(study.request)) > 1:  # else trials would wait
             control.start()
+        study.enter(FIRST)
         search(study)
+        study.enter(CONTROL)
         study.know(control=control.result())
     except Exception:  # where the user stops it, it ends with Ray
         control.stop()
         raise
+    study.enter(FINAL)
     study.progress.begin_final()
     evaluate_front(study)
     study.know(ended=time.time())

@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 from prune_search.ray_failures import last_failure
 from prune_search.records.models import TrialRecord, trial_name
 from prune_search.records.reasons import stopped_by
+from prune_search.records.stages import FIRST, TRIALS
 from prune_search.trial.trainable import FAILED, MEASURED
 from prune_search.trial.watchdog import why_ended
 from tuners.spans import FOLLOW, span
@@ -29,6 +30,7 @@ class StudyCallback(tune.Callback):
     """
 
     def __init__(self, study: DrivenStudy) -> None:
+        self._study = study
         self._folder, self._progress, self._tracker = study.folder, study.progress, study.tracker
         self._search, self._waits = study.experiment.search, study.waits
         self._scheduler = self._search.scheduler.name if self._search.scheduler else ""
@@ -59,7 +61,10 @@ class StudyCallback(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
         number = trial.config["number"]
-        self._changed(self._folder.trial(number, result.get(MEASURED)))
+        record = self._folder.trial(number, result.get(MEASURED))
+        if record is not None and self._study.stage == FIRST:
+            self._study.enter(TRIALS, ago=time.time() - record.started)
+        self._changed(record)
 
     @span(FOLLOW)
     def on_trial_complete(
