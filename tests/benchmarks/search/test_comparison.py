@@ -148,7 +148,6 @@ def is_the_page_of(found: dict[str, Any], arguments: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_tiny_benchmark_runs_studies_and_finds_them_again(
     tiny: Any, shared_storage: Path, baseline: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
