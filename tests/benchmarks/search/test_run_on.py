@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from prune_search.errors import UserError
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import StudyRecord, TrialRecord
 from prune_search.records.reasons import SEARCH_STEPS_USED, no_longer_improves
+from prune_search.storage.mirror import Mirror
 from prune_search.trial.rounds import TrialRounds
 from tests.plans import SHORT, plan
 from tests.studies import make_point
@@ -43,14 +45,21 @@ def study_of(folder: StudyFolder, baseline: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mirrored", [False, True], ids=["here", "mirrored"])
 def test_a_stopped_trial_comes_to_what_it_would_have(
-    tiny: Any, baseline: Any, tmp_path: Path
+    tiny: Any, baseline: Any, shared_storage: Path, tmp_path: Path, mirrored: bool
 ) -> None:
-    experiment = tiny(SHORT, storage=tmp_path)
-    whole, study = StudyFolder(tmp_path, "whole"), StudyFolder(tmp_path, "study")
+    uri = f"file://{tmp_path / 'store'}" if mirrored else None
+    settings = [SHORT, *([f"mirror={uri}"] if uri else [])]
+    experiment = tiny(*settings, storage=shared_storage)
+    whole = StudyFolder(tmp_path, "whole")
+    mirror = Mirror(shared_storage, uri)
+    study = StudyFolder(shared_storage, f"stopped-{mirrored}", mirror)
     ran(experiment, whole, baseline, 3, rounds=2)
     ran(experiment, study, baseline, 3, rounds=1)
     stopped = stop(study, 3, STOPPED)
+    if mirrored:  # another node has run it
+        shutil.rmtree(study.path / stopped.points[-1].checkpoint)
     study_of(study, baseline)
     # The search's budget was used while this one ran: nobody took it for hopeless.
     cut = stopped.model_copy(update={"number": 4, "reason": SEARCH_STEPS_USED})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from prune_search.errors import UserError
@@ -18,6 +19,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.models import BaselineRecord, TrialRecord
 from prune_search.records.reasons import CUT_OFF
 from prune_search.rllib.running import process_settings, quiet_rllib
+from prune_search.storage.mirror import Mirror
 from prune_search.trial.rounds import TrialRounds
 from tuners.search.improvement import Stops, improves
 from tuners.study.capacity import trial_resources
@@ -42,7 +44,7 @@ def run_on(folder: StudyFolder, experiment: Experiment) -> Stops:
     """
     trials = folder.trials()
     stopped = [one for one in trials if one.state == "stopped" and one.reason not in CUT_OFF]
-    further = StudyFolder(folder.path, _FOLDER)
+    further = StudyFolder(folder.path, _FOLDER, folder.mirror)
     for trial in stopped:
         if further.trial(trial.number) is None:
             _thaw(folder, further, trial)
@@ -64,8 +66,9 @@ def run_on(folder: StudyFolder, experiment: Experiment) -> Stops:
 
 def _thaw(folder: StudyFolder, further: StudyFolder, trial: TrialRecord) -> None:
     """Has a trial running in another folder, as it was when it was stopped."""
-    last = trial.points[-1].checkpoint
-    shutil.copytree(folder.path / last, further.path / last, dirs_exist_ok=True)
+    last = trial.points[-1]
+    kept = partial(shutil.copytree, folder.bring_checkpoint(last))
+    further.write_checkpoint(trial.number, last.round, kept)
     for curves in folder.path.glob("sensitivity/*"):  # not to be measured again
         target = further.path / curves.relative_to(folder.path)
         target.parent.mkdir(exist_ok=True)
@@ -112,7 +115,8 @@ def _to_its_end(experiment: Experiment, path: Path, baseline: BaselineRecord, nu
     """One trial, from its last round on, in this process."""
     process_settings(experiment.resources.threads)
     import_extensions(experiment.modules)
-    folder = StudyFolder(path.parent, path.name)
+    mirror = Mirror(experiment.storage, experiment.mirror)
+    folder = StudyFolder(path.parent, path.name, mirror)
     record = folder.trial(number)
     assert record is not None
     rounds = TrialRounds(experiment, folder, baseline, number, record.plan)
