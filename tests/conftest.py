@@ -6,7 +6,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,9 +106,10 @@ def same_numbers_each_time() -> None:
 
     Not Python's own, by which processes beside each other choose their ports.
     """
-    for name, seeding in (("numpy", "random.seed"), ("torch", "manual_seed")):
-        if module := sys.modules.get(name):
-            attrgetter(seeding)(module)(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture

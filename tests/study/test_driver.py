@@ -168,10 +168,14 @@ def _weights(algorithm: Path) -> dict[str, Any]:
 def test_a_finished_study_can_be_resumed_and_nothing_changes(study: StudyFolder) -> None:
     from tuners.catalog.finding import open_study
 
-    before = study.trials(), study.final()
+    before, known = (study.trials(), study.final()), study.study()
     folder, experiment = open_study(str(study.path.parent), "whole")
     run(folder, experiment, Progress(experiment, "whole", study.trials(), Console(quiet=True)))
     assert (study.trials(), study.final()) == before
+    record = study.study()
+    assert record is not None and known is not None
+    assert record.wall_s > known.wall_s  # this time is added, to its stages too
+    assert sum(record.stages.values()) == pytest.approx(record.wall_s)
 
 
 def test_a_study_whose_file_was_changed_is_not_mixed_with_its_old_baseline(

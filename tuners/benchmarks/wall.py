@@ -24,9 +24,7 @@ def wall_overhead(folder: StudyFolder) -> str:
     at_a_time = study.concurrent_trials
     work = study.baseline_s + (trials + study.control_s) / at_a_time
     stages = [
-        f"{seconds:8.1f} s  {stage}: {MEANINGS[stage]}"
-        for stage, seconds in study.stages.items()
-        if stage in MEANINGS
+        f"{seconds:8.1f} s  {stage}: {MEANINGS[stage]}" for stage, seconds in study.stages.items()
     ]
     ratio = (
         f"wall / RLlib: {study.wall_s / work:.3f} (wall {study.wall_s:.1f} s; baseline"
