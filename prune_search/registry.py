@@ -73,6 +73,10 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ValueError(self.unknown(name))
         return self._entries[name]
 
+    def known(self, name: str | None) -> T | None:
+        """The entry of this name, or None; a dictionary's time, where `get` catches an error."""
+        return self._entries.get(name) if name else None
+
     def unknown(self, name: object) -> str:
         """What is said of a name that no entry has."""
         return unknown_name(f"{self.axis} ", name, self._entries)

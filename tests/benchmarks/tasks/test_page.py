@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commands import refused
-from tests.studies import end_study, make_study
+from tests.studies import end_study, make_study, make_trial
 from tuners.benchmarks.tasks.page import page
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -41,6 +41,27 @@ def test_studies_are_kept_and_put_on_one_page(tmp_path: Path, command: Any) -> N
     assert "run other --set search.sampler=tpe`:" in page([kept])
     again = command("benchmark", "tasks", *place, cwd=tmp_path)
     assert again.status == 0 and (tmp_path / "found.md").read_text() == both
+
+
+def test_plans_of_several_seeds_stand_below_the_front(tmp_path: Path, command: Any) -> None:
+    folder = make_study(tmp_path)
+    plan = folder.trials()[1].plan
+    for number, state in ((3, "complete"), (4, "stopped")):
+        folder.write_trial(make_trial(number, state=state).model_copy(update={"plan": plan}))
+    end_study(folder)
+    place = ("--storage", str(tmp_path), "--to", "found.md")
+    assert command("benchmark", "tasks", "cartpole", *place, cwd=tmp_path).status == 0
+    kept = json.loads((tmp_path / "found" / "cartpole.json").read_text())
+    (one,) = kept["repeated"]
+    first, again = (folder.trials()[number].points[-1].returned.value for number in (1, 3))
+    assert one["return"] == pytest.approx((first + again) / 2)
+    assert (one["seeds"], one["left_out"], one["collapsed"]) == (2, 1, 0)
+    assert one["low"] < min(first, again) and max(first, again) < one["high"]  # over two seeds
+    text = (tmp_path / "found.md").read_text()
+    row = f"| {plan.label} | 2 | 0 | 1 | {one['sparsity']:.1%} | {one['return']:.1f} ["
+    assert row in text and row not in page([{**kept, "repeated": []}])
+    del kept["repeated"]  # kept before they were
+    assert row not in page([kept])
 
 
 def test_what_cannot_be_shown_is_said(tmp_path: Path, command: Any) -> None:

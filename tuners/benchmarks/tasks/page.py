@@ -147,7 +147,35 @@ def _task(task: Mapping[str, Any]) -> str:
         ]
         rows.append(row)
     text = "\n".join([*lines, *(_ROW.format(" | ".join(row)) for row in rows)]) + "\n"
+    if task.get("repeated"):
+        text += _repeated(task["repeated"])
     return text + (_controls(task["controls"]) if task.get("controls") else "")
+
+
+def _repeated(plans: Sequence[Mapping[str, Any]]) -> str:
+    """The plans that the study itself ran with several seeds, at their ends."""
+    text = (
+        "Plans that the study ran with several seeds, each at its end: means over seeds, with t"
+        " intervals over them, on the search's own episodes. Trials that failed or were stopped"
+        " are left out, and counted."
+    )
+    lines = [
+        "",
+        paragraph(text),
+        "| plan | seeds | collapsed | left out | sparsity | return [95 %] | IQM | retention |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in plans:
+        row = [
+            one["plan"],
+            *(str(one[name]) for name in ("seeds", "collapsed", "left_out")),
+            f"{one['sparsity']:.1%}",
+            _return(one),
+            f"{one['iqm']:.1f}",
+            f"{one['retention']:.1%}",
+        ]
+        lines.append(_ROW.format(" | ".join(row)))
+    return "\n".join(lines) + "\n"
 
 
 def _controls(found: Mapping[str, Any]) -> str:

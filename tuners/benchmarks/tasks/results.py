@@ -11,6 +11,7 @@ from prune_search.records.intervals import retained
 from prune_search.records.models import FinalRecord
 from prune_search.records.returns import Return
 from tuners.report.recommendation import recommended
+from tuners.report.repeats import Repeated
 from tuners.report.study_report import FrontPoint, StudyReport
 from tuners.search.usual import sampler_of
 
@@ -59,7 +60,25 @@ def result(
         "dense": dense,
         "control": control,
         "controls": controls,
+        "repeated": [_repeated(plan) for plan in study.repeated if plan.rounds],
         "front": [_point(item, final) for item in study.front if item.final is not None],
+    }
+
+
+def _repeated(found: Repeated) -> dict[str, Any]:
+    """The last round of a plan that was run with several seeds, on the search's episodes."""
+    last = found.rounds[-1]
+    return {
+        "plan": found.plan.label,
+        "seeds": len(found.trials),
+        "collapsed": found.collapsed,
+        "left_out": len(found.left_out),
+        "sparsity": last.sparsity,
+        "return": last.returned.value,
+        "low": last.returned.low,
+        "high": last.returned.high,
+        "iqm": last.returned.iqm,
+        "retention": last.retention,
     }
 
 

@@ -22,6 +22,7 @@ from tuners.search.usual import refused_by_curves
 
 _DRAWN, _CHANGED = 128, 64  # plans to choose among: of the whole space, and near the best
 _PARENTS = 6
+_ROUNDS = 1_000  # that are learned from, at most: the latest trials'
 _STARTUP = 4
 _Z95 = 1.96
 
@@ -123,7 +124,7 @@ class CurveSampler(BaseSampler):
         parameters = self._baseline.parameters if self._baseline else points[0].parameters
         unit = float((self._baseline and self._baseline.env_steps) or _longest(plans))
         scale = self._baseline.scale if self._baseline else _scale(points)
-        known = [experience(trial, scale, unit) for trial in measured]
+        known = [experience(trial, scale, unit) for trial in _latest(measured)]
         surrogate = Surrogate(known, [*plans, *running], self._seed, self._others, unit)
         level = attained(((point.sparsity, point.retention) for point in points), parameters)
         if running:
@@ -132,6 +133,17 @@ class CurveSampler(BaseSampler):
         found = gains(level, curves_attained(surrogate.predict(plans), parameters))
         worth = found.mean(axis=0) / [plan.env_steps for plan in plans]
         return proposed[int(np.argmax(worth))]
+
+
+def _latest(measured: Sequence[TrialRecord]) -> list[TrialRecord]:
+    taken: list[TrialRecord] = []
+    rounds = 0
+    for trial in reversed(measured):
+        rounds += len(trial.points)
+        if taken and rounds > _ROUNDS:
+            break
+        taken.append(trial)
+    return taken[::-1]
 
 
 def _longest(plans: Sequence[Plan]) -> int:

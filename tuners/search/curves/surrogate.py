@@ -24,8 +24,6 @@ from prune_search.plan.plan import Plan
 from tuners.search.curves.features import Encoding, log_density
 
 MEMBERS = 24
-_ROWS = 1_000
-"""Rounds that are learned from, at most: the latest trials'."""
 _NOISE = 0.05
 """Of a retention, beside what its episodes tell: another training would have ended elsewhere."""
 BORROWED = 16
@@ -91,7 +89,6 @@ class Surrogate:
         borrowed: Sequence[Experience] = (),
         unit: float = 1.0,
     ) -> None:
-        known = _latest(known)
         every = [*known, *borrowed]
         self._unit, self._marked = unit, len(borrowed) > 0
         self._encoding = Encoding([*(one.plan for one in every), *plans])
@@ -148,17 +145,6 @@ def _drawn(known: int, borrowed: int, generator: np.random.Generator) -> NDArray
     own = generator.integers(known, size=known) if known else np.empty(0, np.int64)
     others = generator.choice(borrowed, min(BORROWED, borrowed), replace=False)
     return np.concatenate([own, known + others])
-
-
-def _latest(known: Sequence[Experience]) -> list[Experience]:
-    taken: list[Experience] = []
-    rows = 0
-    for one in reversed(known):
-        rows += len(one.rounds)
-        if taken and rows > _ROWS:
-            break
-        taken.append(one)
-    return taken[::-1]
 
 
 def _grown(
