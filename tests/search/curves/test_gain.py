@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_search.records.fronts import area, log_compression
-from tuners.search.curves.gain import CELLS, attained, curves_attained, gains
+from tuners.search.curves.gain import CELLS, curves_attained, each_attained, gains
 from tuners.search.curves.surrogate import Curves
 
 PARAMETERS = 5_000
@@ -31,7 +31,7 @@ def as_curves(points: list[tuple[float, float]]) -> Curves:
 def test_gain_is_the_difference_of_log_hypervolumes(
     front: list[tuple[float, float]], curve: list[tuple[float, float]]
 ) -> None:
-    level = attained(front, PARAMETERS)
+    (level,) = each_attained([front], PARAMETERS)
     gained = gains(level, curves_attained(as_curves(curve), PARAMETERS))
     # Each end of a step is at most half a cell off, before and after.
     near = (len(front) + len(curve)) / CELLS
@@ -44,7 +44,16 @@ def test_rounds_that_a_plan_does_not_have_add_nothing() -> None:
     short = Curves(curves.sparsity, curves.retention, np.array([[True, False]]))
     level = curves_attained(short, PARAMETERS)
     assert level.max() == pytest.approx(0.9)
-    assert np.array_equal(level[0, 0], attained([(0.5, 0.9)], PARAMETERS))
+    assert np.array_equal(level[0], each_attained([[(0.5, 0.9)]], PARAMETERS))
+
+
+@given(st.lists(POINTS, min_size=1, max_size=4))
+def test_several_fronts_attain_together_what_all_their_points_do(
+    fronts: list[list[tuple[float, float]]],
+) -> None:
+    together = each_attained([[point for front in fronts for point in front]], PARAMETERS)
+    assert np.array_equal(each_attained(fronts, PARAMETERS).max(axis=0), together[0])
+    assert each_attained([], PARAMETERS).shape == (0, CELLS)
 
 
 def test_members_are_compared_with_fronts_of_their_own() -> None:

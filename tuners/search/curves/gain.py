@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,29 +14,24 @@ CELLS = 128
 _CENTRES = (np.arange(CELLS) + 0.5) / CELLS
 
 
-def attained(points: Iterable[tuple[float, float]], parameters: int) -> NDArray[np.float64]:
-    """The retention that a front attains at each compression, [cells], 0 to 1.
-
-    Args:
-        points: (sparsity, retention) of any points.
-        parameters: of the baseline's inference network.
-    """
-    return np.asarray(each_attained([list(points)], parameters)[0])
-
-
 def each_attained(
     fronts: Sequence[Sequence[tuple[float, float]]], parameters: int
 ) -> NDArray[np.float64]:
-    """The same of several, [fronts, cells]."""
+    """The retention that each front attains at each compression, [fronts, cells], 0 to 1.
+
+    Args:
+        fronts: (sparsity, retention) of any points, of each.
+        parameters: of the baseline's inference network.
+    """
     longest = max(map(len, fronts), default=0)
     # Nothing is kept at no sparsity: that adds nothing to shorter ones.
     padded = [[*front, *[(0.0, 0.0)] * (longest - len(front))] for front in fronts]
-    given = np.array(padded).reshape(len(fronts), -1, 2)
+    given = np.array(padded).reshape(len(fronts), longest, 2)
     return np.asarray(_level(given[..., 0], given[..., 1].clip(0.0, 1.0), parameters))
 
 
 def curves_attained(curves: Curves, parameters: int) -> NDArray[np.float64]:
-    """The same of predicted curves, [members, plans, cells]."""
+    """The same of each predicted curve, [members, plans, cells]."""
     kept = np.where(curves.there, curves.retention, 0.0)
     shape = (-1, kept.shape[-1])
     level = _level(curves.sparsity.reshape(shape), kept.reshape(shape), parameters)

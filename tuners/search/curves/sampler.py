@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from prune_search.plan.plan import Plan
-from prune_search.records.models import BaselineRecord, Point, TrialRecord
+from prune_search.records.models import BaselineRecord, TrialRecord
 from tuners.search.curves.borrowed import borrowed
-from tuners.search.curves.gain import attained, curves_attained, each_attained, gains
+from tuners.search.curves.gain import curves_attained, each_attained, gains
 from tuners.search.curves.proposals import Proposal, propose
 from tuners.search.curves.surrogate import Experience, Measured, Surrogate
 from tuners.search.space import Asked
@@ -106,7 +107,8 @@ class CurveSampler(BaseSampler):
         if len(measured) < self._startup:
             return {}
         generator = np.random.default_rng(self._seed)
-        parents = _parents(measured, study)
+        each = self._each_attained(measured)
+        parents = _parents(measured, each, study)
         proposed = propose(self._space, generator, parents, drawn=_DRAWN, changed=_CHANGED)
         # Optuna knows those that have been suggested and have not measured anything yet.
         running = [
@@ -114,19 +116,31 @@ class CurveSampler(BaseSampler):
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             if trial.number != number
         ]
-        return self._best(proposed, measured, running).params
+        level = each.max(axis=0, initial=0.0)
+        return self._best(proposed, measured, running, level).params
+
+    def _each_attained(self, measured: Sequence[TrialRecord]) -> NDArray[np.float64]:
+        """Of each trial's points, [trials, cells]."""
+        fronts = [[(point.sparsity, point.retention) for point in one.points] for one in measured]
+        return each_attained(fronts, self._parameters(measured))
+
+    def _parameters(self, measured: Sequence[TrialRecord]) -> int:
+        return self._baseline.parameters if self._baseline else measured[0].points[0].parameters
 
     def _best(
-        self, proposed: Sequence[Proposal], measured: Sequence[TrialRecord], running: Sequence[Plan]
+        self,
+        proposed: Sequence[Proposal],
+        measured: Sequence[TrialRecord],
+        running: Sequence[Plan],
+        level: NDArray[np.float64],
     ) -> Proposal:
         plans = [one.plan for one in proposed]
-        points = [point for trial in measured for point in trial.points]
-        parameters = self._baseline.parameters if self._baseline else points[0].parameters
+        latest = _latest(measured)
         unit = float((self._baseline and self._baseline.env_steps) or _longest(plans))
-        scale = self._baseline.scale if self._baseline else _scale(points)
-        known = [experience(trial, scale, unit) for trial in _latest(measured)]
+        scale = self._baseline.scale if self._baseline else _scale(latest)
+        known = [experience(trial, scale, unit) for trial in latest]
         surrogate = Surrogate(known, [*plans, *running], self._seed, self._others, unit)
-        level = attained(((point.sparsity, point.retention) for point in points), parameters)
+        parameters = self._parameters(measured)
         if running:
             under_way = curves_attained(surrogate.predict(running), parameters).max(axis=1)
             level = np.maximum(level, under_way)
@@ -151,13 +165,12 @@ def _longest(plans: Sequence[Plan]) -> int:
     return max(plan.env_steps for plan in plans)
 
 
-def _parents(measured: Sequence[TrialRecord], study: Study) -> list[dict[str, Any]]:
-    """Parameters of the trials that hold most of the front."""
-    if not measured:
-        return []
-    fronts = [[(point.sparsity, point.retention) for point in one.points] for one in measured]
-    areas = each_attained(fronts, measured[0].points[0].parameters).sum(axis=1)
-    numbers = {measured[place].number for place in np.argsort(areas, kind="stable")[-_PARENTS:]}
+def _parents(
+    measured: Sequence[TrialRecord], each: NDArray[np.float64], study: Study
+) -> list[dict[str, Any]]:
+    """Parameters of the trials that attain most by themselves."""
+    best = np.argsort(each.sum(axis=1), kind="stable")[-_PARENTS:]
+    numbers = {measured[place].number for place in best}
     known = study.get_trials(deepcopy=False)
     return [trial.params for trial in known if trial.number in numbers]
 
@@ -185,8 +198,9 @@ def experience(trial: TrialRecord, scale: float, unit: float) -> Experience:
     )
 
 
-def _scale(points: Sequence[Point]) -> float:
+def _scale(trials: Sequence[TrialRecord]) -> float:
     """Retention per return: it is linear in the return. 0 where no two points tell."""
+    points = [point for trial in trials for point in trial.points]
     if not points:
         return 0.0
     low = min(points, key=lambda point: point.returned.value)

@@ -3,8 +3,9 @@
 An ensemble of extremely randomised trees (Geurts, Ernst & Wehenkel 2006), each grown on trials
 drawn with replacement (Breiman 1996), as random forests have been used to configure algorithms
 (Hutter, Hoos & Leyton-Brown 2011, SMAC). Whole trials are drawn, not rounds, since rounds of one
-trial resemble each other. So a member of the ensemble is one possible world, in which plans have
-whole curves; where members differ, little is known. Retention falls with sparsity.
+trial resemble each other; of many, fewer than there are (Bickel, Götze & van Zwet 1997), so that a
+member takes the same time in any study. So a member of the ensemble is one possible world, in which
+plans have whole curves; where members differ, little is known. Retention falls with sparsity.
 
 To each member's trials come some of other tasks', other ones for each, so that a study knows
 something before its first trial. They are marked, and of a fixed number: the more trials a study
@@ -24,6 +25,8 @@ from prune_search.plan.plan import Plan
 from tuners.search.curves.features import Encoding, log_density
 
 MEMBERS = 24
+DRAWN = 64
+"""Trials of the study that each member is grown on, at most."""
 _NOISE = 0.05
 """Of a retention, beside what its episodes tell: another training would have ended elsewhere."""
 BORROWED = 16
@@ -142,7 +145,7 @@ class Surrogate:
 
 def _drawn(known: int, borrowed: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """What a member is grown on: the study's trials with replacement, and some of the others."""
-    own = generator.integers(known, size=known) if known else np.empty(0, np.int64)
+    own = generator.integers(known, size=min(known, DRAWN)) if known else np.empty(0, np.int64)
     others = generator.choice(borrowed, min(BORROWED, borrowed), replace=False)
     return np.concatenate([own, known + others])
 
