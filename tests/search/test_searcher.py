@@ -233,7 +233,7 @@ def test_what_keeps_a_suggestion_waiting_is_told_as_what_it_is(
     waits = f"; the search waits for {database}"
     if slow == "sampler":
         chosen = searcher._choose
-        monkeypatch.setattr(searcher, "_choose", lambda trials: (time.sleep(3), chosen(trials)))
+        monkeypatch.setattr(searcher, "_choose", lambda trials: (time.sleep(1), chosen(trials)))
         expected = []
     elif slow == "disk":
         engine = searcher._ot_study._storage._backend.engine

@@ -96,6 +96,7 @@ def test_what_compaction_takes_out_can_be_counted_as_gone() -> None:
     assert [each.sparsity for each in found] == [last.sparsity, pytest.approx(0.9)]
 
 
+@pytest.mark.slow
 def test_a_page_and_its_picture(tmp_path: Path, recordings: list[Recording]) -> None:
     files = [tmp_path / f"{one.task.name}.jsonl.gz" for one in recordings]
     for path, one in zip(files, recordings, strict=True):

@@ -68,7 +68,7 @@ def sorted_gap(one: np.ndarray, other: np.ndarray) -> float:
     ("method", "shared"),
     [
         ("sharing", False),
-        ("uniform", True),
+        pytest.param("uniform", True, marks=pytest.mark.slow),
         pytest.param("network_sharing", True, marks=pytest.mark.slow),
         pytest.param("sharing", True, marks=pytest.mark.slow),
         pytest.param("uniform", False, marks=pytest.mark.slow),
