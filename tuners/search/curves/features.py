@@ -45,33 +45,40 @@ class Encoding:
     """
 
     def __init__(self, plans: Iterable[Plan]) -> None:
-        every = list(plans)
-        found = {name: sorted({str(getattr(plan, name)) for plan in every}) for name in _CHOICES}
+        every = [dict(_choices(plan)) for plan in plans]
+        found = {name: sorted({chosen[name] for chosen in every}) for name in _CHOICES}
         columns = [(name, one) for name, ones in found.items() if len(ones) > 1 for one in ones]
         self._columns = {column: place for place, column in enumerate(columns)}
 
     def rows(self, plan: Plan, progress: Sequence[float], unit: float = 1.0) -> Rows:
-        """Of rounds that end at these shares of the plan's env steps.
-
-        Args:
-            plan: one of those that the encoding was made of.
-            progress: in (0, 1].
-            unit: env steps that the plan's are counted in: where tasks are compared, what the dense
-                policy took.
-        """
-        if plan.densities is not None:
-            plan = plan.model_copy(update={"densities": None})
-        numbers = _numbers(plan, tuple(progress), unit)
-        chosen = np.zeros((len(progress), len(self._columns)))
-        for name in _CHOICES:
-            if (place := self._columns.get((name, str(getattr(plan, name))))) is not None:
-                chosen[:, place] = 1.0
-        return Rows(np.concatenate([chosen, numbers.features], axis=1), numbers.asked)
+        """Of one plan's rounds; given as `every` has them."""
+        return self.every([(plan, progress, unit)])
 
     def every(self, rounds: Iterable[tuple[Plan, Sequence[float], float]]) -> Rows:
-        """The rows of several plans' rounds, one after the other; given as `rows` has them."""
-        each = [self.rows(*one) for one in rounds]
-        return Rows(*(np.concatenate(part) for part in zip(*each, strict=True)))
+        """The rows of several plans' rounds, one after the other.
+
+        Args:
+            rounds: each time a plan, one of those that the encoding was made of; the shares of its
+                env steps, in (0, 1], at which its rounds end; and the env steps that it is counted
+                in: where tasks are compared, what the dense policy took.
+        """
+        numbers, chosen = [], []
+        for plan, progress, unit in rounds:
+            plain = plan.model_copy(update={"densities": None}) if plan.densities else plan
+            numbers.append(_numbers(plain, tuple(progress), unit))
+            ones = np.zeros(len(self._columns))
+            for choice in _choices(plan):
+                if (place := self._columns.get(choice)) is not None:
+                    ones[place] = 1.0
+            chosen.append(ones)
+        each = np.repeat(chosen, [len(one.asked) for one in numbers], axis=0)
+        features = np.concatenate([one.features for one in numbers])
+        asked = np.concatenate([one.asked for one in numbers])
+        return Rows(np.concatenate([each, features], axis=1), asked)
+
+
+def _choices(plan: Plan) -> list[tuple[str, str]]:
+    return [(name, str(getattr(plan, name))) for name in _CHOICES]
 
 
 @lru_cache(maxsize=2**12)  # what was measured is asked for again with each suggestion

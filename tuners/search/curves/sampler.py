@@ -108,13 +108,14 @@ class CurveSampler(BaseSampler):
             return {}
         generator = np.random.default_rng(self._seed)
         each = self._each_attained(measured)
-        parents = _parents(measured, each, study)
+        suggested = study.get_trials(deepcopy=False)
+        parents = _parents(measured, each, suggested)
         proposed = propose(self._space, generator, parents, drawn=_DRAWN, changed=_CHANGED)
         # Optuna knows those that have been suggested and have not measured anything yet.
         running = [
             self._space(FixedTrial(trial.params))
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            if trial.number != number
+            for trial in suggested
+            if trial.state is TrialState.RUNNING and trial.number != number
         ]
         level = each.max(axis=0, initial=0.0)
         return self._best(proposed, measured, running, level).params
@@ -166,13 +167,12 @@ def _longest(plans: Sequence[Plan]) -> int:
 
 
 def _parents(
-    measured: Sequence[TrialRecord], each: NDArray[np.float64], study: Study
+    measured: Sequence[TrialRecord], each: NDArray[np.float64], suggested: Sequence[FrozenTrial]
 ) -> list[dict[str, Any]]:
     """Parameters of the trials that attain most by themselves."""
     best = np.argsort(each.sum(axis=1), kind="stable")[-_PARENTS:]
     numbers = {measured[place].number for place in best}
-    known = study.get_trials(deepcopy=False)
-    return [trial.params for trial in known if trial.number in numbers]
+    return [trial.params for trial in suggested if trial.number in numbers]
 
 
 def experience(trial: TrialRecord, scale: float, unit: float) -> Experience:
