@@ -7,7 +7,15 @@ import pytest
 
 from prune_search.plan.plan import Plan
 from tests.benchmarks.recorded.made_up import drawn, retention, rounds
-from tuners.search.curves.surrogate import Experience, Measured, Surrogate
+from tuners.search.curves.surrogate import (
+    BORROWED,
+    DRAWN,
+    MEMBERS,
+    Experience,
+    Measured,
+    Surrogate,
+    _drawn,
+)
 
 
 def shown(plan: Plan, error: float = 0.0, shift: float = 0.0) -> Experience:
@@ -99,3 +107,14 @@ def test_env_steps_are_counted_in_those_of_the_tasks_baseline(plans: list[Plan])
     ]
     found = Surrogate([], short, 0, others, unit=30_000.0).predict(short).retention
     assert found.mean() > 0.8
+
+
+def test_of_many_trials_each_member_sees_some_and_together_they_see_all() -> None:
+    generator = np.random.default_rng(0)
+    drawn = [_drawn(200, 30, generator) for _ in range(MEMBERS)]
+    own = [[one for one in each if one < 200] for each in drawn]
+    assert {len(each) for each in own} == {DRAWN}
+    assert {len(each) for each in drawn} == {DRAWN + BORROWED}
+    assert len({one for each in own for one in each}) > 0.99 * 200
+    few = _drawn(10, 0, generator)
+    assert len(few) == 10 and few.max() < 10
