@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from prune_search.errors import shown, unknown_name
 
 T = TypeVar("T")
 F = TypeVar("F")
+D = TypeVar("D")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
 
@@ -73,9 +74,15 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ValueError(self.unknown(name))
         return self._entries[name]
 
-    def known(self, name: str | None) -> T | None:
-        """The entry of this name, or None; a dictionary's time, where `get` catches an error."""
-        return self._entries.get(name) if name else None
+    # Mapping's own catches an error for each name it lacks, and a search asks for `none` often.
+    @overload
+    def get(self, name: str, /) -> T | None: ...
+
+    @overload
+    def get(self, name: str, default: T | D, /) -> T | D: ...
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        return self._entries.get(name, default)
 
     def unknown(self, name: object) -> str:
         """What is said of a name that no entry has."""

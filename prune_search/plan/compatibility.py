@@ -23,14 +23,14 @@ from prune_search.sparsity.selection.strategy import Clash, clash
 
 def conflict(chosen: Mapping[str, Any]) -> str | None:
     """Why these values of `AXES` don't go together, or None; axes may be absent."""
-    schedule = chosen.get("schedule")
+    schedule = chosen.get("schedule", "")
     found = _clash(
-        GRANULARITIES.known(chosen.get("granularity")),
-        CRITERIA.known(chosen.get("criterion")),
-        ALLOCATIONS.known(chosen.get("allocation")),
-        SCHEDULES.known(schedule),
-        REWINDS.known(chosen.get("rewind")),
-        REGROWTHS.known(chosen.get("regrowth")),
+        GRANULARITIES.get(chosen.get("granularity", "")),
+        CRITERIA.get(chosen.get("criterion", "")),
+        ALLOCATIONS.get(chosen.get("allocation") or ""),
+        SCHEDULES.get(schedule),
+        REWINDS.get(chosen.get("rewind", "")),
+        REGROWTHS.get(chosen.get("regrowth", "")),
         gated=schedule == GATED,
         scratch=chosen.get("origin") == "scratch",
         quantizes=chosen.get("quantization", NONE) != NONE,
@@ -103,10 +103,10 @@ def applicable(chosen: Mapping[str, Any]) -> frozenset[str]:
 
     Values that are absent count as their field's usual one; `distillation` may be any number.
     """
-    granularity = GRANULARITIES.known(chosen.get("granularity", "weight"))
-    criterion = CRITERIA.known(chosen.get("criterion", "magnitude"))
-    allocation = ALLOCATIONS.known(chosen.get("allocation"))
-    schedule = SCHEDULES.known(chosen.get("schedule"))
+    granularity = GRANULARITIES.get(chosen.get("granularity", "weight"))
+    criterion = CRITERIA.get(chosen.get("criterion", "magnitude"))
+    allocation = ALLOCATIONS.get(chosen.get("allocation") or "")
+    schedule = SCHEDULES.get(chosen.get("schedule", ""))
     gated = chosen.get("schedule") == GATED
     regrown = chosen.get("regrowth", NONE) != NONE
     quantized = chosen.get("quantization", NONE) != NONE

@@ -136,10 +136,9 @@ class CurveSampler(BaseSampler):
         level: NDArray[np.float64],
     ) -> Proposal:
         plans = [one.plan for one in proposed]
-        latest = _latest(measured)
         unit = float((self._baseline and self._baseline.env_steps) or _longest(plans))
-        scale = self._baseline.scale if self._baseline else _scale(latest)
-        known = [experience(trial, scale, unit) for trial in latest]
+        scale = self._baseline.scale if self._baseline else _scale(measured)
+        known = [experience(trial, scale, unit) for trial in _latest(measured)]
         surrogate = Surrogate(known, [*plans, *running], self._seed, self._others, unit)
         parameters = self._parameters(measured)
         if running:
