@@ -47,6 +47,19 @@ def test_help_begins_with_run_and_ends_with_schema(command: Command, tmp_path: P
     assert "Usage" in command(cwd=tmp_path).out
 
 
+def test_the_page_of_commands_has_all(command: Command, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    studies, benchmarks = page.split("## Benchmarks")
+    for arguments, named, begins in (
+        ((), studies, "`prune-search {}"),
+        (("benchmark",), benchmarks, "`{}`"),
+    ):
+        said = command(*arguments, "--help", cwd=tmp_path).out
+        listed = set(re.findall(r"│ ([a-z][a-z-]*) {2,}\S", said)) - {"benchmark"}
+        assert len(listed) > 15
+        assert {name for name in listed if begins.format(name) not in named} == set()
+
+
 def test_what_is_typed_is_completed(tmp_path: Path) -> None:
     """Commands, presets, studies and points, as bash asks for them."""
     make_study(tmp_path / "studies", trials=1)

@@ -43,7 +43,7 @@ class StudyPoint(StoredPolicy):
 
     @property
     def sparsity(self) -> float:
-        """In [0, 1], biases counted; see the README."""
+        """In [0, 1], biases counted; see docs/figures.md."""
         return self.record.sparsity
 
 
