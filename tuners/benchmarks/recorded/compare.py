@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
-from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Search, Stopping
@@ -140,14 +138,13 @@ def _compare(
     if env_steps is None:
         env_steps = round(_TRIALS * float(np.mean(TASKS[recording.task.name].env_steps)))
     studies: dict[str, list[_Study]] = {}
-    # Spawned: torch has threads by now, which a forked process would lack.
-    with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), get_context("spawn")) as pool:
-        asked = repeat(recording), repeat(world), range(seeds), repeat(env_steps)
-        done = pool.map(_studies, *asked)
-        for seed, found in enumerate(done):
-            for name, study in found.items():
-                studies.setdefault(name, []).append(study)
-            tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
+    # joblib leaves each process its share of threads: with more, trees spin for cores they share.
+    pool = Parallel(min(seeds, os.cpu_count() or 1), return_as="generator")
+    asked = (delayed(_studies)(recording, world, seed, env_steps) for seed in range(seeds))
+    for seed, found in enumerate(pool(asked)):
+        for name, study in found.items():
+            studies.setdefault(name, []).append(study)
+        tell(f"{recording.task.name}: seed {seed + 1} of {seeds}")
     ours = studies[DEFAULT]
     every = []
     for name, theirs in studies.items():
