@@ -13,6 +13,7 @@ from prune_search.trial.preflight import check
 from tests.benchmarks.recorded.made_up import drawn
 from tests.conftest import TINY
 from tests.studies import BASELINE, make_study, make_trial, returned
+from tuners.benchmarks.recorded import tasks
 from tuners.benchmarks.recorded.record import record
 from tuners.benchmarks.recorded.tasks import TASKS, RecordedTask, experiment
 from tuners.recordings.dataset import read
@@ -47,6 +48,7 @@ def test_random_plans_fit_the_networks(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS, "tiny", RecordedTask(TINY, (1200, 2400), seed=0))
+    monkeypatch.setitem(tasks._SPACE, "rounds", [2, 3])
     path = tmp_path / "tiny.jsonl.gz"
     assert record("tiny", 2, 1, str(tmp_path / "studies"), path) == 2
     found = read(path)
