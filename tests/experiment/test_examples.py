@@ -26,6 +26,7 @@ NEEDS = {
 }
 PRESETS = {
     "lunarlander": ("Box2D",),
+    "lunarlander-weights": ("Box2D",),
     "hopper": ("mujoco", "imageio"),
     "halfcheetah": ("mujoco", "imageio"),
     "lane-keeping": ("highway_env",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,21 +58,32 @@ def page(tasks: Sequence[Mapping[str, Any]]) -> str:
     """
     episodes = either(sorted({task["episodes"] for task in tasks}))
     head = _HEAD.format(episodes=episodes, studies=" ".join(task["study"] for task in tasks))
-    return "\n".join([head, _overview(tasks), *(_task(task) for task in tasks)])
+    titles = _titles(tasks)
+    sections = (_task(task, title) for task, title in zip(tasks, titles, strict=True))
+    return "\n".join([head, _overview(tasks, titles), *sections])
 
 
-def _overview(tasks: Sequence[Mapping[str, Any]]) -> str:
+def _titles(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The environment of each, and the study's name where others have the same."""
+    environments = [task["environment"] for task in tasks]
+    return [
+        name if environments.count(name) == 1 else f"{name} ({task['study']})"
+        for name, task in zip(environments, tasks, strict=True)
+    ]
+
+
+def _overview(tasks: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> str:
     """A row for each task: the dense policy, and the point to take."""
     lines = [
         "| task | dense return [95 %] | sparsest that keeps enough | retention [95 %] | bytes |",
         "|---|---|---|---|---|",
     ]
     short: list[str] = []
-    for task in tasks:
+    for task, title in zip(tasks, titles, strict=True):
         best = next(one for one in task["front"] if one["point"] == task["recommended"])
         short += _short(task, best)
         cells = [
-            f"[{task['environment']}](#{_anchor(task)})",
+            f"[{title}](#{_anchor(title)})",
             _return(task["dense"]),
             f"{best['sparsity']:.1%} sparse",
             _retention(best),
@@ -108,7 +120,7 @@ def _short(task: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _task(task: Mapping[str, Any]) -> str:
+def _task(task: Mapping[str, Any], title: str) -> str:
     dense, control = task["dense"], task["control"]
     run = f"prune-search run {task['study']}"
     if (sampler := task.get("sampler", TPE)) != CURVES:  # TPE was the default at first
@@ -119,10 +131,10 @@ def _task(task: Mapping[str, Any]) -> str:
         f" policy's {dense['env_steps']:,}. Random actions return {task['random']:.1f}."
     )
     lines = [
-        f"## {task['environment']}",
+        f"## {title}",
         "",
         paragraph(text),
-        f"![Front on {task['environment']}](results/{task['study']}.png)",
+        f"![Front on {title}](results/{task['study']}.png)",
         "",
         "| policy | sparsity | non-zero | bytes | return [95 %] | retention [95 %]"
         " | than dense control | env steps |",
@@ -221,10 +233,9 @@ def _retention(one: Mapping[str, Any]) -> str:
     return f"{one['retention']:.1%} [{one['retention_low']:.1%}, {one['retention_high']:.1%}]"
 
 
-def _anchor(task: Mapping[str, Any]) -> str:
+def _anchor(title: str) -> str:
     """Of a heading, as pages of Markdown have it."""
-    kept = (letter for letter in task["environment"].lower() if letter.isalnum() or letter == "-")
-    return "".join(kept)
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def _item(text: str) -> str:
