@@ -22,10 +22,15 @@ from tests.studies import end_study, make_study
 from tuners.catalog.lock import driven, driving
 
 
+def listed(command: Command, *arguments: str, cwd: Path) -> list[str]:
+    """The commands that a command's help lists, in order."""
+    return re.findall(r"│ ([a-z][a-z-]*) {2,}\S", command(*arguments, "--help", cwd=cwd).out)
+
+
 def test_help_begins_with_run_and_ends_with_schema(command: Command, tmp_path: Path) -> None:
     said = command("--help", cwd=tmp_path)
-    listed = re.findall(r"│ ([a-z]+) {2,}\S", said.out)
-    assert listed[0] == "run" and listed[-1] == "schema" and len(listed) == 18
+    names = listed(command, cwd=tmp_path)
+    assert names[0] == "run" and names[-1] == "schema" and len(names) == 18
     assert "prune-search run noisy-cartpole" in said.out and "--version" in said.out
     assert "--install-completion" in said.out and said.status == 0
     for name in (
@@ -54,10 +59,9 @@ def test_the_page_of_commands_has_all(command: Command, tmp_path: Path) -> None:
         ((), studies, "`prune-search {}"),
         (("benchmark",), benchmarks, "`{}`"),
     ):
-        said = command(*arguments, "--help", cwd=tmp_path).out
-        listed = set(re.findall(r"│ ([a-z][a-z-]*) {2,}\S", said)) - {"benchmark"}
-        assert len(listed) > 15
-        assert {name for name in listed if begins.format(name) not in named} == set()
+        names = set(listed(command, *arguments, cwd=tmp_path)) - {"benchmark"}
+        assert len(names) > 15
+        assert {name for name in names if begins.format(name) not in named} == set()
 
 
 def test_what_is_typed_is_completed(tmp_path: Path) -> None:

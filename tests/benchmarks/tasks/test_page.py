@@ -24,6 +24,7 @@ def test_studies_are_kept_and_put_on_one_page(tmp_path: Path, command: Any) -> N
     first = (tmp_path / "found.md").read_text()
     command("benchmark", "tasks", "other", *place, cwd=tmp_path)
     both = (tmp_path / "found.md").read_text()
+    assert (first.count("## CartPole-v1"), both.count("## CartPole-v1")) == (1, 2)
     assert "## CartPole-v1\n" in first and "[CartPole-v1](#cartpole-v1)" in first
     for name in ("cartpole", "other"):  # of one environment
         assert f"## CartPole-v1 ({name})\n" in both
