@@ -13,6 +13,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from prune_search.errors import UserError, check_known, one_line
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import AUTO, Search
 from prune_search.plan.plan import Plan
@@ -67,7 +68,7 @@ register_sampler(GRID, RandomSampler)  # its trials are enqueued, parameter by p
 SAMPLERS.close()
 
 _TRIED = 12  # of TPE the first four are random
-_OURS = ("self", "seed", "constraints_func", "space", "trials", "baseline")
+_OURS = ("self", "seed", "constraints_func", "space", "trials", "baseline", "pruning")
 
 
 def sampler(
@@ -76,6 +77,7 @@ def sampler(
     space: Callable[[Asked], Plan],
     trials: Callable[[], Sequence[TrialRecord]],
     baseline: BaselineRecord | None = None,
+    pruning: Pruning | None = None,
 ) -> BaseSampler:
     """The sampler for the trial of this number.
 
@@ -90,11 +92,12 @@ def sampler(
         space: makes a plan of what it asks for.
         trials: gives what the study's trials have measured so far.
         baseline: the study's.
+        pruning: the experiment's.
     """
     kind, usual = SAMPLERS.find(sampler_of(search))
     seed = (search.seed * 1_000_003 + number) % 2**32
     wanted = inspect.signature(kind).parameters
-    given = {"space": space, "trials": trials, "baseline": baseline}
+    given = {"space": space, "trials": trials, "baseline": baseline, "pruning": pruning}
     more = {name: value for name, value in given.items() if name in wanted}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -148,8 +148,9 @@ class StudySearch(OptunaSearch):
         return [*planned, *[None] * probes_of(search)][: search.trials]
 
     def _sampler_for(self, number: int) -> BaseSampler:
-        search, trials = self._experiment.search, self._folder.trials
-        return sampler(search, number, self._plan_of, trials, self._baseline)
+        search, pruning = self._experiment.search, self._experiment.pruning
+        trials = self._folder.trials
+        return sampler(search, number, self._plan_of, trials, self._baseline, pruning)
 
     def _plan_of(self, trial: Asked) -> Plan:
         return suggest(trial, self._experiment.pruning, self._layers)

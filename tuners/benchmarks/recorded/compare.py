@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Search, Stopping
 from prune_search.records.fronts import Curve, hypervolume_curve, log_hypervolume
@@ -80,17 +81,25 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     """What is compared.
 
     - The arms of `benchmark search`, the default that of a file without a `search` section, which
-      is `curves`.
-    - The default with nothing borrowed of other tasks, and after probes.
+      is `curves`. Trials are given up as in a file that says nothing of it, although those that
+      were recorded were not.
+    - The default with nothing borrowed of other tasks, with what is borrowed taken as it is, not
+      `stretched`, and after probes.
     - Other samplers alone: no probes, nothing stopped.
     - TPE after probes with rules that are widely used in place of its own, see `stopping`.
     """
-    chosen = experiment(recording.task.name, 1, ".").model_copy(update={"search": Search()})
+    recorded = experiment(recording.task.name, 1, ".")
+    usual = {name: Pruning.model_fields[name].default for name in ("floor", "patience")}
+    pruning = recorded.pruning.model_copy(update=usual)
+    chosen = recorded.model_copy(update={"pruning": pruning, "search": Search()})
     made = arms(chosen, seed, env_steps)
     default = made[DEFAULT]
     found = {
         **made,
         "nothing borrowed": _changed(default, sampler_options={"borrow": False}),
+        "not stretched": _changed(
+            default, sampler_options={**default.search.sampler_options, "stretch": False}
+        ),
         "default after probes": _changed(default, probes=PROBES),
         **{name: _changed(made["random"], sampler=name) for name in _ALONE},
     }

@@ -10,17 +10,19 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.plan.plan import Plan
 from prune_search.records.models import Point, TrialRecord
 from prune_search.records.objectives import OBJECTIVES, objectives
-from prune_search.records.reasons import BUDGET_USED, SEARCH_STEPS_USED
+from prune_search.records.reasons import SEARCH_STEPS_USED
 from prune_search.records.returns import Return
 from prune_search.sparsity.selection.granularities import GRANULARITIES
 from prune_search.trial.pruning.targets import level_at, levels
+from prune_search.trial.rounds import why_over
 from tuners.benchmarks.recorded.world import Seen, World
 from tuners.search.database import result_of
-from tuners.search.front_stopping import Decision, FrontStopping
+from tuners.search.front_stopping import CONTINUE, Decision, FrontStopping
 from tuners.search.improvement import Stops, improves
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
@@ -70,10 +72,10 @@ def replay(
         given = _given(number, experiment, known)
         if given is not None:
             study.enqueue_trial(parameters(given, pruning))
-        study.sampler = sampler(search, number, space, lambda: known, world.baseline)
+        study.sampler = sampler(search, number, space, lambda: known, world.baseline, pruning)
         trial = study.ask()
         seen = world.curve(plan := space(trial), _seed(experiment, number), search.seed)
-        record = _trial(world, plan, number, seen, rule, spent, env_steps)
+        record = _trial(world, plan, number, seen, rule, spent, env_steps, pruning)
         spent += record.env_steps
         known.append(record)
         state, values = result_of(record, goals), None
@@ -108,6 +110,8 @@ def stops(world: World, experiment: Experiment, trials: Sequence[TrialRecord]) -
         for each in world.curve(trial.plan, *seeds)[len(trial.points) :]:
             points = [*whole.points, _point(world, each, whole, 0)]
             whole = whole.model_copy(update={"points": points})
+            if why_over(points, trial.plan, experiment.pruning):
+                break
         stopped += 1
         wrong += improves(whole.points[len(trial.points) :], seen, gain)
     return Stops(stopped, wrong)
@@ -139,22 +143,23 @@ def _trial(
     stopping: Rule | None,
     spent: int,
     most: int,
+    pruning: Pruning,
 ) -> TrialRecord:
-    """Round by round, until its end, or it is stopped, or the study has spent the most it may."""
+    """Round by round, until it is over, or stopped, or the study has spent the most it may."""
     record = TrialRecord(number=number, plan=plan, state="running", started=0.0)
-    for index, seen in enumerate(curve):
+    for seen in curve:
         steps = spent + seen.env_steps
         points = [*record.points, _point(world, seen, record, steps)]
-        record = record.model_copy(update={"points": points})
-        if steps >= most and index + 1 < plan.rounds:
+        over = why_over(points, plan, pruning)
+        state = "complete" if over else "running"
+        record = record.model_copy(update={"points": points, "state": state, "reason": over})
+        if steps >= most and not over:
             return record.model_copy(update={"state": "stopped", "reason": SEARCH_STEPS_USED})
-        if index + 1 < plan.rounds and stopping is not None:
-            decision = stopping.on_trial_result(record)
-            if decision.stop:
-                return record.model_copy(update={"state": "stopped", "reason": decision.reason})
-    record = record.model_copy(update={"state": "complete", "reason": BUDGET_USED})
-    if stopping is not None:
-        stopping.on_trial_result(record)
+        decision = stopping.on_trial_result(record) if stopping else CONTINUE
+        if over:
+            break
+        if decision.stop:
+            return record.model_copy(update={"state": "stopped", "reason": decision.reason})
     return record
 
 

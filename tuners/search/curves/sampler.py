@@ -12,12 +12,14 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from prune_search.experiment.pruning import Pruning
 from prune_search.plan.plan import Plan
 from prune_search.records.models import BaselineRecord, TrialRecord
 from tuners.search.curves.borrowed import borrowed
 from tuners.search.curves.gain import curves_attained, each_attained, gains
+from tuners.search.curves.giving_up import until_given_up
 from tuners.search.curves.proposals import Proposal, propose
-from tuners.search.curves.surrogate import Experience, Measured, Surrogate
+from tuners.search.curves.surrogate import Curves, Experience, Measured, Surrogate
 from tuners.search.space import Asked
 from tuners.search.usual import refused_by_curves
 
@@ -46,6 +48,8 @@ class CurveSampler(BaseSampler):
             default 0 where something is borrowed, else 4; 1 at least where nothing is.
         borrow: whether it begins with what recorded trials of other tasks tell.
         without: id of an environment; nothing is borrowed of it and its variants.
+        stretch: whether it learns how much sooner networks break here than on other tasks.
+        pruning: the experiment's, by which trials are given up; None where none is.
 
     Raises:
         ValueError: startup is no whole number from 0 on.
@@ -60,6 +64,8 @@ class CurveSampler(BaseSampler):
         startup: int | None = None,
         borrow: bool = True,
         without: str = "",
+        stretch: bool = True,
+        pruning: Pruning | None = None,
     ) -> None:
         self._others = borrowed(without) if borrow and baseline else ()
         if startup is None:
@@ -68,7 +74,7 @@ class CurveSampler(BaseSampler):
             raise ValueError(f"startup: must be a whole number from 0 on, got {startup!r}")
         startup = startup if self._others else max(startup, 1)
         self._seed, self._space, self._trials, self._startup = seed, space, trials, startup
-        self._baseline = baseline
+        self._baseline, self._pruning, self._stretch = baseline, pruning, stretch
         self._random = RandomSampler(seed=seed)
         self._chosen: dict[str, Any] | None = None
 
@@ -139,14 +145,21 @@ class CurveSampler(BaseSampler):
         unit = float((self._baseline and self._baseline.env_steps) or _longest(plans))
         scale = self._baseline.scale if self._baseline else _scale(measured)
         known = [experience(trial, scale, unit) for trial in _latest(measured)]
-        surrogate = Surrogate(known, [*plans, *running], self._seed, self._others, unit)
+        surrogate = Surrogate(
+            known, [*plans, *running], self._seed, self._others, unit, self._stretch
+        )
         parameters = self._parameters(measured)
         if running:
-            under_way = curves_attained(surrogate.predict(running), parameters).max(axis=1)
-            level = np.maximum(level, under_way)
-        found = gains(level, curves_attained(surrogate.predict(plans), parameters))
+            under_way = self._coming(surrogate.predict(running), running)
+            level = np.maximum(level, curves_attained(under_way, parameters).max(axis=1))
+        curves = self._coming(surrogate.predict(plans), plans)
+        found = gains(level, curves_attained(curves, parameters))
         worth = found.mean(axis=0) / [plan.env_steps for plan in plans]
         return proposed[int(np.argmax(worth))]
+
+    def _coming(self, curves: Curves, plans: Sequence[Plan]) -> Curves:
+        """What would come of predicted curves in this study, where trials may be given up."""
+        return until_given_up(curves, plans, self._pruning) if self._pruning else curves
 
 
 def _latest(measured: Sequence[TrialRecord]) -> list[TrialRecord]:
