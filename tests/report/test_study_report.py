@@ -130,6 +130,33 @@ def test_better_than_dense_is_better_than_training_on_alone(tmp_path: Path) -> N
     assert to_json(seen)["control"]["final_return"] == pytest.approx(500)
 
 
+@pytest.mark.parametrize(("last", "told"), [(505.0, False), (300.0, True)])
+def test_a_dense_policy_that_falls_apart_when_it_is_trained_on_is_told_of(
+    tmp_path: Path, last: float, told: bool
+) -> None:
+    """Then no ratio helps: what trials lose is the training's doing."""
+    folder = StudyFolder(tmp_path, "mine")
+    control = ControlRecord(
+        checkpoint="/somewhere/control",
+        returned=returned(540),
+        retention=BASELINE.retention(540),
+        round=0,
+        rounds=[returned(540), returned(last)],
+        env_steps=40_000,
+        train_s=20,
+    )
+    study = StudyRecord(name="mine", started=STARTED, baseline=BASELINE, control=control)
+    folder.write_study(study)
+    folder.write_trial(make_trial(0, points=[make_point(0, 1, 0.5, 520)]))
+    found = report(folder, make_experiment())
+    kept = BASELINE.retention(last)
+    words = f"its last round kept {kept:.1%}: the dense policy falls apart"
+    assert (words in " ".join(shown(folder).split())) == told
+    run = summary_run(study, found, make_experiment(), over=True)
+    assert (words in run.tags["mlflow.note.content"]) == told
+    assert to_json(found)["control"]["retention_of_rounds"][-1] == pytest.approx(kept)
+
+
 def test_episodes_that_were_not_kept_tell_nothing(tmp_path: Path) -> None:
     folder = make_study(tmp_path)
     bare = BASELINE.model_copy(update={"returned": Return(iqm=500, low=9, high=9, episodes=20)})

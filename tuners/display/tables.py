@@ -12,6 +12,7 @@ from prune_search.records.intervals import FEWEST_SEEDS
 from prune_search.records.models import ControlRecord, FinalRecord
 from tuners.display.character_plots import front_plot, hypervolume_plot
 from tuners.report import sizes
+from tuners.report.dense_control import fallen
 from tuners.report.phrases import did_words, interval, missing_costs, remark, tail
 from tuners.report.study_report import StudyReport
 from tuners.words import count, joined, outcome, wrapped
@@ -87,6 +88,8 @@ def _summary(study: StudyReport) -> RenderableType:
         grid.add_row("", note)
     if study.control:
         grid.add_row("dense control", _control(study.control, final))
+        if fell := fallen(study.control, baseline, study.retention):
+            grid.add_row("", fell)
     again = f"; on the final seeds {interval(final.random)}" if final else ""
     grid.add_row("random actions", f"return {interval(baseline.random)}{again}")
     for why in missing_costs(study.points):

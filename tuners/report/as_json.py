@@ -186,6 +186,10 @@ def _control(control: ControlRecord, study: StudyReport) -> dict[str, Any]:
         **returned_json(study.final.control if study.final else None, study.bound, "final_"),
         "retention": _finite(control.retention),
         "round": control.round,
+        "retention_of_rounds": [
+            _finite(study.baseline.retention(one.value)) if study.baseline else None
+            for one in control.rounds
+        ],
         "env_steps": control.env_steps,
         "train_s": _finite(control.train_s),
         "checkpoint": control.checkpoint,

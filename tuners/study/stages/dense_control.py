@@ -10,6 +10,7 @@ from prune_search.ray_failures import lost
 from prune_search.records.models import ControlRecord
 from prune_search.trial.baselines.dense_control import control_folder, control_plan, train_control
 from tuners.display.live import Progress
+from tuners.report.dense_control import fallen
 from tuners.study.placement import placed
 from tuners.study.stages.driven import DrivenStudy
 
@@ -65,6 +66,9 @@ class Control:
                     f"dense control: return {returned.value:.1f} [{returned.low:.1f},"
                     f" {returned.high:.1f}], retention {self._record.retention:.2f}"
                 )
+                enough = self._experiment.search.retention
+                if fell := fallen(self._record, self._baseline, enough):
+                    self._progress.note(f"dense control: {fell}")
             except ray.exceptions.RayError as error:
                 self._progress.note(
                     f"the dense control failed: {lost(error)}; points are compared with the"

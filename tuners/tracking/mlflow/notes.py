@@ -10,6 +10,7 @@ from prune_search.records.intervals import FEWEST_SEEDS
 from prune_search.records.models import FinalRecord, Point, StudyRecord, TrialRecord
 from tuners.commands import command
 from tuners.report import sizes
+from tuners.report.dense_control import fallen
 from tuners.report.phrases import did_words, interval, missing_costs, remark, tail
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport, kept_finally
@@ -90,10 +91,12 @@ def _control(found: StudyReport) -> list[str]:
     if control is None:
         return []
     again = f", on the final seeds {interval(final.control)}" if final and final.control else ""
+    fell = fallen(control, found.baseline, found.retention) if found.baseline else ""
     return [
         f"Dense control, the baseline trained on for {control.env_steps:,} env steps with nothing"
         f" pruned: return {interval(control.returned)}{again}; retention {control.retention:.1%}."
         " Better and worse are said in comparison with it.",
+        *([f"It does not hold: {fell}."] if fell else []),
         "",
     ]
 
