@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import string
 from html.parser import HTMLParser
 from pathlib import Path
@@ -241,6 +242,24 @@ def test_studies_that_have_little_to_show(language: str, tmp_path: Path) -> None
     folder = StudyFolder(tmp_path, "one")
     folder.write_study(StudyRecord(name="one", started=STARTED, baseline=worthless))
     assert t("found_no_gain") in html(held(report(folder, make_experiment()), folder), language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_dense_policy_that_falls_apart_when_it_is_trained_on_is_told_of(
+    ended: StudyFolder, language: str, tmp_path: Path
+) -> None:
+    t = words(language)
+    shutil.copytree(ended.path, tmp_path / ended.name)
+    folder = StudyFolder(tmp_path, ended.name)
+    record = folder.study()
+    assert record is not None and record.control is not None and record.baseline is not None
+    assert t("found_fallen", kept="|").split("|")[0] not in html(
+        held(study(ended), ended), language
+    )
+    fell = record.control.model_copy(update={"rounds": [returned(499), returned(260)]})
+    folder.write_study(record.model_copy(update={"control": fell}))
+    told = t("found_fallen", kept=f"{record.baseline.retention(260):.1%}")
+    assert told in html(held(study(folder), folder), language)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.commands import command, storage_option
 from tuners.page.held import Held
 from tuners.page.words import Words
+from tuners.report.dense_control import kept_at_its_end
 from tuners.report.phrases import interval, missing_costs
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport
@@ -69,6 +70,10 @@ def found(one: Held, study: StudyReport, t: Words) -> list[str]:
     )
     unsound = study.baseline is not None and not well_posed(study.baseline)
     warned = [t("found_no_gain")] if unsound else []
+    if study.control and study.baseline:
+        kept = kept_at_its_end(study.control, study.baseline, study.retention)
+        if kept is not None:
+            warned.append(t("found_fallen", kept=f"{kept:.1%}"))
     return [*warned, first, second, _cost(one, study, t)]
 
 
