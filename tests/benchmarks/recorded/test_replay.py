@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from prune_search.experiment.search_section import Stopping
 from prune_search.plan.plan import Plan
 from prune_search.records.fronts import hypervolume_curve, log_hypervolume
+from prune_search.records.reasons import BUDGET_USED
 from tests.benchmarks.recorded.made_up import drawn, recording, retention, twice
 from tests.benchmarks.recorded.test_dataset import TASK
 from tuners.benchmarks.recorded import world as recorded_world
@@ -117,12 +118,29 @@ def test_a_front_is_worth_what_is_left_of_it_with_other_seeds() -> None:
 def test_a_point_s_target_is_what_the_plan_asks_for(world: World) -> None:
     """A study's probes go by it: with single weights a sparsity never reaches a ratio."""
     chosen = searches(recording(1), 0, STEPS)["unstopped"].experiment
-    trials = [one for one in replay(world, chosen, STEPS) if one.state == "complete"]
-    assert trials
-    for trial in trials:
+    trials = replay(world, chosen, STEPS)
+    whole = [one for one in trials if one.reason == BUDGET_USED]
+    assert whole
+    for trial in whole:
         targets = [point.target for point in trial.points]
         assert targets == sorted(targets)
         assert targets[-1] in (trial.plan.ratio, trial.plan.threshold)
+
+
+def test_trials_are_given_up_as_in_studies(world: World) -> None:
+    """Recorded ones were not: what a search is shown of them would be more than a study shows."""
+    chosen = searches(recording(1), 0, STEPS)["unstopped"].experiment
+    floor, patience = chosen.pruning.floor, chosen.pruning.patience
+    trials = replay(world, chosen, STEPS)[:-1]
+    given_up = [one for one in trials if one.reason != BUDGET_USED]
+    assert 0 < len(given_up) < len(trials)
+    for trial in given_up:
+        assert trial.state == "complete" and "pruning.floor" in trial.reason
+        assert len(trial.points) < trial.plan.rounds
+        assert all(point.retention < floor for point in trial.points[-patience:])
+    never = chosen.pruning.model_copy(update={"patience": 1_000})
+    whole = replay(world, chosen.model_copy(update={"pruning": never}), STEPS)[:-1]
+    assert {one.reason for one in whole} == {BUDGET_USED}
 
 
 @pytest.mark.slow

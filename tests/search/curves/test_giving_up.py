@@ -37,7 +37,7 @@ def rounds_of(kept: list[float], plan: Plan, pruning: Pruning) -> int:
 
 @given(
     st.lists(st.lists(KEPT, min_size=len(PLANS), max_size=len(PLANS)), min_size=1, max_size=3),
-    st.integers(1, 4),
+    st.integers(1, ROUNDS + 2),
     st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_each_members_rounds_are_those_that_a_trial_would_have(
@@ -47,7 +47,7 @@ def test_each_members_rounds_are_those_that_a_trial_would_have(
     retention = np.array(kept)
     there = np.array([np.arange(ROUNDS) < plan.rounds for plan in PLANS])
     curves = Curves(np.full(retention.shape, 0.5), retention, there)
-    found = until_given_up(curves, PLANS, pruning).there
+    found = np.broadcast_to(until_given_up(curves, PLANS, pruning).there, retention.shape)
     for member, of_member in zip(found, kept, strict=True):
         for rounds, of_plan, plan in zip(member, of_member, PLANS, strict=True):
             expected = rounds_of(of_plan, plan, pruning)

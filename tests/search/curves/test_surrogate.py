@@ -18,13 +18,15 @@ from tuners.search.curves.surrogate import (
 )
 
 
-def shown(plan: Plan, error: float = 0.0, shift: float = 0.0, sooner: float = 1.0) -> Experience:
-    """A trial of the made-up task, without noise; or of one where all breaks that much sooner."""
+def shown(plan: Plan, error: float = 0.0, shift: float = 0.0) -> Experience:
+    """A trial of the made-up task, without noise."""
     measured = rounds(plan, np.random.default_rng(0))
-    kept = [retention(plan, 1 - (1 - r.sparsity) ** sooner) + shift for r in measured]
     return Experience(
         plan,
-        [Measured(r.progress, r.sparsity, k, error) for r, k in zip(measured, kept, strict=True)],
+        [
+            Measured(r.progress, r.sparsity, retention(plan, r.sparsity) + shift, error)
+            for r in measured
+        ],
     )
 
 
@@ -55,7 +57,7 @@ def test_whole_curves_are_predicted(plans: list[Plan]) -> None:
         for i, plan in enumerate(asked)
         if plan.ratio is not None and plan.scope != "critic"
     ]
-    assert np.quantile(np.abs(np.subtract(*np.array(ends).T)), 0.9) < 0.05
+    assert np.max(np.abs(np.subtract(*np.array(ends).T))) < 0.05
 
 
 def test_members_agree_on_what_was_measured_often_and_differ_elsewhere(plans: list[Plan]) -> None:
@@ -92,35 +94,6 @@ def test_other_tasks_tell_until_there_are_trials_that_tell_otherwise(plans: list
         for count in (0, 4, 16, 40)
     ]
     assert kept[0] == 1.0 and kept == sorted(kept, reverse=True) and kept[-1] < 0.2
-
-
-@pytest.mark.parametrize("sooner", [0.5, 1.0, 3.0])
-def test_how_much_sooner_networks_break_here_is_learned_from_few_trials(
-    plans: list[Plan], sooner: float
-) -> None:
-    others, asked = [shown(plan) for plan in plans[:50]], plans[60:]
-    here = [shown(plan, sooner=sooner) for plan in plans[50:56]]
-    true = [[r.retention for r in shown(plan, sooner=sooner).rounds] for plan in asked]
-    off = {}
-    for stretch in (True, False):
-        surrogate = Surrogate(here, asked, 0, others, stretch=stretch)
-        kept = surrogate.predict(asked).retention.mean(axis=0)
-        wrong = [kept[at, : len(each)] - each for at, each in enumerate(true)]
-        off[stretch] = float(np.sqrt(np.mean(np.concatenate(wrong) ** 2)))
-        found = float(np.exp(np.log(surrogate.factors).mean()))
-        assert found == pytest.approx(sooner if stretch else 1.0, rel=0.4 if stretch else 0)
-    if sooner != 1:
-        assert off[True] < 0.9 * off[False]
-
-
-def test_before_the_first_trial_members_differ_in_how_soon_networks_break(
-    plans: list[Plan],
-) -> None:
-    others = [shown(plan) for plan in plans[:40]]
-    factors = Surrogate([], plans[40:], 0, others).factors
-    assert np.exp(np.log(factors).mean()) == pytest.approx(1.0, abs=0.05)
-    assert np.log(factors).std() == pytest.approx(0.7, abs=0.1)
-    assert set(Surrogate([shown(plans[0])], plans, 0).factors) == {1.0}  # nothing is borrowed
 
 
 def test_env_steps_are_counted_in_those_of_the_tasks_baseline(plans: list[Plan]) -> None:

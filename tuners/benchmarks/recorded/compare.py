@@ -83,8 +83,7 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     - The arms of `benchmark search`, the default that of a file without a `search` section, which
       is `curves`. Trials are given up as in a file that says nothing of it, although those that
       were recorded were not.
-    - The default with nothing borrowed of other tasks, with what is borrowed taken as it is, not
-      `stretched`, and after probes.
+    - The default with nothing borrowed of other tasks, and after probes.
     - Other samplers alone: no probes, nothing stopped.
     - TPE after probes with rules that are widely used in place of its own, see `stopping`.
     """
@@ -97,9 +96,6 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     found = {
         **made,
         "nothing borrowed": _changed(default, sampler_options={"borrow": False}),
-        "not stretched": _changed(
-            default, sampler_options={**default.search.sampler_options, "stretch": False}
-        ),
         "default after probes": _changed(default, probes=PROBES),
         **{name: _changed(made["random"], sampler=name) for name in _ALONE},
     }

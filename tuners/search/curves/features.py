@@ -15,8 +15,6 @@ from prune_search.trial.pruning.targets import plan_schedule
 
 _LEAST_DENSITY = 1e-4  # below which nothing is told apart
 _NONE = -100.0  # for trees, which ask whether a number is above another
-_ASKED = 8  # place of what is asked for, among the numbers
-_ASKED = 8  # its place among the numbers
 _CHOICES = (
     "granularity", "criterion", "allocation", "scope", "schedule", "origin", "rewind", "regrowth",
     "quantization",
@@ -44,17 +42,12 @@ class Encoding:
 
     Args:
         plans: all whose rounds will be asked about; what they have in common makes no column.
-
-    Attributes:
-        asked: the column in which `Rows.asked` is among the features.
     """
 
     def __init__(self, plans: Iterable[Plan]) -> None:
         every = [dict(_choices(plan)) for plan in plans]
         found = {name: sorted({chosen[name] for chosen in every}) for name in _CHOICES}
         columns = [(name, one) for name, ones in found.items() if len(ones) > 1 for one in ones]
-        self.asked = len(columns) + _ASKED
-        self.asked = len(columns) + _ASKED
         self._columns = {column: place for place, column in enumerate(columns)}
 
     def rows(self, plan: Plan, progress: Sequence[float], unit: float = 1.0) -> Rows:

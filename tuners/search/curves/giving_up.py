@@ -29,6 +29,8 @@ def until_given_up(curves: Curves, plans: Sequence[Plan], pruning: Pruning) -> C
     """
     patience = pruning.patience
     kept = curves.retention >= pruning.floor
+    if patience >= kept.shape[-1]:
+        return curves  # none has so many rounds before its last
     low = np.ones_like(kept)  # this round and as many before it as patience has
     for back in range(patience):
         low[..., back:] &= ~kept[..., : kept.shape[-1] - back]

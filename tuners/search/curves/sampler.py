@@ -48,7 +48,6 @@ class CurveSampler(BaseSampler):
             default 0 where something is borrowed, else 4; 1 at least where nothing is.
         borrow: whether it begins with what recorded trials of other tasks tell.
         without: id of an environment; nothing is borrowed of it and its variants.
-        stretch: whether it learns how much sooner networks break here than on other tasks.
         pruning: the experiment's, by which trials are given up; None where none is.
 
     Raises:
@@ -64,7 +63,6 @@ class CurveSampler(BaseSampler):
         startup: int | None = None,
         borrow: bool = True,
         without: str = "",
-        stretch: bool = True,
         pruning: Pruning | None = None,
     ) -> None:
         self._others = borrowed(without) if borrow and baseline else ()
@@ -74,7 +72,7 @@ class CurveSampler(BaseSampler):
             raise ValueError(f"startup: must be a whole number from 0 on, got {startup!r}")
         startup = startup if self._others else max(startup, 1)
         self._seed, self._space, self._trials, self._startup = seed, space, trials, startup
-        self._baseline, self._pruning, self._stretch = baseline, pruning, stretch
+        self._baseline, self._pruning = baseline, pruning
         self._random = RandomSampler(seed=seed)
         self._chosen: dict[str, Any] | None = None
 
@@ -145,9 +143,7 @@ class CurveSampler(BaseSampler):
         unit = float((self._baseline and self._baseline.env_steps) or _longest(plans))
         scale = self._baseline.scale if self._baseline else _scale(measured)
         known = [experience(trial, scale, unit) for trial in _latest(measured)]
-        surrogate = Surrogate(
-            known, [*plans, *running], self._seed, self._others, unit, self._stretch
-        )
+        surrogate = Surrogate(known, [*plans, *running], self._seed, self._others, unit)
         parameters = self._parameters(measured)
         if running:
             under_way = self._coming(surrogate.predict(running), running)

@@ -9,15 +9,13 @@ plans have whole curves; where members differ, little is known. Retention falls 
 
 To each member's trials come some of other tasks', other ones for each, so that a study knows
 something before its first trial. They are marked, and of a fixed number: the more trials a study
-has of its own, the less they count. On some tasks networks break sooner than on others: see
-`stretch`.
+has of its own, the less they count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +23,6 @@ from sklearn.tree import ExtraTreeRegressor
 
 from prune_search.plan.plan import Plan
 from tuners.search.curves.features import Encoding, log_density
-from tuners.search.curves.stretch import FACTORS, believed, drawn, stretched
 
 MEMBERS = 24
 DRAWN = 64
@@ -34,8 +31,7 @@ _NOISE = 0.05
 """Of a retention, beside what its episodes tell: another training would have ended elsewhere."""
 BORROWED = 16
 """Trials of other tasks that each member is grown on."""
-_TELLING = 32
-"""Trials of the study that tell how far its task is from others, at most."""
+
 
 _TREES = np.float32
 """What scikit-learn's trees compute with: given that, they need not look at it and copy it."""
@@ -78,17 +74,6 @@ class Curves:
     there: NDArray[np.bool_]
 
 
-class _Data(NamedTuple):
-    """Rounds of all trials: their features with the log density, what was kept, how surely, of
-    which trial, and whether that is the study's own."""
-
-    rows: NDArray[np.float32]
-    kept: NDArray[np.float64]
-    trust: NDArray[np.float64]
-    of: NDArray[np.int64]
-    own: NDArray[np.bool_]
-
-
 class Surrogate:
     """Learns from trials, and predicts others.
 
@@ -98,10 +83,6 @@ class Surrogate:
         seed: of the ensemble.
         borrowed: trials of other tasks; there must be some where none is known.
         unit: env steps of the study's baseline.
-        stretch: whether log densities are stretched before other tasks' trials tell of them.
-
-    Attributes:
-        factors: by which each member stretches them, [members].
     """
 
     def __init__(
@@ -111,7 +92,6 @@ class Surrogate:
         seed: int,
         borrowed: Sequence[Experience] = (),
         unit: float = 1.0,
-        stretch: bool = True,
     ) -> None:
         every = [*known, *borrowed]
         self._unit, self._marked = unit, len(borrowed) > 0
@@ -127,54 +107,18 @@ class Surrogate:
         generator = np.random.default_rng(seed)
         if self._marked:
             features = np.column_stack([features, of < len(known)])
-        self._rising = [0] * features.shape[1] + [1]
-        self._densities = [self._encoding.asked, features.shape[1]]
-        both = np.column_stack([features, density]).astype(_TREES)
-        members = [_drawn(len(known), len(borrowed), generator) for _ in range(MEMBERS)]
-        weights = [np.bincount(one, minlength=len(every))[of] * trust for one in members]
-        data = _Data(both, kept, trust, of, of < len(known))
-        self.factors = np.ones(MEMBERS)
-        if self._marked and stretch:
-            self.factors = self._stretches(data, weights, generator)
+        rising = [0] * features.shape[1] + [1]
+        features = np.ascontiguousarray(features, _TREES)
+        both = np.column_stack([features, density.astype(_TREES)])
         self._members = []
-        for counts, factor in zip(weights, self.factors, strict=True):
-            taken = counts > 0
-            by = np.where(data.own, factor, 1.0)[taken]
-            rows = stretched(both[taken], self._densities, by)
-            off = (density - asked)[taken] * by
+        for _ in range(MEMBERS):
+            drawn = _drawn(len(known), len(borrowed), generator)
+            weights = np.bincount(drawn, minlength=len(every))[of] * trust
+            taken = weights > 0
             seeds = [int(one) for one in generator.integers(2**31, size=2)]
-            first = _grown(seeds[0], np.ascontiguousarray(rows[:, :-1]), off, counts[taken])
-            second = _grown(seeds[1], rows, kept[taken], counts[taken], self._rising)
+            first = _grown(seeds[0], features[taken], (density - asked)[taken], weights[taken])
+            second = _grown(seeds[1], both[taken], kept[taken], weights[taken], rising)
             self._members.append((first, second))
-
-    def _stretches(
-        self, data: _Data, weights: Sequence[NDArray[np.float64]], generator: np.random.Generator
-    ) -> NDArray[np.float64]:
-        """Factors of the members, by what the others' trials of all of them tell together."""
-        trials = np.unique(data.of[data.own])
-        if len(trials) > _TELLING:
-            trials = np.sort(generator.choice(trials, _TELLING, replace=False))
-        mine = np.isin(data.of, trials) & data.own
-        wrong = np.zeros((len(FACTORS), 0))
-        if len(trials):
-            asked = np.concatenate(
-                [stretched(data.rows[mine], self._densities, factor) for factor in FACTORS]
-            )
-            asked[:, self._densities[1] - 1] = 0  # marked as the others are
-            told = np.zeros(len(asked))
-            for counts in weights:
-                lent = (counts > 0) & ~data.own
-                seed = int(generator.integers(2**31))
-                tree = _grown(seed, data.rows[lent], data.kept[lent], counts[lent], self._rising)
-                told += tree.predict(asked, check_input=False) / len(weights)
-            off = (told.reshape(len(FACTORS), -1) - data.kept[mine]) ** 2
-            wrong = np.column_stack(
-                [
-                    np.average(off[:, rounds], axis=1, weights=data.trust[mine][rounds])
-                    for rounds in (data.of[mine] == trial for trial in trials)
-                ]
-            )
-        return drawn(believed(wrong), len(weights), generator)
 
     def predict(self, plans: Sequence[Plan]) -> Curves:
         """Whole curves of plans that were named to the surrogate."""
@@ -187,15 +131,15 @@ class Surrogate:
         )
         if self._marked:
             features = np.column_stack([features, np.ones(len(features))])
-        plain = np.ascontiguousarray(features, _TREES)
+        features = np.ascontiguousarray(features, _TREES)
         sparsity, retention = [], []
-        for (first, second), factor in zip(self._members, self.factors, strict=True):
-            rows = stretched(plain, self._densities[:1], factor)
-            off = first.predict(rows, check_input=False)
-            density = np.minimum(asked * factor + off, 0.0).reshape(there.shape)
+        for first, second in self._members:
+            density = np.minimum(asked + first.predict(features, check_input=False), 0.0).reshape(
+                there.shape
+            )
             density = np.minimum.accumulate(density, axis=1)  # nothing grows back between rounds
-            both = np.column_stack([rows, density.reshape(-1).astype(_TREES)])
-            sparsity.append(1.0 - np.exp(density / factor))
+            both = np.column_stack([features, density.reshape(-1).astype(_TREES)])
+            sparsity.append(1.0 - np.exp(density))
             retention.append(second.predict(both, check_input=False).reshape(there.shape))
         return Curves(np.array(sparsity), np.array(retention), there)
 
