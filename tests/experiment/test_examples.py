@@ -23,6 +23,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDS = {
     "minatar": ("minatar",),
     "minigrid": ("minigrid",),
+    "mujoco": ("mujoco", "imageio"),
 }
 PRESETS = {
     "lunarlander": ("Box2D",),
