@@ -130,6 +130,26 @@ def test_better_than_dense_is_better_than_training_on_alone(tmp_path: Path) -> N
     assert to_json(seen)["control"]["final_return"] == pytest.approx(500)
 
 
+@pytest.mark.parametrize(("kept", "told"), [(12.0, True), (490.0, False)])
+def test_what_to_try_is_told_where_most_trials_are_given_up(
+    tmp_path: Path, kept: float, told: bool
+) -> None:
+    """Unless something as sparse as the lowest ratio was found all the same."""
+    folder = StudyFolder(tmp_path, "mine")
+    folder.write_study(StudyRecord(name="mine", started=STARTED, baseline=BASELINE))
+    for number in range(3):
+        points = [make_point(number, 1, 0.5, 490), make_point(number, 2, 0.97, 12)]
+        if number == 2:
+            points.append(make_point(number, 6, 0.99, kept))
+        folder.write_trial(make_trial(number, points=points))
+    found = report(folder, make_experiment())
+    assert [trial.collapsed for trial in found.trials] == [True, True, False]
+    lowest = min(trial.plan.ratio or 1.0 for trial in found.trials)
+    text = " ".join(shown(folder).split())
+    words = "2 of 3 trials were given up, and what keeps 95% is less sparse than the lowest ratio"
+    assert (f"{words} that was tried, {lowest:.1%}: recovery lacks" in text) == told
+
+
 @pytest.mark.parametrize(("last", "told"), [(505.0, False), (300.0, True)])
 def test_a_dense_policy_that_falls_apart_when_it_is_trained_on_is_told_of(
     tmp_path: Path, last: float, told: bool

@@ -12,7 +12,7 @@ from prune_search.records.intervals import FEWEST_SEEDS
 from prune_search.records.models import ControlRecord, FinalRecord
 from tuners.display.character_plots import front_plot, hypervolume_plot
 from tuners.report import sizes
-from tuners.report.dense_control import fallen
+from tuners.report.advice import fallen, lacking_recovery
 from tuners.report.phrases import did_words, interval, missing_costs, remark, tail
 from tuners.report.study_report import StudyReport
 from tuners.words import count, joined, outcome, wrapped
@@ -99,6 +99,8 @@ def _summary(study: StudyReport) -> RenderableType:
         f"{study.hypervolume:.4f}; over the log of compression {study.log_hypervolume:.4f}",
     )
     grid.add_row("env steps", _env_steps(study))
+    if lacking := lacking_recovery(study.trials, study.retention):
+        grid.add_row("to be tried", lacking)
     for level in dict.fromkeys((study.retention, 0.99)):
         best = sparsest(study.points, level)
         found = (

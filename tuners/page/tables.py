@@ -11,7 +11,7 @@ from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.commands import command, storage_option
 from tuners.page.held import Held
 from tuners.page.words import Words
-from tuners.report.dense_control import kept_at_its_end
+from tuners.report.advice import kept_at_its_end
 from tuners.report.phrases import interval, missing_costs
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport

@@ -10,7 +10,7 @@ from prune_search.ray_failures import lost
 from prune_search.records.models import ControlRecord
 from prune_search.trial.baselines.dense_control import control_folder, control_plan, train_control
 from tuners.display.live import Progress
-from tuners.report.dense_control import fallen
+from tuners.report.advice import fallen
 from tuners.study.placement import placed
 from tuners.study.stages.driven import DrivenStudy
 
