@@ -65,6 +65,14 @@ def test_the_arms_differ_in_the_search_alone(tiny: Any) -> None:
     assert grid.pruning.origin == "scratch" and grid.pruning.ratio == list(GRID)
 
 
+def test_what_is_done_by_hand_uses_its_env_steps_where_trials_are_given_up(tiny: Any) -> None:
+    """Each of two rounds, which may end after the first."""
+    found = arms(tiny("pruning.patience=1"), seed=0, env_steps=13_000)
+    assert found["expert"].search.trials == len(found["expert"].search.first) == 13
+    assert found["grid"].search.trials == 5
+    assert [given["ratio"] for given in found["grid"].search.first][:3] == [0.5, 0.8, 0.9]
+
+
 def test_where_neurons_may_go_an_expert_would_prune_neurons_too(tiny: Any) -> None:
     found = arms(tiny("pruning.granularity=[weight, neuron]"), seed=0, env_steps=13_000)
     neurons, weights = found["expert, neurons"].pruning, found["expert"].pruning

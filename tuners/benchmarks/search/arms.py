@@ -73,17 +73,19 @@ def arms(experiment: Experiment, seed: int, env_steps: int) -> dict[str, Experim
         return experiment.model_copy(update={"search": search.model_copy(update=changes)})
 
     def by_hand(ratios: tuple[float, ...], **axes: Any) -> Experiment:
+        rounds = int(highest(pruning.rounds))
         plan = Pruning(
             criterion="magnitude",
             scope="actor",
             layers=pruning.layers,
             ratio=list(ratios),
-            rounds=int(highest(pruning.rounds)),
+            rounds=rounds,
             floor=pruning.floor,
             patience=pruning.patience,
             **axes,
         )
-        runs = math.ceil(env_steps / axes["env_steps"])
+        # As many as use the env steps even where each is given up as early as can be.
+        runs = math.ceil(env_steps / axes["env_steps"] * rounds / min(pruning.patience, rounds))
         listed = [{"ratio": ratio} for ratio in islice(cycle(ratios), runs)]
         settings = search.model_copy(update={**random, "trials": runs, "first": listed})
         return experiment.model_copy(update={"pruning": plan, "search": settings})

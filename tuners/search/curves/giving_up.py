@@ -25,7 +25,7 @@ def until_given_up(curves: Curves, plans: Sequence[Plan], pruning: Pruning) -> C
         pruning: `floor` and `patience` count.
 
     Returns:
-        The same, `there` of each member: [members, plans, rounds].
+        The same, `there` of each member: [members, plans, rounds]; unchanged where none can be.
     """
     patience = pruning.patience
     kept = curves.retention >= pruning.floor
