@@ -14,6 +14,7 @@ from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import front
 from prune_search.records.models import (
     BaselineRecord,
+    ControlRecord,
     FinalRecord,
     Point,
     StudyRecord,
@@ -82,6 +83,20 @@ def make_plan(number: int, ratio: float = 0.98) -> Plan:
         rounds=6,
         env_steps=40_000,
         lr_scale=1.0,
+    )
+
+
+def make_control(*rounds: float) -> ControlRecord:
+    """The dense control whose rounds returned this, taken at its best."""
+    best = max(rounds)
+    return ControlRecord(
+        checkpoint="/somewhere/control",
+        returned=returned(best),
+        retention=BASELINE.retention(best),
+        round=rounds.index(best),
+        rounds=[returned(one) for one in rounds],
+        env_steps=40_000,
+        train_s=20,
     )
 
 

@@ -14,13 +14,14 @@ from rich.console import Console
 
 from prune_search.experiment.schema import Environment
 from prune_search.records.folder import StudyFolder
-from prune_search.records.models import ControlRecord, StudyRecord, TrialRecord
+from prune_search.records.models import StudyRecord, TrialRecord
 from tests.browser import CHROMIUM, chromium
 from tests.commands import Command
 from tests.studies import (
     BASELINE,
     STARTED,
     end_study,
+    make_control,
     make_experiment,
     make_study,
     make_trial,
@@ -74,16 +75,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     end_study(folder)
     record, final = folder.study(), folder.final()
     assert record is not None and final is not None
-    control = ControlRecord(
-        checkpoint="/somewhere",
-        returned=returned(499),
-        retention=0.99,
-        round=3,
-        rounds=[returned(499)],
-        env_steps=40_000,
-        train_s=9.0,
-    )
-    folder.write_study(record.model_copy(update={"control": control}))
+    folder.write_study(record.model_copy(update={"control": make_control(499)}))
     folder.write_final(final.model_copy(update={"control": returned(497, 100)}))
     return folder
 

@@ -12,13 +12,14 @@ import pytest
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import sparsest
 from prune_search.records.intervals import summarised
-from prune_search.records.models import ControlRecord, Did, FinalRecord, StudyRecord
+from prune_search.records.models import Did, FinalRecord, StudyRecord
 from prune_search.records.reasons import SEARCH_STEPS_USED, SEARCH_TIME_USED
 from prune_search.records.returns import Return
 from tests.report.shown import shown
 from tests.studies import (
     BASELINE,
     STARTED,
+    make_control,
     make_experiment,
     make_plan,
     make_point,
@@ -92,15 +93,7 @@ def test_better_and_worse_are_told_where_the_episodes_say_so(tmp_path: Path) -> 
 def test_better_than_dense_is_better_than_training_on_alone(tmp_path: Path) -> None:
     """A policy that is better than the baseline, and no better than the baseline trained on."""
     folder = StudyFolder(tmp_path, "mine")
-    control = ControlRecord(
-        checkpoint="/somewhere/control",
-        returned=returned(560),
-        retention=BASELINE.retention(560),
-        round=4,
-        rounds=[returned(540), returned(560)],
-        env_steps=40_000,
-        train_s=20,
-    )
+    control = make_control(540, 560)
     study = StudyRecord(name="mine", started=STARTED, baseline=BASELINE, control=control)
     folder.write_study(study)
     points = [make_point(0, 1, 0.5, 620), make_point(0, 2, 0.8, 562), make_point(0, 3, 0.9, 505)]
@@ -156,15 +149,7 @@ def test_a_dense_policy_that_falls_apart_when_it_is_trained_on_is_told_of(
 ) -> None:
     """Then no ratio helps: what trials lose is the training's doing."""
     folder = StudyFolder(tmp_path, "mine")
-    control = ControlRecord(
-        checkpoint="/somewhere/control",
-        returned=returned(540),
-        retention=BASELINE.retention(540),
-        round=0,
-        rounds=[returned(540), returned(last)],
-        env_steps=40_000,
-        train_s=20,
-    )
+    control = make_control(540, last)
     study = StudyRecord(name="mine", started=STARTED, baseline=BASELINE, control=control)
     folder.write_study(study)
     folder.write_trial(make_trial(0, points=[make_point(0, 1, 0.5, 520)]))

@@ -33,9 +33,9 @@ def fallen(control: ControlRecord, baseline: BaselineRecord, enough: float) -> s
     if kept is None:
         return ""
     return (
-        f"its last round kept {kept:.1%}: the dense policy"
-        " falls apart when it is trained on, and so do pruned ones; try a lower pruning.lr_scale,"
-        " or a rate that falls (algorithm.training.lr: [[0, first], [baseline.env_steps, 0]])"
+        f"its last round kept {kept:.1%}: the dense policy falls apart when it is trained on, and"
+        " so do pruned ones; try a lower pruning.lr_scale, or a rate that falls"
+        " (algorithm.training.lr: [[0, first], [baseline.env_steps, 0]])"
     )
 
 

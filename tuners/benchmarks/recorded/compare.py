@@ -88,7 +88,7 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     - TPE after probes with rules that are widely used in place of its own, see `stopping`.
     """
     recorded = experiment(recording.task.name, 1, ".")
-    usual = {name: Pruning.model_fields[name].default for name in ("floor", "patience")}
+    usual = Pruning().model_dump(include={"floor", "patience"})
     pruning = recorded.pruning.model_copy(update=usual)
     chosen = recorded.model_copy(update={"pruning": pruning, "search": Search()})
     made = arms(chosen, seed, env_steps)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from prune_search.experiment.pruning import Pruning
 from prune_search.plan.plan import Plan
@@ -27,18 +28,16 @@ def until_given_up(curves: Curves, plans: Sequence[Plan], pruning: Pruning) -> C
     Returns:
         The same, `there` of each member: [members, plans, rounds]; unchanged where none can be.
     """
-    patience = pruning.patience
     kept = curves.retention >= pruning.floor
-    if patience >= kept.shape[-1]:
+    if pruning.patience >= kept.shape[-1]:
         return curves  # none has so many rounds before its last
-    low = np.ones_like(kept)  # this round and as many before it as patience has
-    for back in range(patience):
-        low[..., back:] &= ~kept[..., : kept.shape[-1] - back]
-    low[..., : patience - 1] = False
-    before = np.zeros_like(kept)
-    before[..., patience:] = np.logical_or.accumulate(kept, axis=-1)[..., :-patience]
-    learned = before | np.array([plan.origin == "baseline" for plan in plans])[:, None]
-    ends = low & learned & np.array([plan.schedule != GATED for plan in plans])[:, None]
-    over = np.zeros_like(kept)
-    over[..., 1:] = np.logical_or.accumulate(ends, axis=-1)[..., :-1]
-    return replace(curves, there=curves.there & ~over)
+    # From each round on: are as many as patience has low, and was one before them kept?
+    low = ~sliding_window_view(kept, pruning.patience, axis=-1).any(axis=-1)
+    learned = np.zeros_like(low)
+    learned[..., 1:] = np.logical_or.accumulate(kept, axis=-1)[..., : low.shape[-1] - 1]
+    learned |= np.array([plan.origin == "baseline" for plan in plans])[:, None]
+    may_end = np.array([plan.schedule != GATED for plan in plans])[:, None]
+    over = np.logical_or.accumulate(low & learned & may_end, axis=-1)
+    there = np.broadcast_to(curves.there, kept.shape).copy()
+    there[..., pruning.patience :] &= ~over[..., :-1]
+    return replace(curves, there=there)
