@@ -29,7 +29,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.plan.axes import AXES
 from prune_search.plan.plan import Plan
 from prune_search.trial.preflight import check
-from tuners.search.space import parameters, suggest
+from tuners.search.space import Space, parameters
 
 LAYERS = ("encoder.actor_encoder.net.mlp.0.weight", "pi.net.mlp.0.weight")
 LONGEST = 2_100
@@ -263,7 +263,7 @@ def consistent(experiment: Experiment, seed: int) -> None:
         study.enqueue_trial(parameters(trial, experiment.pruning))
     layers = LAYERS if "searched" in as_choices(experiment.pruning.allocation) else ()
     for _ in range(len(experiment.search.first) + 1):
-        plan = suggest(study.ask(), experiment.pruning, layers)
+        plan = Space(experiment.pruning, layers)(study.ask())
         assert Plan.model_validate(plan.model_dump()) == plan
         assert plan.label
 

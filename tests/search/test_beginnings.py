@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from tuners.search.beginnings import FROM, check_warm_start, grid, ranked, scree
 from tuners.search.samplers import check_sampler, sampler
 from tuners.search.schedulers import scheduler
 from tuners.search.searcher import StudySearch
-from tuners.search.space import suggest
+from tuners.search.space import Space
 from tuners.study.creation import create
 
 LISTS = [
@@ -102,7 +101,7 @@ def test_options_that_a_sampler_lacks(tiny: Any, name: str, options: str, messag
 def test_options_reach_the_sampler(tiny: Any) -> None:
     experiment = tiny("search.sampler=nsga2", "search.sampler_options={population_size: 6}")
     check_sampler(experiment)
-    space = partial(suggest, pruning=experiment.pruning)
+    space = Space(experiment.pruning)
     assert sampler(experiment.search, 3, space, list)._population_size == 6  # type: ignore[attr-defined]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ from tuners.search.database import result_of
 from tuners.search.front_stopping import FrontStopping
 from tuners.search.samplers import SAMPLERS, check_sampler, sampler
 from tuners.search.searcher import StudySearch
-from tuners.search.space import suggest
+from tuners.search.space import Space
 from tuners.search.usual import fallen_back, probes_of, sampler_of
 
-SPACE = partial(suggest, pruning=EVERYTHING)
+SPACE = Space(EVERYTHING)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def test_auto_is_curves_where_curves_looks_at_all_that_is_asked_for(
     experiment = tiny(*changes)
     assert (sampler_of(experiment.search), probes_of(experiment.search)) == (named, probes)
     check_sampler(experiment)
-    found = sampler(experiment.search, 0, partial(suggest, pruning=experiment.pruning), list)
+    found = sampler(experiment.search, 0, Space(experiment.pruning), list)
     assert isinstance(found, SAMPLERS[named].kind)
     falls_back = not any("sampler" in change for change in changes) and named == "tpe"
     assert bool(fallen_back(experiment.search)) == falls_back
@@ -146,5 +145,5 @@ def test_samplers_differ_by_trial() -> None:
     drawn = set()
     for number in range(5):
         study = optuna.create_study(sampler=sampler(Search(sampler="random"), number, SPACE, list))
-        drawn.add(suggest(study.ask(), space).ratio)
+        drawn.add(Space(space)(study.ask()).ratio)
     assert len(drawn) == 5

@@ -27,7 +27,7 @@ from prune_search.trial.sensitivity.single_layers import check_measurable
 from tuners.catalog.finding import open_study
 from tuners.search.database import result_of
 from tuners.search.parameters import parsed
-from tuners.search.space import suggest
+from tuners.search.space import Space
 
 FROM = "from"
 """Optuna's user attribute of a trial that another study has measured: `study/t03`."""
@@ -39,10 +39,10 @@ def grid(pruning: Pruning) -> Iterator[dict[str, Any]]:
     Raises:
         ValueError: a field that applies to one of them is a range.
     """
-    path: list[int] = []
+    space, path = Space(pruning, ("of layers",)), list[int]()
     while True:
         walk = _Walk(path)
-        suggest(walk, pruning, ("of layers",))
+        space(walk)
         yield walk.params
         path += [0] * (len(walk.widths) - len(path))
         while path and path[-1] + 1 == walk.widths[len(path) - 1]:
@@ -119,7 +119,7 @@ def check_warm_start(experiment: Experiment) -> None:
                 raise UserError(f"search.warm_start: study {name!r} has another pruning.{field}")
 
 
-def observed(experiment: Experiment, storage: Path, layers: Sequence[str]) -> Iterator[FrozenTrial]:
+def observed(experiment: Experiment, storage: Path, space: Space) -> Iterator[FrozenTrial]:
     """Trials of earlier studies that have ended and that this one could have had, as Optuna's."""
     search = experiment.search
     for name in search.warm_start:
@@ -128,7 +128,7 @@ def observed(experiment: Experiment, storage: Path, layers: Sequence[str]) -> It
         for record in folder.trials() if study and study.baseline else ():
             answer = _Answers(record.plan)
             ended = record.ended and result_of(record, search.objectives) is TrialState.COMPLETE
-            if not ended or not answer.fits(experiment.pruning, layers):
+            if not ended or not answer.fits(space):
                 continue
             figures = objectives(record, search.retention)
             values = [figures[objective] for objective in search.objectives]
@@ -182,10 +182,10 @@ class _Answers:
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, optuna.distributions.BaseDistribution] = {}
 
-    def fits(self, pruning: Pruning, layers: Sequence[str]) -> bool:
-        """Whether a space has this very plan; then `params` are its parameters."""
+    def fits(self, space: Space) -> bool:
+        """Whether the space has this very plan; then `params` are its parameters."""
         try:
-            made = suggest(self, pruning, layers)
+            made = space(self)
         except LookupError:
             return False
         return _close(made.model_dump(), self._plan.model_dump())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from prune_search.records.models import BaselineRecord, TrialRecord
 from prune_search.registry import Registry
 from tuners.search.beginnings import grid
 from tuners.search.curves.sampler import CurveSampler
-from tuners.search.space import Asked, suggest
+from tuners.search.space import Asked, Space
 from tuners.search.usual import CURVES, TPE, sampler_of
 
 GRID = "grid"
@@ -127,7 +126,7 @@ def check_sampler(experiment: Experiment) -> None:
         check_known(f"search.sampler_options of {search.sampler}", name, known)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        space = partial(suggest, pruning=experiment.pruning)
+        space = Space(experiment.pruning)
         study = optuna.create_study(directions=["maximize"] * len(search.objectives))
         for number in range(_TRIED):
             study.sampler = sampler(search, number, space, list)

@@ -23,7 +23,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from prune_search.experiment.schema import Experiment
-from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.objectives import OBJECTIVES
@@ -41,7 +40,7 @@ from tuners.search.database import (
 )
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
-from tuners.search.space import Asked, parameters, suggest
+from tuners.search.space import Space, parameters
 from tuners.search.usual import probes_of, sampler_of
 from tuners.spans import SUGGEST, TELL, span
 
@@ -77,7 +76,7 @@ class StudySearch(OptunaSearch):
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._experiment, self._folder = experiment, folder
-        self._layers, self._tell = layers, tell
+        self._plan_of, self._tell = Space(experiment.pruning, layers), tell
         study = folder.study()
         self._baseline = study.baseline if study else None  # there before the search begins
         objectives = list(experiment.search.objectives)
@@ -123,7 +122,7 @@ class StudySearch(OptunaSearch):
         trials = self._ot_study.get_trials(deepcopy=False)
         known = {trial.user_attrs.get(FROM) for trial in trials}
         if len(trials) == len(known - {None}):  # no trial of its own yet
-            for earlier in observed(self._experiment, self._folder.path.parent, self._layers):
+            for earlier in observed(self._experiment, self._folder.path.parent, self._plan_of):
                 if earlier.user_attrs[FROM] not in known:
                     self._ot_study.add_trial(earlier)
 
@@ -151,9 +150,6 @@ class StudySearch(OptunaSearch):
         search, pruning = self._experiment.search, self._experiment.pruning
         trials = self._folder.trials
         return sampler(search, number, self._plan_of, trials, self._baseline, pruning)
-
-    def _plan_of(self, trial: Asked) -> Plan:
-        return suggest(trial, self._experiment.pruning, self._layers)
 
     def _define(self, trial: Any) -> dict[str, Any]:
         plan = self._plan_of(trial)

@@ -31,89 +31,102 @@ class Asked(Protocol):
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
 
 
-def suggest(trial: Asked, pruning: Pruning, layers: Sequence[str] = ()) -> Plan:
-    """One trial's plan. A ratio's log range is searched as `<name>_density`, 1 - ratio.
+class Space:
+    """Makes a trial's plan of what it asks for. A ratio's log range is `<name>_density`, 1 - ratio.
+
+    It looks up once which choices go together: a sampler may ask for hundreds of plans a trial.
 
     Args:
-        trial: asked for the values.
         pruning: what is fixed and what is open.
         layers: names of the prunable kernels; needed where allocation may be `searched`.
     """
-    axes: dict[str, Any] = {}
 
-    def axis(name: str) -> Any:
-        allowed = options(pruning, name, axes)
-        parameter = of_axis(name, allowed, as_choices(getattr(pruning, name)))
-        axes[name] = _pick(trial, parameter, allowed)
-        return axes[name]
+    def __init__(self, pruning: Pruning, layers: Sequence[str] = ()) -> None:
+        self._pruning, self._layers = pruning, layers
+        self._known: dict[tuple[Any, ...], list[Any]] = {}
 
-    def choice(name: str) -> Any:
-        return _pick(trial, name, as_choices(getattr(pruning, name)))
+    def _options(self, name: str, chosen: tuple[tuple[str, Any], ...]) -> list[Any]:
+        if (name, chosen) not in self._known:
+            self._known[name, chosen] = options(self._pruning, name, dict(chosen))
+        return self._known[name, chosen]
 
-    def number(name: str) -> float:
-        value = getattr(pruning, name)
-        return (
-            trial.suggest_float(name, value.low, value.high, log=value.log)
-            if _is(value)
-            else choice(name)
+    def __call__(self, trial: Asked) -> Plan:
+        pruning, layers = self._pruning, self._layers
+        axes: dict[str, Any] = {}
+
+        def axis(name: str) -> Any:
+            allowed = self._options(name, tuple(axes.items()))
+            parameter = of_axis(name, allowed, as_choices(getattr(pruning, name)))
+            axes[name] = _pick(trial, parameter, allowed)
+            return axes[name]
+
+        def choice(name: str) -> Any:
+            return _pick(trial, name, as_choices(getattr(pruning, name)))
+
+        def number(name: str) -> float:
+            value = getattr(pruning, name)
+            return (
+                trial.suggest_float(name, value.low, value.high, log=value.log)
+                if _is(value)
+                else choice(name)
+            )
+
+        def integer(name: str) -> int:
+            value = getattr(pruning, name)
+            if not _is(value):
+                return int(choice(name))
+            return trial.suggest_int(name, int(value.low), int(value.high), log=value.log)
+
+        def ratio(name: str) -> float:
+            value = getattr(pruning, name)
+            if _is(value) and value.log:
+                low, high = 1 - value.high, 1 - value.low
+                return 1 - trial.suggest_float(density_of(name), low, high, log=True)
+            return number(name)
+
+        granularity, criterion, schedule = axis("granularity"), axis("criterion"), axis("schedule")
+        allocation = axis("allocation") if "allocation" in applicable(axes) else None
+        origin, rewind, regrowth = axis("origin"), axis("rewind"), axis("regrowth")
+        quantization = axis("quantization")
+        scope = choice("scope")
+        distillation = number("distillation")
+        applies = applicable({**axes, "scope": scope, "distillation": distillation})
+
+        def where(name: str, ask: Callable[[str], Any]) -> Any:
+            return ask(name) if name in applies else None
+
+        return Plan(
+            granularity=granularity,
+            criterion=criterion,
+            scope=scope,
+            origin=origin,
+            allocation=allocation,
+            densities={
+                layer: trial.suggest_float(of_layer(layer), _SMALLEST_DENSITY, 1.0, log=True)
+                for layer in layers
+            }
+            if "densities" in applies
+            else None,
+            ratio=where("ratio", ratio),
+            critic_ratio=where("critic_ratio", ratio),
+            threshold=where("threshold", number),
+            threshold_unit=where("threshold_unit", choice),
+            schedule=schedule,
+            start=where("start", number),
+            end=where("end", number),
+            regrowth=regrowth,
+            drop_fraction=where("drop_fraction", number),
+            regrow_every=where("regrow_every", integer),
+            rewind=rewind,
+            rounds=integer("rounds"),
+            env_steps=integer("env_steps"),
+            lr_scale=number("lr_scale"),
+            distillation=distillation,
+            temperature=where("temperature", number),
+            quantization=quantization,
+            bits=where("bits", integer),
+            quantized_from=where("quantized_from", number),
         )
-
-    def integer(name: str) -> int:
-        value = getattr(pruning, name)
-        if not _is(value):
-            return int(choice(name))
-        return trial.suggest_int(name, int(value.low), int(value.high), log=value.log)
-
-    def ratio(name: str) -> float:
-        value = getattr(pruning, name)
-        if _is(value) and value.log:
-            low, high = 1 - value.high, 1 - value.low
-            return 1 - trial.suggest_float(density_of(name), low, high, log=True)
-        return number(name)
-
-    granularity, criterion, schedule = axis("granularity"), axis("criterion"), axis("schedule")
-    allocation = axis("allocation") if "allocation" in applicable(axes) else None
-    origin, rewind, regrowth = axis("origin"), axis("rewind"), axis("regrowth")
-    quantization = axis("quantization")
-    scope = choice("scope")
-    distillation = number("distillation")
-    applies = applicable({**axes, "scope": scope, "distillation": distillation})
-
-    def where(name: str, ask: Callable[[str], Any]) -> Any:
-        return ask(name) if name in applies else None
-
-    return Plan(
-        granularity=granularity,
-        criterion=criterion,
-        scope=scope,
-        origin=origin,
-        allocation=allocation,
-        densities={
-            layer: trial.suggest_float(of_layer(layer), _SMALLEST_DENSITY, 1.0, log=True)
-            for layer in layers
-        }
-        if "densities" in applies
-        else None,
-        ratio=where("ratio", ratio),
-        critic_ratio=where("critic_ratio", ratio),
-        threshold=where("threshold", number),
-        threshold_unit=where("threshold_unit", choice),
-        schedule=schedule,
-        start=where("start", number),
-        end=where("end", number),
-        regrowth=regrowth,
-        drop_fraction=where("drop_fraction", number),
-        regrow_every=where("regrow_every", integer),
-        rewind=rewind,
-        rounds=integer("rounds"),
-        env_steps=integer("env_steps"),
-        lr_scale=number("lr_scale"),
-        distillation=distillation,
-        temperature=where("temperature", number),
-        quantization=quantization,
-        bits=where("bits", integer),
-        quantized_from=where("quantized_from", number),
-    )
 
 
 def given(plan: Plan) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from prune_search.trial.pruning.targets import plan_schedule
 from tests.benchmarks.recorded.test_dataset import TASK
 from tuners.benchmarks.recorded.tasks import experiment
 from tuners.recordings.dataset import Recording, Round, Trial
-from tuners.search.space import suggest
+from tuners.search.space import Space
 
 DENSE, RANDOM, EPISODES = 500.0, 20.0, 10
 
@@ -25,7 +25,7 @@ def drawn(name: str, count: int) -> list[Plan]:
     study, found = optuna.create_study(sampler=RandomSampler(seed=0)), []
     for _ in range(count):
         trial = study.ask()
-        found.append(suggest(trial, chosen.pruning))
+        found.append(Space(chosen.pruning)(trial))
         study.tell(trial, 0.0)
     return found
 

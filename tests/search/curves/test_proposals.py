@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import optuna
 from hypothesis import given, settings
@@ -11,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.search.test_space import EVERYTHING
 from tuners.search.curves.proposals import propose
-from tuners.search.space import suggest
+from tuners.search.space import Space
 
-SPACE = partial(suggest, pruning=EVERYTHING)
+SPACE = Space(EVERYTHING)
 
 
 @settings(max_examples=15)

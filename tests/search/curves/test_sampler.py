@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from tuners.search.curves.borrowed import borrowed
 from tuners.search.curves.sampler import CurveSampler
 from tuners.search.samplers import check_sampler, sampler
 from tuners.search.searcher import StudySearch
-from tuners.search.space import suggest
+from tuners.search.space import Space
 
 STEPS = 900_000
 
@@ -59,7 +58,7 @@ def asked(
     known: list[TrialRecord], seed: int = 0, running: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The parameters of the next trial, beside one that runs and has not measured anything yet."""
-    space = partial(suggest, pruning=experiment("cartpole", 1, ".").pruning)
+    space = Space(experiment("cartpole", 1, ".").pruning)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in known:  # as many as there are, so that parents are found by their number
         trial = study.ask()
@@ -104,7 +103,7 @@ def test_until_there_are_trials_it_draws_at_random(known: list[TrialRecord]) -> 
     options = searches(recording(1), 0, STEPS)["random"].experiment.search.model_copy(
         update={"sampler": "curves", "sampler_options": {"startup": 2}}
     )
-    space = partial(suggest, pruning=experiment("cartpole", 1, ".").pruning)
+    space = Space(experiment("cartpole", 1, ".").pruning)
     made = sampler(options, 3, space, lambda: known[:2])
     study = optuna.create_study(sampler=made)
     trial = study.ask()
@@ -115,7 +114,7 @@ def test_until_there_are_trials_it_draws_at_random(known: list[TrialRecord]) -> 
 def first_of(world: World, seed: int, **options: Any) -> tuple[dict[str, Any], str]:
     """The first trial of a study, and what chose it."""
     chosen = with_sampler(experiment("cartpole", 4, "."), "curves", **options)
-    space = partial(suggest, pruning=chosen.pruning)
+    space = Space(chosen.pruning)
     search = chosen.search.model_copy(update={"seed": seed})
     made = sampler(search, 0, space, list, world.baseline)
     trial = optuna.create_study(sampler=made).ask()
@@ -142,7 +141,7 @@ def test_spaces_of_every_kind(known: list[TrialRecord]) -> None:
     wide = EVERYTHING.model_copy(
         update={"allocation": ["erk", "searched"], "schedule": ["cubic", "gated"]}
     )
-    space = partial(suggest, pruning=wide, layers=("one", "two"))
+    space = Space(wide, layers=("one", "two"))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     space(study.ask())
     study.sampler = CurveSampler(0, space, lambda: known)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 import optuna
@@ -26,7 +25,7 @@ from tuners.search.front_stopping import CONTINUE, Decision, FrontStopping
 from tuners.search.improvement import Stops, improves
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
-from tuners.search.space import parameters, suggest
+from tuners.search.space import Space, parameters
 from tuners.search.usual import probes_of
 
 
@@ -65,7 +64,7 @@ def replay(
     if rule is None and own is not None:
         rule = FrontStopping(own.confidence, own.gain)
     known: list[TrialRecord] = []
-    space = partial(suggest, pruning=pruning)
+    space = Space(pruning)
     spent = 0
     while spent < env_steps and len(known) < search.trials:
         number = len(known)
