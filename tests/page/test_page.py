@@ -23,6 +23,7 @@ from tests.studies import (
     end_study,
     make_control,
     make_experiment,
+    make_point,
     make_study,
     make_trial,
     returned,
@@ -252,6 +253,23 @@ def test_a_dense_policy_that_falls_apart_when_it_is_trained_on_is_told_of(
     folder.write_study(record.model_copy(update={"control": fell}))
     told = t("found_fallen", kept=f"{record.baseline.retention(260):.1%}")
     assert told in html(held(study(folder), folder), language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("second", [12.0, 490.0])
+def test_what_to_try_is_told_where_most_trials_are_given_up(
+    second: float, language: str, tmp_path: Path
+) -> None:
+    folder = StudyFolder(tmp_path, "mine")
+    folder.write_study(StudyRecord(name="mine", started=STARTED, baseline=BASELINE))
+    for number in range(2):
+        points = [make_point(number, 1, 0.5, 490), make_point(number, 2, 0.97, second)]
+        folder.write_trial(make_trial(number, points=points))
+    found = report(folder, make_experiment())
+    lowest = min(trial.plan.ratio or 1.0 for trial in found.trials)
+    figures = {"given_up": "2", "ended": "2", "enough": "95%", "lowest": f"{lowest:.1%}"}
+    told = words(language)("found_lacking", **figures) in html(held(found, folder), language)
+    assert told == (second == 12.0)
 
 
 @pytest.mark.slow

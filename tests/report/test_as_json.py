@@ -75,6 +75,7 @@ def test_json_holds_what_it_documents(tmp_path: Path) -> None:
         "front",
         "repeated",
         "recommended",
+        "advice",
     ]
     assert (found["name"], found["environment"]) == ("cartpole", "CartPole-v1")
     assert found["baseline"]["return_iqm"] == 500 and found["baseline"]["parameters"] == 4_610
@@ -122,6 +123,7 @@ def test_json_of_a_study_that_has_only_begun(tmp_path: Path) -> None:
         "front": [],
         "repeated": [],
         "recommended": None,
+        "advice": [],
     }
     assert "not trained yet" in shown(folder)
 

@@ -129,7 +129,8 @@ def test_what_to_try_is_told_where_most_trials_are_given_up(
 ) -> None:
     """Unless something as sparse as the lowest ratio was found all the same."""
     folder = StudyFolder(tmp_path, "mine")
-    folder.write_study(StudyRecord(name="mine", started=STARTED, baseline=BASELINE))
+    study = StudyRecord(name="mine", started=STARTED, baseline=BASELINE)
+    folder.write_study(study)
     for number in range(3):
         points = [make_point(number, 1, 0.5, 490), make_point(number, 2, 0.97, 12)]
         if number == 2:
@@ -138,9 +139,11 @@ def test_what_to_try_is_told_where_most_trials_are_given_up(
     found = report(folder, make_experiment())
     assert [trial.collapsed for trial in found.trials] == [True, True, False]
     lowest = min(trial.plan.ratio or 1.0 for trial in found.trials)
-    text = " ".join(shown(folder).split())
     words = "2 of 3 trials were given up, and what keeps 95% is less sparse than the lowest ratio"
-    assert (f"{words} that was tried, {lowest:.1%}: recovery lacks" in text) == told
+    words += f" that was tried, {lowest:.1%}: recovery lacks"
+    note = summary_run(study, found, make_experiment(), over=True).tags["mlflow.note.content"]
+    for text in (" ".join(shown(folder).split()), note, " ".join(to_json(found)["advice"])):
+        assert (words in text) == told
 
 
 @pytest.mark.parametrize(("last", "told"), [(505.0, False), (300.0, True)])
@@ -159,6 +162,7 @@ def test_a_dense_policy_that_falls_apart_when_it_is_trained_on_is_told_of(
     assert (words in " ".join(shown(folder).split())) == told
     run = summary_run(study, found, make_experiment(), over=True)
     assert (words in run.tags["mlflow.note.content"]) == told
+    assert (words in " ".join(to_json(found)["advice"])) == told
     assert to_json(found)["control"]["retention_of_rounds"][-1] == pytest.approx(kept)
 
 

@@ -11,7 +11,7 @@ from prune_search.records.models import BaselineRecord, Point, TrialRecord
 from tuners.commands import command, storage_option
 from tuners.page.held import Held
 from tuners.page.words import Words
-from tuners.report.advice import kept_at_its_end
+from tuners.report.advice import kept_at_its_end, lacking
 from tuners.report.phrases import interval, missing_costs
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport
@@ -74,6 +74,16 @@ def found(one: Held, study: StudyReport, t: Words) -> list[str]:
         kept = kept_at_its_end(study.control, study.baseline, study.retention)
         if kept is not None:
             warned.append(t("found_fallen", kept=f"{kept:.1%}"))
+    if lacks := lacking(study.trials, study.retention):
+        warned.append(
+            t(
+                "found_lacking",
+                given_up=f"{lacks.given_up:,}",
+                ended=f"{lacks.ended:,}",
+                enough=f"{study.retention:.0%}",
+                lowest=f"{lacks.lowest:.1%}",
+            )
+        )
     return [*warned, first, second, _cost(one, study, t)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from prune_search.records.fronts import sparsest
 from prune_search.records.models import BaselineRecord, ControlRecord, TrialRecord
@@ -39,8 +40,18 @@ def fallen(control: ControlRecord, baseline: BaselineRecord, enough: float) -> s
     )
 
 
-def lacking_recovery(trials: Sequence[TrialRecord], enough: float) -> str:
-    """What to do where most trials were given up and none came near to what it was asked for.
+class Lacking(NamedTuple):
+    """How it shows that trials lack the recovery for what they are asked for."""
+
+    given_up: int
+    ended: int
+    """Trials that did, those that were given up included."""
+    lowest: float
+    """Ratio that was tried."""
+
+
+def lacking(trials: Sequence[TrialRecord], enough: float) -> Lacking | None:
+    """Where most trials were given up and no point that counts is as sparse as the lowest ratio.
 
     Args:
         trials: the study's.
@@ -50,12 +61,21 @@ def lacking_recovery(trials: Sequence[TrialRecord], enough: float) -> str:
     given_up = sum(trial.collapsed for trial in over)
     ratios = [trial.plan.ratio for trial in over if trial.plan.ratio]
     if given_up < 2 or 2 * given_up <= len(over) or not ratios:
-        return ""
+        return None
     best = sparsest([point for trial in trials for point in trial.points], enough)
     if best is not None and best.weight_sparsity >= min(ratios):
+        return None
+    return Lacking(given_up, len(over), min(ratios))
+
+
+def lacking_recovery(trials: Sequence[TrialRecord], enough: float) -> str:
+    """What to do where recovery lacks, as `lacking` has it; empty where it does not."""
+    found = lacking(trials, enough)
+    if found is None:
         return ""
     return (
-        f"{given_up} of {count(len(over), 'trial')} were given up, and what keeps {enough:.0%} is"
-        f" less sparse than the lowest ratio that was tried, {min(ratios):.1%}: recovery lacks; try"
-        " more pruning.env_steps and rounds, a lower pruning.ratio, a later pruning.end"
+        f"{found.given_up} of {count(found.ended, 'trial')} were given up, and what keeps"
+        f" {enough:.0%} is less sparse than the lowest ratio that was tried, {found.lowest:.1%}:"
+        " recovery lacks; try more pruning.env_steps and rounds, a lower pruning.ratio, a later"
+        " pruning.end"
     )

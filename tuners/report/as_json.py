@@ -17,6 +17,7 @@ from prune_search.records.models import (
     trial_name,
 )
 from prune_search.records.returns import Return
+from tuners.report.advice import fallen, lacking_recovery
 from tuners.report.phrases import did
 from tuners.report.recommendation import recommended
 from tuners.report.repeats import Repeated
@@ -75,7 +76,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
     control's (without one, the baseline's), wrong in 5 % of cases; undecided wherever there are
     fewer than six of several seeds, null where the returns of episodes were not kept. Cost_missing
     says which figures of cost could not be had, and why; it is empty where all could. A number that
-    is not finite is null.
+    is not finite is null. Advice is what to change where no search helps, in words.
     """
     baseline, taken = study.baseline, recommended(study)
     return {
@@ -122,6 +123,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
         ],
         "repeated": [_repeated(item, study.bound) for item in study.repeated],
         "recommended": taken.point.name if taken else None,
+        "advice": _advice(study),
     }
 
 
@@ -161,6 +163,12 @@ def point_json(
 def strategy(plan: Plan) -> dict[str, Any]:
     """The plan's fields that apply to it."""
     return plan.model_dump(exclude_none=True)
+
+
+def _advice(study: StudyReport) -> list[str]:
+    control, baseline, enough = study.control, study.baseline, study.retention
+    fell = fallen(control, baseline, enough) if control and baseline else ""
+    return [told for told in (fell, lacking_recovery(study.trials, enough)) if told]
 
 
 def _baseline(baseline: BaselineRecord, study: StudyReport) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from prune_search.records.intervals import FEWEST_SEEDS
 from prune_search.records.models import FinalRecord, Point, StudyRecord, TrialRecord
 from tuners.commands import command
 from tuners.report import sizes
-from tuners.report.advice import fallen
+from tuners.report.advice import fallen, lacking_recovery
 from tuners.report.phrases import did_words, interval, missing_costs, remark, tail
 from tuners.report.recommendation import recommended
 from tuners.report.study_report import StudyReport, kept_finally
@@ -68,6 +68,8 @@ def summary_note(found: StudyReport, experiment: Experiment) -> str:
             "",
             *_control(found),
         ]
+    if lacks := lacking_recovery(found.trials, found.retention):
+        lines += [f"To be tried: {lacks}.", ""]
     lines += _missing(found.points)
     if taken := recommended(found):
         point = taken.point.name
