@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import Point
 from tests.studies import make_experiment, mlflow_tracker
@@ -23,9 +24,11 @@ def client_of(storage: Path) -> Any:
     return MlflowClient(default_uri(storage))
 
 
-def tracked(storage: Path, folder: StudyFolder) -> TrackerReport:
+def tracked(
+    storage: Path, folder: StudyFolder, experiment: Experiment | None = None
+) -> TrackerReport:
     """Projects a study to its end, as the driver does."""
-    tracker = mlflow_tracker(folder, make_experiment(), default_uri(storage))
+    tracker = mlflow_tracker(folder, experiment or make_experiment(), default_uri(storage))
     tracker.start()
     return tracker.finish(timeout_s=60)
 

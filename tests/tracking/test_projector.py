@@ -134,6 +134,19 @@ def better(trial: TrialRecord, last: int) -> TrialRecord:
     return trial.model_copy(update={"points": [*trial.points[:last], best]})
 
 
+def test_a_study_may_go_on_with_another_search(storage: Path) -> None:
+    """MLflow lets no parameter change, and would keep the summary from ever being caught up."""
+    folder, begun = make_study(storage, trials=1), make_experiment()
+    tracked(storage, folder, begun)
+    folder.write_trial(make_trial(1))
+    changes = {"trials": 20, "sampler": "tpe", "retention": 0.9}
+    search = begun.search.model_copy(update=changes)
+    live = tracked(storage, folder, begun.model_copy(update={"search": search}))
+    assert (live.problem, live.pending) == ("", [])
+    tags = client_of(storage).get_run(live.where.runs["summary"]).data.tags
+    assert (tags["search.trials"], tags["search.sampler"]) == ("20", "tpe")
+
+
 def test_points_that_fall_off_a_front_leave_its_chart(storage: Path) -> None:
     """MLflow forgets no metric: what was drawn as the study was interrupted would stay."""
     folder = make_study(storage, trials=1)

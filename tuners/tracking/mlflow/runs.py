@@ -163,6 +163,9 @@ def summary_run(
         curves += [Metric("study/front_area", v, s, _ms(ended)) for s, v in found.curve]
     running = "KILLED" if over else "RUNNING"
     tags = {**_tags(study, "summary"), **_dense(found)}
+    # No parameters: MLflow lets none change, and a study may go on with another search.
+    search = experiment.search
+    tags |= {"search.sampler": sampler_of(search), "search.trials": str(search.trials)}
     tags["mlflow.note.content"] = summary_note(found, experiment)
     return Run(
         name=f"{SUMMARY} {study.name}",
@@ -174,8 +177,6 @@ def summary_run(
         params={
             "environment": experiment.environment.id,
             "algorithm": experiment.algorithm.name,
-            "trials": str(experiment.search.trials),
-            "sampler": sampler_of(experiment.search),
         },
         metrics=_logged([*_scalars(scalars, ended), *curves]),
     )
