@@ -16,7 +16,7 @@ from tests.benchmarks.recorded.made_up import drawn, recording, retention, twice
 from tests.benchmarks.recorded.test_dataset import TASK
 from tuners.benchmarks.recorded import world as recorded_world
 from tuners.benchmarks.recorded.compare import searches
-from tuners.benchmarks.recorded.replay import replay, stops
+from tuners.benchmarks.recorded.replay import given_up, replay, stops
 from tuners.benchmarks.recorded.retrained import retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds
 from tuners.benchmarks.recorded.world import World, _Data
@@ -150,6 +150,7 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
     )
     acrobot = recording(1).model_copy(update={"task": of_acrobot})  # others have been recorded
     begin: dict[str, list[Plan]] = {}
+    gave_up: dict[str, int] = {}
     for name, chosen in searches(acrobot, 0, STEPS).items():
         again = [
             replay(world, chosen.experiment, STEPS, chosen.rule and chosen.rule())
@@ -168,9 +169,11 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
             assert {trial.plan.criterion for trial in trials} == {"magnitude"}
         stopped = [trial for trial in trials if trial.env_steps_saved]
         ruled = ("halving", "pareto rank", "half the rounds")
-        may = ("default", "borrowed", "default after probes", "probed tpe", *ruled)
+        may = ("default", "borrowed", "default after probes", "given up", "probed tpe", *ruled)
         assert not stopped or name.endswith(may)
         assert stopped or not name.endswith(ruled)
+        gave_up |= {name: sum(trial.collapsed for trial in trials)}
+    assert gave_up["nothing given up"] == 0 < gave_up["default"]
     for name in ("default after probes", "probed", "probed tpe", "probed tpe, halving"):
         strategies = [(plan.criterion, plan.schedule, plan.ratio) for plan in begin[name]]
         assert strategies[0] == ("magnitude", "geometric", 0.997), name  # a probe
@@ -196,6 +199,20 @@ def test_stops_are_wrong_where_the_front_would_still_have_grown(world: World) ->
 
 
 @pytest.mark.slow
+def test_what_was_given_up_wrongly_would_have_improved_the_front(world: World) -> None:
+    """With a floor above all retentions each trial gives up after its first round."""
+    chosen = searches(recording(1), 0, STEPS)["nothing given up"].experiment
+    assert given_up(world, chosen, replay(world, chosen, STEPS)) == (0, 0)
+    pruning = chosen.pruning.model_copy(update={"floor": 2.0, "patience": 1})
+    eager = chosen.model_copy(update={"pruning": pruning})
+    trials = replay(world, eager, STEPS)
+    begun = [one for one in trials[:-1] if one.plan.origin == "baseline"]  # others have to learn
+    assert {len(one.points) for one in begun if one.plan.schedule != "gated"} == {1}
+    found = given_up(world, eager, trials)
+    assert 0 < found.wrong < found.stopped == sum(trial.collapsed for trial in trials)
+
+
+@pytest.mark.slow
 def test_the_command_compares_all_on_a_file(tmp_path: Path) -> None:
     path, page = tmp_path / "cartpole.jsonl.gz", tmp_path / "page.md"
     found = recording(20)
@@ -208,3 +225,4 @@ def test_the_command_compares_all_on_a_file(tmp_path: Path) -> None:
     for name in ("default", "random", "expert", "tpe", "nsga2", "gp", "default after probes"):
         assert f"| {name} | 0." in text
     assert "200,000 env steps" in text and "| env steps of the default / its own | anew |" in text
+    assert "| wrong stops | wrongly given up |" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Search, Stopping
 from prune_search.records.fronts import Curve, hypervolume_curve, log_hypervolume
 from tuners.benchmarks.differences import Ahead, StepsRatio, speed
-from tuners.benchmarks.recorded.replay import Rule, replay, stops
+from tuners.benchmarks.recorded.replay import Rule, given_up, replay, stops
 from tuners.benchmarks.recorded.retrained import SEEDS, retrained
 from tuners.benchmarks.recorded.stopping import AfterRounds, Halving, ParetoRank
 from tuners.benchmarks.recorded.tasks import TASKS, experiment
@@ -50,6 +51,7 @@ class Compared:
         search: its name, see `searches`.
         curves: (env steps, log-hypervolume) of each seed.
         stops: of each seed.
+        given_up: trials that gave up by themselves, of each seed.
         ratio: env steps in which `DEFAULT` has what this search ends with / its own; None for it.
         retrained: log-hypervolume of each seed's front, its plans trained anew.
         ahead: by how much `DEFAULT` is ahead in that; None for it.
@@ -58,6 +60,7 @@ class Compared:
     search: str
     curves: list[Curve]
     stops: list[Stops]
+    given_up: list[Stops]
     ratio: StepsRatio | None
     retrained: list[float]
     ahead: Ahead | None
@@ -83,7 +86,7 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     - The arms of `benchmark search`, the default that of a file without a `search` section, which
       is `curves`. Trials are given up as in a file that says nothing of it, although those that
       were recorded were not.
-    - The default with nothing borrowed of other tasks, and after probes.
+    - The default with nothing borrowed of other tasks, after probes, and with no trial given up.
     - Other samplers alone: no probes, nothing stopped.
     - TPE after probes with rules that are widely used in place of its own, see `stopping`.
     """
@@ -97,10 +100,17 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
         **made,
         "nothing borrowed": _changed(default, sampler_options={"borrow": False}),
         "default after probes": _changed(default, probes=PROBES),
+        "nothing given up": _patient(default),
         **{name: _changed(made["random"], sampler=name) for name in _ALONE},
     }
     ruled = {name: Arm(made[PROBED_TPE], rule) for name, rule in _RULES.items()}
     return {name: Arm(each) for name, each in found.items()} | ruled
+
+
+def _patient(chosen: Experiment) -> Experiment:
+    """In which no trial is given up: none has so many rounds."""
+    pruning = chosen.pruning.model_copy(update={"patience": sys.maxsize})
+    return chosen.model_copy(update={"pruning": pruning})
 
 
 def _changed(chosen: Experiment, **search: Any) -> Experiment:
@@ -161,6 +171,7 @@ def _compare(
                 search=name,
                 curves=[one.curve for one in theirs],
                 stops=[one.stops for one in theirs],
+                given_up=[one.given_up for one in theirs],
                 ratio=speed([one.curve for one in ours], ends, env_steps) if rival else None,
                 retrained=again,
                 ahead=Ahead.of([one.retrained for one in ours], again) if rival else None,
@@ -171,10 +182,11 @@ def _compare(
 
 
 class _Study(NamedTuple):
-    """What a study finds, (env steps, log-hypervolume), what it stops, and see `retrained`."""
+    """What a study finds, (env steps, log-hypervolume), what ends early, and see `retrained`."""
 
     curve: Curve
     stops: Stops
+    given_up: Stops
     retrained: float
 
 
@@ -187,6 +199,7 @@ def _studies(recording: Recording, world: World, seed: int, env_steps: int) -> d
         found[name] = _Study(
             hypervolume_curve(trials, log_hypervolume),
             stops(world, chosen.experiment, trials),
+            given_up(world, chosen.experiment, trials),
             retrained(world, seed, trials),
         )
     return found
@@ -206,7 +219,8 @@ env steps the default takes to what another search ends with, over that one's: t
 pairs of studies, with its 95 % bootstrap interval. Of the trials that were stopped, the share of
 wrong ones is told: those that would still have improved the front by the least that counts
 (`search.stopping.gain`), had they run on. The project's own rule states at most {wrong:.0%}; those
-named after TPE (`halving` and the others) state nothing.
+named after TPE (`halving` and the others) state nothing. The same is told of the trials that were
+given up (`pruning.floor`); in `nothing given up` none is.
 
 The best of many trials are partly the luckiest, most of all where one plan is repeated. So the
 plans of each study's front are trained anew with {again} other seeds: `anew` is the mean
@@ -235,9 +249,9 @@ def markdown(results: Sequence[TaskResult]) -> str:
             f"## {result.task}",
             "",
             paragraph(_told(result)),
-            f"| search | {' | '.join(columns)} | wrong stops | env steps of the default / its own"
-            " | anew | default ahead |",
-            f"|---|{'---:|' * len(columns)}---|---|---:|---|",
+            f"| search | {' | '.join(columns)} | wrong stops | wrongly given up"
+            " | env steps of the default / its own | anew | default ahead |",
+            f"|---|{'---:|' * len(columns)}---|---|---|---:|---|",
             *(_row(one, result.env_steps) for one in result.searches),
             "",
         ]
@@ -260,17 +274,21 @@ def _row(one: Compared, env_steps: int) -> str:
         float(np.mean([reached(curve, share * env_steps) for curve in one.curves]))
         for share in _SHARES
     ]
-    stopped, wrong = (sum(each) for each in zip(*one.stops, strict=True))
-    told = f"{wrong} of {stopped}, {wrong / stopped:.0%}" if stopped else ""
     cells = [
         one.search,
         *(f"{mean:.3f}" for mean in means),
-        told,
+        _wrong(one.stops),
+        _wrong(one.given_up),
         one.ratio.brief if one.ratio else "",
         f"{np.mean(one.retrained):.3f}",
         str(one.ahead) if one.ahead else "",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _wrong(found: Sequence[Stops]) -> str:
+    ended, wrong = (sum(each) for each in zip(*found, strict=True))
+    return f"{wrong} of {ended}, {wrong / ended:.0%}" if ended else ""
 
 
 def reached(curve: Curve, env_steps: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import optuna
@@ -96,24 +96,39 @@ def stops(world: World, experiment: Experiment, trials: Sequence[TrialRecord]) -
         experiment: of the study.
         trials: all of it, in order.
     """
+    return _ended_early(world, experiment, trials, lambda one: bool(one.env_steps_saved))
+
+
+def given_up(world: World, experiment: Experiment, trials: Sequence[TrialRecord]) -> Stops:
+    """The same of trials that gave up by themselves, below `pruning.floor`."""
+    return _ended_early(world, experiment, trials, lambda one: one.collapsed)
+
+
+def _ended_early(
+    world: World,
+    experiment: Experiment,
+    trials: Sequence[TrialRecord],
+    early: Callable[[TrialRecord], bool],
+) -> Stops:
     own = experiment.search.stopping
     gain = own.gain if own else 0.0
     seen: list[Point] = []
-    stopped = wrong = 0
+    ended = wrong = 0
     for trial in trials:
         seen += trial.points
-        if trial.state != "stopped" or trial.reason == SEARCH_STEPS_USED:
+        if not early(trial):
             continue
         whole = trial
         seeds = _seed(experiment, trial.number), experiment.search.seed
         for each in world.curve(trial.plan, *seeds)[len(trial.points) :]:
             points = [*whole.points, _point(world, each, whole, 0)]
             whole = whole.model_copy(update={"points": points})
-            if why_over(points, trial.plan, experiment.pruning):
+            # Who would have let a trial run on that gave up would not have it give up later.
+            if not trial.collapsed and why_over(points, trial.plan, experiment.pruning):
                 break
-        stopped += 1
+        ended += 1
         wrong += improves(whole.points[len(trial.points) :], seen, gain)
-    return Stops(stopped, wrong)
+    return Stops(ended, wrong)
 
 
 def _seed(experiment: Experiment, number: int) -> int:
