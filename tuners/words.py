@@ -72,5 +72,4 @@ def outcome(trial: TrialRecord) -> str:
 
     Its state; or that it was given up, by itself or by the search, before its budget was used.
     """
-    given_up = trial.collapsed or (trial.state == "stopped" and not trial.cut_off)
-    return "given up" if given_up else trial.state
+    return "given up" if trial.given_up else trial.state

@@ -201,6 +201,8 @@ class TrialRecord(Record):
     started: float
     """Seconds since the epoch."""
     points: list[Point] = []
+    thawed: list[int] = []
+    """Rounds, by number, with which it went on after it had been given up."""
 
     @model_validator(mode="before")
     @classmethod
@@ -230,6 +232,16 @@ class TrialRecord(Record):
         return self.state == "complete" and not self.lasted
 
     @property
+    def given_up(self) -> bool:
+        """Whether it has ended before its plan has, by itself or by the search's decision."""
+        return self.collapsed or (self.state == "stopped" and not self.cut_off)
+
+    def going_on(self) -> TrialRecord:
+        """The same, to be continued with its next round."""
+        thawed = [*self.thawed, len(self.points)]
+        return self.model_copy(update={"state": "running", "reason": "", "thawed": thawed})
+
+    @property
     def cut_off(self) -> bool:
         """Whether the search's budget was used while it ran, which says nothing about its plan."""
         return self.state == "stopped" and self.reason in CUT_OFF
@@ -252,8 +264,8 @@ class TrialRecord(Record):
     @property
     def env_steps_saved(self) -> int:
         """What it did not use of its budget because the search gave it up."""
-        given_up = self.state == "stopped" and not self.cut_off
-        return self.plan.env_steps - self.env_steps if given_up else 0
+        stopped = self.state == "stopped" and self.given_up
+        return self.plan.env_steps - self.env_steps if stopped else 0
 
     @property
     def seconds(self) -> float:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,8 @@ class TrialRounds:
 
     def _keep(self, points: list[Point]) -> None:
         """Writes the points, and whether they end the trial."""
-        reason = why_over(points, self.record.plan, self._experiment.pruning)
+        record = self.record.model_copy(update={"points": points})
+        reason = why_over(record, self._experiment.pruning)
         self._write(points=points, state="complete" if reason else "running", reason=reason)
         if len(points) > 1:  # only the round that a trial goes on from needs its replay buffer
             before = self._folder.path / points[-2].checkpoint
@@ -177,19 +177,21 @@ class TrialRounds:
         self._folder.mark_waiting(self.record.number, found)
 
 
-def why_over(points: Sequence[Point], plan: Plan, pruning: Pruning) -> str:
-    """Why a trial ends after these points; empty while it goes on.
+def why_over(trial: TrialRecord, pruning: Pruning) -> str:
+    """Why a trial ends after its last point; empty while it goes on.
 
     Args:
-        points: of all rounds so far, at least one.
-        plan: the trial's.
+        trial: with all rounds so far, at least one. Where it was given up and has gone on since,
+            patience begins anew.
         pruning: `floor` and `patience` count.
     """
+    points, plan = trial.points, trial.plan
     if points[-1].progress >= 1:
         return BUDGET_USED
     if plan.schedule == GATED:
         return ""  # the gate takes back what was too much
-    last = points[-pruning.patience :]
+    since = trial.thawed[-1] if trial.thawed else 0
+    last = points[since:][-pruning.patience :]
     learned = plan.origin == "baseline" or any(
         p.retention >= pruning.floor for p in points[: -pruning.patience]
     )

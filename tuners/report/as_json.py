@@ -36,9 +36,10 @@ def to_json(study: StudyReport) -> dict[str, Any]:
       and why, updated_by `lean`, `rllib` or which part is whose;
     - control is null or `{RETURN, final_RETURN, retention, round, env_steps, train_s, checkpoint}`:
       the baseline trained on for a trial's env steps with nothing pruned, at its best round;
-    - each of trials is `{trial, state, reason, chosen_by, strategy, did, env_steps, seconds,
-      hypervolume, log_hypervolume, points}`, chosen_by being `first`, `screening`, `probe`,
-      `repeat` or the sampler, empty for trials of earlier versions; did being how often what its
+    - each of trials is `{trial, state, reason, chosen_by, thawed, strategy, did, env_steps,
+      seconds, hypervolume, log_hypervolume, points}`, chosen_by being `first`, `screening`,
+      `probe`, `repeat` or the sampler, empty for trials of earlier versions; thawed being the
+      rounds with which it went on after it had been given up; did being how often what its
       plan names happened so far, of `{prunings, regrowths_due, regrowths, regrown, rewinds,
       gate_pruned, gate_held, gate_took_back}` those that apply (regrown counts weights), null for
       trials of earlier versions; and points being all of the trial's, like the front's but without
@@ -100,6 +101,7 @@ def to_json(study: StudyReport) -> dict[str, Any]:
                 "state": trial.state,
                 "reason": trial.reason,
                 "chosen_by": trial.chosen_by,
+                "thawed": trial.thawed,
                 "strategy": strategy(trial.plan),
                 "did": did(trial),
                 "env_steps": trial.env_steps,

@@ -23,6 +23,7 @@ from prune_search.records.fronts import delivered
 from prune_search.records.models import TrialRecord
 from prune_search.records.objectives import OBJECTIVES
 from tuners.search.parameters import MEANINGS
+from tuners.search.thawing import number_of
 from tuners.words import outcome
 
 LOCKED_S = 900.0
@@ -139,9 +140,9 @@ def annotate(trial: optuna.Trial, record: TrialRecord | None, retention: float) 
 
 
 def states(folder: StudyFolder) -> dict[int, TrialState]:
-    """The state of each Optuna trial, by number."""
+    """The state of each trial in Optuna, by our number; the last, where it went on."""
     study = optuna.load_study(study_name=folder.name, storage=storage(folder, LOCKED_S))
-    return {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+    return {number_of(trial): trial.state for trial in study.get_trials(deepcopy=False)}
 
 
 def importances(folder: StudyFolder) -> dict[str, float]:

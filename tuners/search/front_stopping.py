@@ -115,6 +115,7 @@ class FrontStopping:
         if (
             trial.state != "running"
             or not trial.points
+            or trial.thawed  # what has it go on is a decision of the same kind
             or self.calibrates(trial.number)
             or group is None
             or len(group.calibrating) < self._fewest

@@ -96,11 +96,14 @@ def sampler(
     kind, usual = SAMPLERS.find(sampler_of(search))
     seed = (search.seed * 1_000_003 + number) % 2**32
     wanted = inspect.signature(kind).parameters
-    given = {"space": space, "trials": trials, "baseline": baseline, "pruning": pruning}
+    given = {
+        **{"space": space, "trials": trials, "baseline": baseline, "pruning": pruning},
+        "thaw": search.scheduler is None,  # what Tune's has stopped it would stop again
+    }
     more = {name: value for name, value in given.items() if name in wanted}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return kind(seed=seed, **more, **{**usual, **search.sampler_options})
+        return kind(seed=seed, **{**more, **usual, **search.sampler_options})
 
 
 def check_sampler(experiment: Experiment) -> None:

@@ -41,6 +41,7 @@ from tuners.search.database import (
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
 from tuners.search.space import Space, parameters
+from tuners.search.thawing import go_on, number_of, thaw, thawed, thaws
 from tuners.search.usual import probes_of, sampler_of
 from tuners.spans import SUGGEST, TELL, span
 
@@ -65,6 +66,7 @@ class StudySearch(OptunaSearch):
         layers: names of the prunable kernels, where their densities may be searched.
         screened: trials to begin with after `search.first`, as that gives them.
         tell: gets a line for the user when Optuna's database keeps the search waiting.
+        goes_on: gets the record of a trial that goes on after it had been given up.
     """
 
     def __init__(
@@ -74,9 +76,12 @@ class StudySearch(OptunaSearch):
         layers: Sequence[str] = (),
         screened: Sequence[dict[str, Any]] = (),
         tell: Callable[[str], None] = lambda _: None,
+        goes_on: Callable[[TrialRecord], None] = lambda _: None,
     ) -> None:
         self._experiment, self._folder = experiment, folder
-        self._plan_of, self._tell = Space(experiment.pruning, layers), tell
+        self._plan_of = Space(experiment.pruning, layers)
+        self._tell, self._goes_on = tell, goes_on
+        self._sampled: int | None = None  # Optuna's number of the trial that the sampler is for
         study = folder.study()
         self._baseline = study.baseline if study else None  # there before the search begins
         objectives = list(experiment.search.objectives)
@@ -103,6 +108,11 @@ class StudySearch(OptunaSearch):
         trials = self._ot_study.get_trials(deepcopy=False)
         return sum(trial.state.is_finished() and FROM not in trial.user_attrs for trial in trials)
 
+    @property
+    def expected(self) -> int:
+        """Trials that the study will have, less those in whose place earlier ones go on."""
+        return self.trials - thawed(self._ot_study.get_trials(deepcopy=False))
+
     def end(self) -> None:
         """Tells Optuna of the trials that the end of the whole search has cut off: no result.
 
@@ -111,7 +121,7 @@ class StudySearch(OptunaSearch):
         """
         known = {record.number: record for record in self._folder.trials()}
         for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._annotate(Trial(self._ot_study, trial._trial_id), known.get(trial.number))
+            self._annotate(Trial(self._ot_study, trial._trial_id), known.get(number_of(trial)))
             self._ot_study.tell(trial.number, state=TrialState.FAIL)
 
     def _annotate(self, trial: Trial, record: TrialRecord | None) -> None:
@@ -152,11 +162,18 @@ class StudySearch(OptunaSearch):
         return sampler(search, number, self._plan_of, trials, self._baseline, pruning)
 
     def _define(self, trial: Any) -> dict[str, Any]:
-        plan = self._plan_of(trial)
+        plan, by = self._plan_of(trial), self._chosen_by(trial)
+        chosen = getattr(self._ot_study.sampler, "thaws", None)
+        if chosen is not None and trial.number == self._sampled:
+            thaw(trial, chosen)
+        if thaws(trial) and (record := go_on(self._folder, trial)):
+            self._goes_on(record)
+        number = number_of(trial)
         return {
-            "number": trial.number,
+            "number": number,
+            "begun": trial.number,
             "plan": plan.model_dump(),
-            CHOSEN_BY: self._chosen_by(trial),
+            CHOSEN_BY: by,
         }
 
     def _chosen_by(self, trial: Any) -> str:
@@ -189,7 +206,7 @@ class StudySearch(OptunaSearch):
             else:
                 self._choose(trials)
                 number = sum(trial.state is not TrialState.WAITING for trial in trials)
-                self._ot_study.sampler = self._sampler_for(number)
+                self._ot_study.sampler, self._sampled = self._sampler_for(number), number
         config: dict[str, Any] | None = super().suggest(trial_id)
         return config
 
@@ -213,7 +230,7 @@ class StudySearch(OptunaSearch):
         if seeds == 1 or self._experiment.search.sampler == "grid":
             return
         lasted = {record.number for record in self._folder.trials() if record.lasted}
-        seen = Counter(_key(trial) for trial in own)
+        seen = Counter(_key(trial) for trial in own if not thaws(trial))
         for trial in own:
             complete = trial.state is TrialState.COMPLETE and trial.number in lasted
             if complete and seen[_key(trial)] < seeds:
@@ -250,7 +267,7 @@ class StudySearch(OptunaSearch):
             if key.startswith("constraints/")
         }
         values = [float(result.get(name, math.nan)) for name in self.metric]
-        record = self._folder.trial(trial.number, result.get(MEASURED))
+        record = self._folder.trial(number_of(trial), result.get(MEASURED))
         state = TrialState.COMPLETE
         if error or not all(math.isfinite(value) for value in [*values, *limits.values()]):
             state = TrialState.FAIL
@@ -275,7 +292,7 @@ class StudySearch(OptunaSearch):
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its searcher to restore it later; a resumed study makes its own.
-        return self.__dict__ | {"_tell": None}
+        return self.__dict__ | {"_tell": None, "_goes_on": None}
 
     def save(self, checkpoint_path: str) -> None:
         """Tune's copy of the searcher, which nothing reads."""

@@ -10,12 +10,15 @@ import optuna
 import pytest
 
 from prune_search.errors import UserError
+from prune_search.experiment.fields import Range
+from prune_search.experiment.pruning import Pruning
 from prune_search.experiment.schema import Experiment
 from prune_search.experiment.search_section import Constraints
 from prune_search.plan.plan import Plan
 from prune_search.records.folder import StudyFolder
 from prune_search.records.fronts import log_hypervolume
 from prune_search.records.models import StudyRecord, TrialRecord
+from prune_search.records.reasons import SEARCH_STEPS_USED, stopped_by
 from tests.benchmarks.recorded.made_up import recording
 from tests.search.test_space import EVERYTHING
 from tests.studies import BASELINE, make_point
@@ -67,7 +70,7 @@ def asked(
     if running:
         study.enqueue_trial(running)
         space(study.ask())
-    study.sampler = CurveSampler(seed, space, lambda: known)
+    study.sampler = CurveSampler(seed, space, lambda: known, thaw=False)
     trial = study.ask()
     space(trial)
     return trial.params
@@ -96,6 +99,28 @@ def test_rounds_of_running_trials_count(known: list[TrialRecord]) -> None:
 def test_what_runs_is_not_begun_again(known: list[TrialRecord]) -> None:
     chosen = asked(known)
     assert asked(known, running=chosen) != chosen
+
+
+@pytest.mark.parametrize("thaw", [True, False])
+def test_what_was_given_up_goes_on_where_that_adds_as_much_for_less(thaw: bool) -> None:
+    """Of a space of one plan, as good as that goes: a new trial would do over what is done."""
+    one = Pruning(ratio=0.99, rounds=8, env_steps=80_000, lr_scale=Range(low=0.5, high=0.6))
+    space, known = Space(one), list[TrialRecord]()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for number, reason in enumerate((SEARCH_STEPS_USED, stopped_by("the search"))):
+        plan = space(trial := study.ask())
+        study.tell(trial, 0.0)
+        changes = {"progress": 1 / 8, "env_steps": 10_000}
+        point = make_point(number, 0, 0.4, 500).model_copy(update=changes)
+        fields = {"number": number, "plan": plan, "state": "stopped", "reason": reason}
+        known.append(TrialRecord(**fields, started=0.0, points=[point]))
+    made = CurveSampler(0, space, lambda: known, startup=1, thaw=thaw)
+    study.sampler = made
+    space(trial := study.ask())
+    # The first was cut off: the search's budget was used, and it is not a search's to go on with.
+    assert made.thaws == (known[1] if thaw else None)
+    assert made.chosen_by == ("curves, thawed" if thaw else "curves")
+    assert (trial.params == study.trials[1].params) == thaw
 
 
 def test_until_there_are_trials_it_draws_at_random(known: list[TrialRecord]) -> None:

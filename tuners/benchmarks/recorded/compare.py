@@ -86,7 +86,8 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
     - The arms of `benchmark search`, the default that of a file without a `search` section, which
       is `curves`. Trials are given up as in a file that says nothing of it, although those that
       were recorded were not.
-    - The default with nothing borrowed of other tasks, after probes, and with no trial given up.
+    - The default with nothing borrowed of other tasks, after probes, with no trial given up, and
+      with none that goes on after it was.
     - Other samplers alone: no probes, nothing stopped.
     - TPE after probes with rules that are widely used in place of its own, see `stopping`.
     """
@@ -101,6 +102,9 @@ def searches(recording: Recording, seed: int, env_steps: int) -> dict[str, Arm]:
         "nothing borrowed": _changed(default, sampler_options={"borrow": False}),
         "default after probes": _changed(default, probes=PROBES),
         "nothing given up": _patient(default),
+        "nothing thawed": _changed(
+            default, sampler_options={**default.search.sampler_options, "thaw": False}
+        ),
         **{name: _changed(made["random"], sampler=name) for name in _ALONE},
     }
     ruled = {name: Arm(made[PROBED_TPE], rule) for name, rule in _RULES.items()}

@@ -66,17 +66,25 @@ def replay(
     known: list[TrialRecord] = []
     space = Space(pruning)
     spent = 0
-    while spent < env_steps and len(known) < search.trials:
-        number = len(known)
+    for number in range(search.trials):
+        if spent >= env_steps:
+            break
         given = _given(number, experiment, known)
         if given is not None:
             study.enqueue_trial(parameters(given, pruning))
         study.sampler = sampler(search, number, space, lambda: known, world.baseline, pruning)
         trial = study.ask()
-        seen = world.curve(plan := space(trial), _seed(experiment, number), search.seed)
-        record = _trial(world, plan, number, seen, rule, spent, env_steps, pruning)
-        spent += record.env_steps
-        known.append(record)
+        plan = space(trial)
+        begun = getattr(study.sampler, "thaws", None)
+        record = begun.going_on() if begun else _begun(number, plan)
+        before = record.env_steps
+        seen = world.curve(record.plan, _seed(experiment, record.number), search.seed)
+        record = _run(world, record, seen, rule, spent - before, env_steps, pruning)
+        spent += record.env_steps - before
+        if begun:
+            known[known.index(begun)] = record
+        else:
+            known.append(record)
         state, values = result_of(record, goals), None
         if state is TrialState.COMPLETE:
             found = objectives(record, search.retention)
@@ -112,19 +120,16 @@ def _ended_early(
 ) -> Stops:
     own = experiment.search.stopping
     gain = own.gain if own else 0.0
-    seen: list[Point] = []
+    every = [point for trial in trials for point in trial.points]
     ended = wrong = 0
-    for trial in trials:
-        seen += trial.points
-        if not early(trial):
-            continue
+    for trial in filter(early, trials):
+        seen = [point for point in every if point.time <= trial.points[-1].time]
         whole = trial
         seeds = _seed(experiment, trial.number), experiment.search.seed
         for each in world.curve(trial.plan, *seeds)[len(trial.points) :]:
-            points = [*whole.points, _point(world, each, whole, 0)]
-            whole = whole.model_copy(update={"points": points})
+            whole = _with_point(world, whole, each, 0)
             # Who would have let a trial run on that gave up would not have it give up later.
-            if not trial.collapsed and why_over(points, trial.plan, experiment.pruning):
+            if not trial.collapsed and why_over(whole, experiment.pruning):
                 break
         ended += 1
         wrong += improves(whole.points[len(trial.points) :], seen, gain)
@@ -149,24 +154,32 @@ def _given(
     return None
 
 
-def _trial(
+def _begun(number: int, plan: Plan) -> TrialRecord:
+    return TrialRecord(number=number, plan=plan, state="running", started=0.0)
+
+
+def _run(
     world: World,
-    plan: Plan,
-    number: int,
+    record: TrialRecord,
     curve: Sequence[Seen],
     stopping: Rule | None,
     spent: int,
     most: int,
     pruning: Pruning,
 ) -> TrialRecord:
-    """Round by round, until it is over, or stopped, or the study has spent the most it may."""
-    record = TrialRecord(number=number, plan=plan, state="running", started=0.0)
-    for seen in curve:
+    """Round by round, until it is over, or stopped, or the study has spent the most it may.
+
+    Args:
+        record: of the trial so far.
+        curve: all of its rounds.
+        spent: by all other trials.
+    """
+    for seen in curve[len(record.points) :]:
         steps = spent + seen.env_steps
-        points = [*record.points, _point(world, seen, record, steps)]
-        over = why_over(points, plan, pruning)
+        record = _with_point(world, record, seen, steps)
+        over = why_over(record, pruning)
         state = "complete" if over else "running"
-        record = record.model_copy(update={"points": points, "state": state, "reason": over})
+        record = record.model_copy(update={"state": state, "reason": over})
         if steps >= most and not over:
             return record.model_copy(update={"state": "stopped", "reason": SEARCH_STEPS_USED})
         decision = stopping.on_trial_result(record) if stopping else CONTINUE
@@ -175,6 +188,11 @@ def _trial(
         if decision.stop:
             return record.model_copy(update={"state": "stopped", "reason": decision.reason})
     return record
+
+
+def _with_point(world: World, record: TrialRecord, seen: Seen, steps: int) -> TrialRecord:
+    points = [*record.points, _point(world, seen, record, steps)]
+    return record.model_copy(update={"points": points})
 
 
 def _point(world: World, seen: Seen, record: TrialRecord, steps: int) -> Point:

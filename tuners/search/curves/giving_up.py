@@ -14,7 +14,9 @@ from prune_search.sparsity.gate import GATED
 from tuners.search.curves.surrogate import Curves
 
 
-def until_given_up(curves: Curves, plans: Sequence[Plan], pruning: Pruning) -> Curves:
+def until_given_up(
+    curves: Curves, plans: Sequence[Plan], pruning: Pruning, done: Sequence[int] | None = None
+) -> Curves:
     """Predictions without the rounds after those at which `trial.rounds.why_over` ends a trial.
 
     Trials that were given up show nothing of their later rounds. What other tasks' trials became in
@@ -24,11 +26,17 @@ def until_given_up(curves: Curves, plans: Sequence[Plan], pruning: Pruning) -> C
         curves: of some plans.
         plans: these.
         pruning: `floor` and `patience` count.
+        done: rounds that each has behind it, if it goes on after it had been given up: patience
+            begins anew, and only what is still to come is there.
 
     Returns:
         The same, `there` of each member: [members, plans, rounds]; unchanged where none can be.
     """
     kept = curves.retention >= pruning.floor
+    if done is not None:
+        behind = np.arange(kept.shape[-1]) < np.array(done)[:, None]
+        curves = replace(curves, there=curves.there & ~behind)
+        kept = kept | behind
     if pruning.patience >= kept.shape[-1]:
         return curves  # none has so many rounds before its last
     # From each round on: are as many as patience has low, and was one before them kept?

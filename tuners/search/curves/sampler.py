@@ -28,6 +28,7 @@ _PARENTS = 6
 _ROUNDS = 1_000  # that are learned from, at most: the latest trials'
 _STARTUP = 4
 _Z95 = 1.96
+_NEVER = Pruning(floor=0.0, patience=10**6)  # is a trial given up with these
 
 
 class CurveSampler(BaseSampler):
@@ -49,6 +50,8 @@ class CurveSampler(BaseSampler):
         borrow: whether it begins with what recorded trials of other tasks tell.
         without: id of an environment; nothing is borrowed of it and its variants.
         pruning: the experiment's, by which trials are given up; None where none is.
+        thaw: whether one that was given up may go on from its last round, where that is expected
+            to add more than any new trial.
 
     Raises:
         ValueError: startup is no whole number from 0 on.
@@ -64,6 +67,7 @@ class CurveSampler(BaseSampler):
         borrow: bool = True,
         without: str = "",
         pruning: Pruning | None = None,
+        thaw: bool = True,
     ) -> None:
         self._others = borrowed(without) if borrow and baseline else ()
         if startup is None:
@@ -72,15 +76,19 @@ class CurveSampler(BaseSampler):
             raise ValueError(f"startup: must be a whole number from 0 on, got {startup!r}")
         startup = startup if self._others else max(startup, 1)
         self._seed, self._space, self._trials, self._startup = seed, space, trials, startup
-        self._baseline, self._pruning = baseline, pruning
+        self._baseline, self._pruning, self._thaw = baseline, pruning, thaw
         self._random = RandomSampler(seed=seed)
         self._chosen: dict[str, Any] | None = None
+        self.thaws: TrialRecord | None = None
+        """The trial that goes on in place of a new one, once it has chosen so."""
 
     refusal = staticmethod(refused_by_curves)
 
     @property
     def chosen_by(self) -> str:
         """How it came to the last trial's plan, in a word or two."""
+        if self.thaws:
+            return "curves, thawed"
         return "curves" if self._chosen else "curves, at random"
 
     def infer_relative_search_space(
@@ -122,7 +130,13 @@ class CurveSampler(BaseSampler):
             if trial.state is TrialState.RUNNING and trial.number != number
         ]
         level = each.max(axis=0, initial=0.0)
-        return self._best(proposed, measured, running, level).params
+        params = {trial.number: trial.params for trial in suggested}
+        given_up = [one for one in measured if self._thaw and one.given_up and one.number in params]
+        best = self._best(proposed, given_up, measured, running, level)
+        if isinstance(best, Proposal):
+            return best.params
+        self.thaws = best
+        return params[best.number]
 
     def _each_attained(self, measured: Sequence[TrialRecord]) -> NDArray[np.float64]:
         """Of each trial's points, [trials, cells]."""
@@ -135,27 +149,43 @@ class CurveSampler(BaseSampler):
     def _best(
         self,
         proposed: Sequence[Proposal],
+        given_up: Sequence[TrialRecord],
         measured: Sequence[TrialRecord],
         running: Sequence[Plan],
         level: NDArray[np.float64],
-    ) -> Proposal:
+    ) -> Proposal | TrialRecord:
         plans = [one.plan for one in proposed]
+        begun = [one.plan for one in given_up]
         unit = float((self._baseline and self._baseline.env_steps) or _longest(plans))
         scale = self._baseline.scale if self._baseline else _scale(measured)
         known = [experience(trial, scale, unit) for trial in _latest(measured)]
-        surrogate = Surrogate(known, [*plans, *running], self._seed, self._others, unit)
+        surrogate = Surrogate(known, [*plans, *running, *begun], self._seed, self._others, unit)
         parameters = self._parameters(measured)
         if running:
             under_way = self._coming(surrogate.predict(running), running)
             level = np.maximum(level, curves_attained(under_way, parameters).max(axis=1))
-        curves = self._coming(surrogate.predict(plans), plans)
-        found = gains(level, curves_attained(curves, parameters))
-        worth = found.mean(axis=0) / [plan.env_steps for plan in plans]
-        return proposed[int(np.argmax(worth))]
 
-    def _coming(self, curves: Curves, plans: Sequence[Plan]) -> Curves:
+        def worth(curves: Curves, env_steps: Sequence[int]) -> NDArray[np.float64]:
+            """Log-hypervolume per env step, of each plan."""
+            found = gains(level, curves_attained(curves, parameters))
+            return np.asarray(found.mean(axis=0) / env_steps)
+
+        curves = self._coming(surrogate.predict(plans), plans)
+        new = worth(curves, [plan.env_steps for plan in plans])
+        best = int(np.argmax(new))
+        if begun:
+            done = [len(one.points) for one in given_up]
+            curves = self._coming(surrogate.predict(begun), begun, done)
+            again = worth(curves, [one.plan.env_steps - one.env_steps for one in given_up])
+            if again.max() > new[best]:
+                return given_up[int(np.argmax(again))]
+        return proposed[best]
+
+    def _coming(
+        self, curves: Curves, plans: Sequence[Plan], done: Sequence[int] | None = None
+    ) -> Curves:
         """What would come of predicted curves in this study, where trials may be given up."""
-        return until_given_up(curves, plans, self._pruning) if self._pruning else curves
+        return until_given_up(curves, plans, self._pruning or _NEVER, done)
 
 
 def _latest(measured: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from prune_search.experiment.fields import as_choices
-from prune_search.records.models import trial_name
+from prune_search.records.models import TrialRecord, trial_name
 from prune_search.records.reasons import FAILED, STOPPED_BY_SEARCH
 from prune_search.sparsity.allocation import ALLOCATIONS
 from prune_search.trial.preflight import prunable_layers
@@ -34,7 +34,7 @@ def search(study: DrivenStudy, trial: type[PruningTrial] = PruningTrial) -> None
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
     searcher = _searcher(study)
-    study.progress.planned(searcher.trials)
+    study.progress.planned(searcher.expected)
     budget = Budget(study.experiment.search, study.folder)
     if searcher.finished < searcher.trials and not budget.stop_all():
         _tuner(study, searcher, budget, trial).fit()
@@ -74,7 +74,15 @@ def _searcher(study: DrivenStudy) -> StudySearch:
         first = screened(experiment, folder, study.baseline)
     if why := fallen_back(experiment.search):
         tell(f"plans are chosen by tpe; {why}")
-    return StudySearch(experiment, folder, layers, first, tell=tell)
+
+    def goes_on(trial: TrialRecord) -> None:
+        study.progress.planned(searcher.expected)
+        study.progress.trial_changed(trial)
+        study.tracker.trial_changed(trial)
+        tell(f"{trial.name} goes on after all, with round {len(trial.points)}")
+
+    searcher = StudySearch(experiment, folder, layers, first, tell=tell, goes_on=goes_on)
+    return searcher
 
 
 def _tuner(
@@ -121,4 +129,6 @@ def _tuner(
 
 
 def _trial_name(trial: Any) -> str:
-    return trial_name(trial.config["number"])
+    number, begun = trial.config["number"], trial.config["begun"]
+    again = "" if begun == number else f"-goes-on-{begun}"
+    return f"{trial_name(number)}{again}"

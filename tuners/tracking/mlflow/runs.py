@@ -122,6 +122,8 @@ def trial_run(
         tags["reason"] = reason
     if trial.chosen_by:
         tags["chosen_by"] = trial.chosen_by
+    if trial.thawed:
+        tags["thawed"] = ", ".join(map(str, trial.thawed))
     if words := did_words(trial):
         tags["did"] = words
     return Run(
