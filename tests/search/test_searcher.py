@@ -23,7 +23,13 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "name", ["auto", "tpe", pytest.param("nsga2", marks=SLOW), pytest.param("random", marks=SLOW)]
+    "name",
+    [
+        "auto",
+        pytest.param("tpe", marks=SLOW),
+        pytest.param("nsga2", marks=SLOW),
+        pytest.param("random", marks=SLOW),
+    ],
 )
 def test_a_new_driver_goes_on_as_the_old_one_would_have(
     tiny: Any, tmp_path: Path, name: str

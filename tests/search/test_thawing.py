@@ -95,6 +95,7 @@ def test_it_goes_on_in_its_own_record(tiny: Any, tmp_path: Path, killed: str) ->
     assert last is not None and (last["number"], last["begun"]) == (3, 3)  # nothing is left of it
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_study_goes_on_with_what_it_has_given_up(
     tiny: Any, shared_storage: Path, tmp_path: Path
