@@ -43,6 +43,9 @@ def test_studies_are_kept_and_put_on_one_page(tmp_path: Path, command: Any) -> N
     assert "run other --set search.sampler=tpe`:" in page([{**kept, "sampler": "tpe"}])
     del kept["sampler"]  # kept before there was another default
     assert "run other --set search.sampler=tpe`:" in page([kept])
+    # Others' figures stand where they are of the same setting.
+    assert "Graesser et al. 2022 have" in page([{**kept, "study": "acrobot-dqn"}])
+    assert "Graesser et al. 2022 have" not in both
     again = command("benchmark", "tasks", *place, cwd=tmp_path)
     assert again.status == 0 and (tmp_path / "found.md").read_text() == both
 
