@@ -85,11 +85,11 @@ def _summary(study: StudyReport) -> RenderableType:
     if baseline.updated_by not in ("", "lean"):
         grid.add_row("its update", _safe(baseline.updated_by))
     for note in baseline.notes:
-        grid.add_row("", note)
+        grid.add_row("", _safe(note))
     if study.control:
         grid.add_row("dense control", _control(study.control, final))
         if fell := fallen(study.control, baseline, study.retention):
-            grid.add_row("", fell)
+            grid.add_row("", _safe(fell))
     again = f"; on the final seeds {interval(final.random)}" if final else ""
     grid.add_row("random actions", f"return {interval(baseline.random)}{again}")
     for why in missing_costs(study.points):
@@ -100,7 +100,7 @@ def _summary(study: StudyReport) -> RenderableType:
     )
     grid.add_row("env steps", _env_steps(study))
     if lacking := lacking_recovery(study.trials, study.retention):
-        grid.add_row("to be tried", lacking)
+        grid.add_row("to be tried", _safe(lacking))
     for level in dict.fromkeys((study.retention, 0.99)):
         best = sparsest(study.points, level)
         found = (
