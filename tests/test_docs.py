@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from tests.house import BEGIN, END, PAGE, ROOT, House
 
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("cluster/*.md")]
 _CODE = re.compile(r"```.*?```", re.DOTALL)
 _WIDEST = 100
@@ -35,6 +38,22 @@ def test_lines_fit(page: Path) -> None:
     text = _CODE.sub("", page.read_text(encoding="utf-8"))
     lines = [line for line in text.splitlines() if not line.startswith("|")]
     assert [line for line in lines if len(line) > _WIDEST and " " in line.strip()] == []
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *NOTEBOOKS], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+def test_what_is_imported_exists(page: Path) -> None:
+    """Of this project's packages: other tests run what is written there, but rarely."""
+    missing = []
+    for node in (node for code in _python(page) for node in ast.walk(ast.parse(code))):
+        if isinstance(node, ast.ImportFrom) and node.module and _is_own(node.module):
+            module = importlib.import_module(node.module)
+            missing += [each.name for each in node.names if not hasattr(module, each.name)]
+        elif isinstance(node, ast.Import):
+            for each in filter(_is_own, (each.name for each in node.names)):
+                importlib.import_module(each)
+    assert missing == []
 
 
 def test_index_has_every_page() -> None:
@@ -68,6 +87,19 @@ def test_everything_on_the_page_of_the_architecture_exists() -> None:
 
 _OTHER_WORDS = {"__init__.py", "--set", "pruning.ratio", "trial.json"}
 """What the page names that is no file or function of the packages."""
+
+
+def _python(page: Path) -> list[str]:
+    """Code in Python that a page shows, or that a notebook runs."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        return [re.sub(r"^[%!].*$", "", "".join(cell["source"]), flags=re.M) for cell in cells]
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] in ("prune_search", "tuners", "cluster")
 
 
 def _defined(tree: ast.Module) -> Iterator[str]:

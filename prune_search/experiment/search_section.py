@@ -68,7 +68,7 @@ class Search(Section):
     """The search over what `pruning` leaves open."""
 
     trials: PositiveInt = 12
-    """Trials in the study; one that goes on after it was given up counts each time."""
+    """Trials in the study; one that goes on after it was given up counts once."""
     time_s: PositiveFloat | None = None
     """Stop the search after this many seconds."""
     env_steps: PositiveInt | None = None

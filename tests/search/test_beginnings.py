@@ -57,11 +57,12 @@ def test_a_grid_study_runs_its_combinations_in_order_and_no_more(tiny: Any, tmp_
     plans = []
     for number in range(10):
         searcher = opened(experiment, tmp_path, "study")  # each time a new driver
-        assert (searcher.trials, searcher.finished) == (10, number)
+        assert searcher.trials == 10 and not searcher.done
         config = searcher.suggest("a")
         assert config is not None and config["number"] == number
         plans.append(config["plan"])
         searcher.on_trial_complete("a", {"retention": 1.0, "compression": 2.0})
+    assert searcher.done and searcher.suggest("b") == searcher.FINISHED
     assert len({str(plan) for plan in plans}) == 10
     assert [plan["ratio"] for plan in plans[:4]] == [0.8, 0.9, 0.8, 0.9]
     assert opened(tiny(*LISTS, "search.trials=3"), tmp_path, "few").trials == 3
@@ -133,8 +134,8 @@ def test_a_scheduler_counts_env_steps_in_the_objectives_direction(tiny: Any) -> 
 
 def earlier(tiny: Any, storage: Path, *changes: str) -> StudyFolder:
     """Five trials: two complete, one stopped, one with a ratio of 0.5, one cut off."""
-    experiment = tiny("pruning.criterion=magnitude", "pruning.ratio={low: 0.5, high: 0.95}",
-                      *changes, storage=storage)  # fmt: skip
+    space = ["pruning.criterion=magnitude", "pruning.ratio={low: 0.5, high: 0.95}"]
+    experiment = tiny(*space, "search.trials=5", *changes, storage=storage)
     folder = StudyFolder(storage, "earlier")
     searcher = opened(experiment, storage, "earlier")
     folder.experiment_file.write_text(dump(experiment))
@@ -179,7 +180,7 @@ def test_a_study_learns_from_those_trials_of_another_that_it_could_have_had(
         study = optuna.load_study(study_name="new", storage=searcher._folder.optuna_url)
         told = [trial for trial in study.trials if FROM in trial.user_attrs]
         assert [trial.user_attrs[FROM] for trial in told] == [f"earlier/t0{n}" for n in range(3)]
-        assert searcher.finished == 0
+        assert not searcher.done
     for trial, ratio in zip(told, (0.9, 0.8, 0.9), strict=True):
         figures = objectives(folder.trials()[trial.number], 0.95)
         assert trial.values == [figures["sparsity"], figures["macs"]]

@@ -66,7 +66,7 @@ def test_the_sampler_heeds_constraints(tiny: Any, tmp_path: Path) -> None:
     experiment = tiny(
         "pruning.criterion=magnitude", "pruning.scope=actor",
         "pruning.schedule=cubic", "pruning.allocation=uniform",
-        "pruning.ratio={low: 0.1, high: 0.9}",
+        "pruning.ratio={low: 0.1, high: 0.9}", "search.trials=45",
     )  # fmt: skip
     folder = StudyFolder(tmp_path, "study")
     folder.path.mkdir()

@@ -20,6 +20,7 @@ from tuners.search.database import states, storage
 from tuners.search.searcher import StudySearch
 
 SLOW = pytest.mark.slow
+MANY = "search.trials=99"  # of which a test takes as many as it likes
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_a_new_driver_goes_on_as_the_old_one_would_have(
 ) -> None:
     """Same suggestions whether one searcher asks twelve times or each time a new one does: one
     trial at a time. Of several, each is chosen by what has ended until then."""
-    experiment = tiny(f"search.sampler={name}", "pruning.ratio={low: 0.5, high: 0.9}")
+    experiment = tiny(f"search.sampler={name}", "pruning.ratio={low: 0.5, high: 0.9}", MANY)
 
     def told(folder: StudyFolder, restart: bool) -> list[dict[str, Any]]:
         folder.path.mkdir()
@@ -57,13 +58,13 @@ def test_a_new_driver_goes_on_as_the_old_one_would_have(
 
 
 def test_running_trials_are_issued_again_first(tiny: Any, tmp_path: Path) -> None:
-    experiment, folder = tiny(), StudyFolder(tmp_path, "study")
+    experiment, folder = tiny(MANY), StudyFolder(tmp_path, "study")
     folder.path.mkdir()
     first = StudySearch(experiment, folder)
     plans = [first.suggest(f"a{number}") for number in range(3)]
     first.on_trial_complete("a1", {"retention": 1.0, "compression": 2.0})
     again = StudySearch(experiment, folder)
-    assert again.finished == 1
+    assert not again.done
     assert [again.suggest("b0"), again.suggest("b1")] == [plans[0], plans[2]]
     new = again.suggest("b2")
     assert new is not None and new["number"] == 3
@@ -72,7 +73,7 @@ def test_running_trials_are_issued_again_first(tiny: Any, tmp_path: Path) -> Non
 def test_optunas_pages_name_what_they_show(tiny: Any, tmp_path: Path) -> None:
     """Objectives by name; of a trial its point and what became of it; what parameters mean."""
     ratio = "pruning.ratio={low: 0.5, high: 0.9, log: true}"
-    experiment, folder = tiny(ratio), StudyFolder(tmp_path, "study")
+    experiment, folder = tiny(ratio, MANY), StudyFolder(tmp_path, "study")
     folder.path.mkdir()
     searcher = StudySearch(experiment, folder)
     for number, state in enumerate(("complete", "failed", "stopped")):
@@ -108,7 +109,8 @@ def test_plans_that_lasted_are_run_with_several_seeds(
     tiny: Any, tmp_path: Path, restart: bool
 ) -> None:
     """One that collapsed, was stopped or failed is not repeated; nor is a repeat."""
-    experiment = tiny("search.seeds=3", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.9}")
+    space = "pruning.ratio={low: 0.5, high: 0.9}"
+    experiment = tiny("search.seeds=3", "search.probes=0", space, MANY)
     folder = StudyFolder(tmp_path, "study")
     folder.path.mkdir()
     searcher, plans = StudySearch(experiment, folder), []
@@ -175,7 +177,8 @@ def test_screened_plans_and_a_grids_are_told_as_such(tiny: Any, tmp_path: Path) 
 
 
 def test_what_collapsed_is_not_repeated(tiny: Any, tmp_path: Path) -> None:
-    experiment = tiny("search.seeds=3", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.9}")
+    space = "pruning.ratio={low: 0.5, high: 0.9}"
+    experiment = tiny("search.seeds=3", "search.probes=0", space, MANY)
     folder = StudyFolder(tmp_path, "study")
     folder.path.mkdir()
     searcher, plans = StudySearch(experiment, folder), set()

@@ -41,7 +41,7 @@ from tuners.search.database import (
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
 from tuners.search.space import Space, parameters
-from tuners.search.thawing import go_on, number_of, thaw, thawed, thaws
+from tuners.search.thawing import go_on, number_of, thaw, thaws
 from tuners.search.usual import probes_of, sampler_of
 from tuners.spans import SUGGEST, TELL, span
 
@@ -103,15 +103,17 @@ class StudySearch(OptunaSearch):
         """How many the study has in all: as many as were asked for, or as the grid has."""
 
     @property
-    def finished(self) -> int:
-        """Trials of this study that have ended, in whatever way."""
+    def done(self) -> bool:
+        """Whether all trials have ended, in whatever way, and none that went on still runs."""
         trials = self._ot_study.get_trials(deepcopy=False)
-        return sum(trial.state.is_finished() and FROM not in trial.user_attrs for trial in trials)
+        running = any(trial.state is TrialState.RUNNING for trial in trials)
+        return not running and self._begun(trials) >= self.trials
 
-    @property
-    def expected(self) -> int:
-        """Trials that the study will have, less those in whose place earlier ones go on."""
-        return self.trials - thawed(self._ot_study.get_trials(deepcopy=False))
+    def _begun(self, trials: Sequence[FrozenTrial]) -> int:
+        """How many of the study's own have begun, each counted once however often it goes on."""
+        waiting = TrialState.WAITING
+        own = (trial for trial in trials if FROM not in trial.user_attrs and not thaws(trial))
+        return sum(trial.state is not waiting for trial in own)
 
     def end(self) -> None:
         """Tells Optuna of the trials that the end of the whole search has cut off: no result.
@@ -186,12 +188,12 @@ class StudySearch(OptunaSearch):
         return known
 
     @span(SUGGEST)
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         config = self._patiently(lambda: self._suggest(trial_id))
         push_search(self._folder)  # a driver elsewhere goes on from there
         return config
 
-    def _suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if trial_id not in self._ot_trials:
             trials = self._ot_study.get_trials(deepcopy=False)
             held = {trial._trial_id for trial in self._ot_trials.values()}
@@ -203,11 +205,13 @@ class StudySearch(OptunaSearch):
             if left:
                 # Suggesting to a trial that has its parameters gives them back.
                 self._ot_trials[trial_id] = Trial(self._ot_study, left[0])
+            elif self._begun(trials) >= self.trials:
+                return str(self.FINISHED)
             else:
                 self._choose(trials)
                 number = sum(trial.state is not TrialState.WAITING for trial in trials)
                 self._ot_study.sampler, self._sampled = self._sampler_for(number), number
-        config: dict[str, Any] | None = super().suggest(trial_id)
+        config: dict[str, Any] | str | None = super().suggest(trial_id)
         return config
 
     def _choose(self, trials: Sequence[FrozenTrial]) -> None:

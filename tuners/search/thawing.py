@@ -1,12 +1,10 @@
-"""Trials that were given up and go on after all, each in place of a new one.
+"""Trials that were given up and go on after all, before a new one begins.
 
 To Optuna they are trials of their own, since what it has been told of one stays; in the study's
 folder the same trial has more rounds.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from optuna.trial import FrozenTrial, Trial
 
@@ -44,8 +42,3 @@ def go_on(folder: StudyFolder, trial: Trial) -> TrialRecord | None:
     record = record.going_on()
     folder.write_trial(record)
     return record
-
-
-def thawed(trials: Iterable[FrozenTrial]) -> int:
-    """How many of Optuna's trials stand for such."""
-    return sum(map(thaws, trials))

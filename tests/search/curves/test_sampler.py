@@ -225,7 +225,10 @@ def test_a_study_begins_with_what_other_tasks_have_shown_also_after_a_restart(
 @pytest.mark.slow
 def test_a_study_asks_with_its_own_records_also_after_a_restart(tiny: Any, tmp_path: Path) -> None:
     chosen = tiny(
-        "search.sampler=curves", "search.probes=0", "pruning.ratio={low: 0.5, high: 0.99}"
+        "search.sampler=curves",
+        "search.probes=0",
+        "search.trials=7",
+        "pruning.ratio={low: 0.5, high: 0.99}",
     )
 
     def plans(name: str, restart: bool, breaks: float) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ class CurveSampler(BaseSampler):
         self._random = RandomSampler(seed=seed)
         self._chosen: dict[str, Any] | None = None
         self.thaws: TrialRecord | None = None
-        """The trial that goes on in place of a new one, once it has chosen so."""
+        """The trial that goes on before a new one begins, once it has chosen so."""
 
     refusal = staticmethod(refused_by_curves)
 

@@ -34,12 +34,12 @@ def search(study: DrivenStudy, trial: type[PruningTrial] = PruningTrial) -> None
         KeyboardInterrupt: stopped by the user; the study can be resumed.
     """
     searcher = _searcher(study)
-    study.progress.planned(searcher.expected)
+    study.progress.planned(searcher.trials)
     budget = Budget(study.experiment.search, study.folder)
-    if searcher.finished < searcher.trials and not budget.stop_all():
+    if not searcher.done and not budget.stop_all():
         _tuner(study, searcher, budget, trial).fit()
     close(study, searcher, budget)
-    if not budget.stop_all() and searcher.finished < searcher.trials:
+    if not budget.stop_all() and not searcher.done:
         raise KeyboardInterrupt
 
 
@@ -76,7 +76,6 @@ def _searcher(study: DrivenStudy) -> StudySearch:
         tell(f"plans are chosen by tpe; {why}")
 
     def goes_on(trial: TrialRecord) -> None:
-        study.progress.planned(searcher.expected)
         study.progress.trial_changed(trial)
         study.tracker.trial_changed(trial)
         tell(f"{trial.name} goes on after all, with round {len(trial.points)}")
@@ -109,7 +108,7 @@ def _tuner(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler(study.experiment),
-            num_samples=searcher.trials - searcher.finished,
+            num_samples=-1,  # the searcher says when there are no more
             max_concurrent_trials=study.record.concurrent_trials,
             reuse_actors=True,
             trial_dirname_creator=_trial_name,
