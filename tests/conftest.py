@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +72,26 @@ def connectors_ask_nearby() -> None:
     connectors: Any = sys.modules.get("ray.rllib.connectors.connector_v2")
     if connectors is not None:  # by the tests that have been collected
         connectors.inspect = SimpleNamespace(stack=nearest, getargvalues=inspect.getargvalues)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_built_once() -> None:
+    """Typer builds all commands anew for each one that is run, as many as a process runs."""
+    import typer
+
+    typer.main.get_command = functools.cache(typer.main.get_command)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def databases_outlive_processes_only() -> None:
+    """Optuna's and MLflow's SQLite doesn't wait for the disk at each commit: a process that is
+    killed loses nothing by it, and no test cuts the power."""
+    from sqlalchemy import Engine, event
+
+    @event.listens_for(Engine, "connect")
+    def connected(connection: Any, _: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(scope="session")

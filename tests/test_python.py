@@ -55,6 +55,7 @@ assert logging.getLogger("mlflow").level == 0
     assert ran.returncode == 0, ran.stderr[-1000:]
 
 
+@pytest.mark.slow
 def test_examples_of_docstrings_run() -> None:
     """All there are, in a process of their own: they register entries."""
     modules = [

@@ -72,10 +72,10 @@ def test_every_method_is_run_where_it_can_be() -> None:
     ("setup", "strategy"),
     [
         (Setup("PPO", "continuous", "vector"), Strategy("neuron", "dormant", "sensitivity")),
-        (Setup("DQN", "discrete", "image"), Strategy("filter", "l1_norm", "global")),
         *(
             pytest.param(*cell, marks=pytest.mark.slow)
             for cell in (
+                (Setup("DQN", "discrete", "image"), Strategy("filter", "l1_norm", "global")),
                 (Setup("IMPALA", "continuous", "image"), Strategy("weight", "fisher", "lamp")),
                 (Setup("SAC", "discrete", "vector"), Strategy("neuron", "activation", "searched")),
                 (Setup("BC", "continuous", "vector"), Strategy("weight", "threshold", None)),

@@ -83,7 +83,12 @@ with watch.round(Path(sys.argv[1])):
         ),
         # In C, and no other thread of Python's runs.
         ("sum(range(10**15))", 1.5, f"{LONG}, in <string>"),
-        ("held = b'1' * 1_700_000_000; time.sleep(60)", 90, "its process held 1."),
+        pytest.param(
+            "held = b'1' * 1_700_000_000; time.sleep(60)",
+            90,
+            "its process held 1.",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_process_ends_itself(tmp_path: Path, work: str, round_s: float, reason: str) -> None:

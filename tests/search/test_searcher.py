@@ -230,11 +230,14 @@ def saves_slowly(_: Any) -> None:
     time.sleep(2.5)
 
 
-@pytest.mark.parametrize("slow", ["sampler", "disk", "lock", "mount"])
+@pytest.mark.parametrize(
+    "slow",
+    ["sampler", pytest.param("disk", marks=SLOW), "lock", pytest.param("mount", marks=SLOW)],
+)
 def test_what_keeps_a_suggestion_waiting_is_told_as_what_it_is(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
-    monkeypatch.setattr("tuners.search.searcher._PATIENCE_S", 0.3)
+    monkeypatch.setattr("tuners.search.patience._PATIENCE_S", 0.3)
     folder, told = StudyFolder(tmp_path, "study"), list[str]()
     folder.path.mkdir()
     searcher = StudySearch(tiny(), folder, tell=told.append)

@@ -49,7 +49,7 @@ def ran(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 @pytest.mark.parametrize(
     "environment",
     [
-        pytest.param({"LC_ALL": "C"}, id="C locale"),
+        pytest.param({"LC_ALL": "C"}, id="C locale", marks=pytest.mark.slow),
         pytest.param(
             {"PYTHONIOENCODING": "ascii", "HOME": "/proc/nowhere", "NO_COLOR": "1"},
             id="ascii, no home",

@@ -14,7 +14,6 @@ from typing import Any
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
-from sqlalchemy import Engine, event
 from sqlalchemy.exc import DatabaseError
 
 from prune_search.errors import UserError
@@ -30,21 +29,6 @@ LOCKED_S = 900.0
 """Seconds that a study which runs waits for a database that another process holds locked."""
 _DIGITS = 6  # of figures that are read and not computed with
 _FEWEST, _TOP = 8, 5  # trials below which importances say nothing; good ones that tell them best
-
-
-class Writes:
-    """Whether this process holds the database while it writes: from a change until it is saved."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.under_way = False
-        event.listen(engine, "after_cursor_execute", self._executed)
-        event.listen(engine, "checkin", self._ended)
-
-    def _executed(self, _: Any, __: Any, statement: str, *___: Any) -> None:
-        self.under_way |= not statement.lstrip().upper().startswith(("SELECT", "PRAGMA"))
-
-    def _ended(self, *_: Any) -> None:
-        self.under_way = False
 
 
 def storage(folder: StudyFolder, locked_s: float = 60.0) -> optuna.storages.RDBStorage:

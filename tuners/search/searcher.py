@@ -8,15 +8,11 @@ has as running, with the parameters they had, then asks for new ones.
 from __future__ import annotations
 
 import math
-import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -26,26 +22,23 @@ from prune_search.experiment.schema import Experiment
 from prune_search.records.folder import StudyFolder
 from prune_search.records.models import TrialRecord
 from prune_search.records.objectives import OBJECTIVES
-from prune_search.storage.full_disk import with_room
 from prune_search.trial.trainable import MEASURED
 from tuners.search.beginnings import FROM, grid, observed
 from tuners.search.database import (
     LOCKED_S,
-    Writes,
     annotate,
     introduce,
     push_search,
     result_of,
     storage,
 )
+from tuners.search.patience import Patience
 from tuners.search.probes import probe
 from tuners.search.samplers import sampler
 from tuners.search.space import Space, parameters
 from tuners.search.thawing import go_on, number_of, thaw, thaws
 from tuners.search.usual import probes_of, sampler_of
 from tuners.spans import SUGGEST, TELL, span
-
-T = TypeVar("T")
 
 PLANNED = "planned"
 """Optuna's user attribute of a study: the parameters of the trials that it begins with."""
@@ -54,7 +47,6 @@ REPEAT = "repeats"
 CHOSEN_BY = "chosen_by"
 """Optuna's user attribute of a trial, and a field of its record: what chose its plan."""
 FIRST, SCREENING, PROBE, REPEATED = "first", "screening", "probe", "repeat"
-_PATIENCE_S = 3.0  # of waiting for the database, before the user is told
 
 
 class StudySearch(OptunaSearch):
@@ -80,13 +72,13 @@ class StudySearch(OptunaSearch):
     ) -> None:
         self._experiment, self._folder = experiment, folder
         self._plan_of = Space(experiment.pruning, layers)
-        self._tell, self._goes_on = tell, goes_on
+        self._goes_on = goes_on
         self._sampled: int | None = None  # Optuna's number of the trial that the sampler is for
         study = folder.study()
         self._baseline = study.baseline if study else None  # there before the search begins
         objectives = list(experiment.search.objectives)
         database = storage(folder, LOCKED_S)
-        self._writes = Writes(database.engine)
+        self._patiently = Patience(folder, database.engine, tell)
         super().__init__(
             space=self._define,
             metric=objectives,
@@ -296,40 +288,11 @@ class StudySearch(OptunaSearch):
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its searcher to restore it later; a resumed study makes its own.
-        return self.__dict__ | {"_tell": None, "_goes_on": None}
+        return self.__dict__ | {"_patiently": None, "_goes_on": None}
 
     def save(self, checkpoint_path: str) -> None:
         """Tune's copy of the searcher, which nothing reads."""
         Path(checkpoint_path).touch()
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Waits for the database, which may be locked or without room; says so when that lasts."""
-        watcher = threading.Timer(_PATIENCE_S, self._tell_why)
-        watcher.daemon = True
-        watcher.start()
-        try:
-            place = self._folder.path
-            return with_room(
-                call, lambda found: self._tell(f"{found}: the search waits in {place}")
-            )
-        finally:
-            watcher.cancel()
-
-    def _tell_why(self) -> None:
-        """Tells what the database has to say; nothing where a suggestion takes long by itself."""
-        database = self._folder.optuna_file
-        address = f"file:{quote(str(database))}?mode=rw"  # makes no file where there is none
-        try:
-            with closing(sqlite3.connect(address, timeout=1, uri=True)) as asked:
-                asked.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                why = f"Optuna's database does not answer ({error})"
-            elif self._writes.under_way:  # the search's own, on a slow disk or network
-                why = "writing to Optuna's database takes long"
-            else:
-                why = "Optuna's database is locked"
-            self._tell(f"{why}; the search waits for {database}")
 
 
 def _key(trial: FrozenTrial) -> tuple[tuple[str, Any], ...]:

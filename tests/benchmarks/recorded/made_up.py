@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import optuna
@@ -21,11 +22,11 @@ DENSE, RANDOM, EPISODES = 500.0, 20.0, 10
 def drawn(name: str, count: int) -> list[Plan]:
     """Random plans of a task's space."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    chosen = experiment(name, count, "nowhere")
+    space = Space(experiment(name, count, "nowhere").pruning)
     study, found = optuna.create_study(sampler=RandomSampler(seed=0)), []
     for _ in range(count):
         trial = study.ask()
-        found.append(Space(chosen.pruning)(trial))
+        found.append(space(trial))
         study.tell(trial, 0.0)
     return found
 
@@ -37,6 +38,7 @@ def retention(plan: Plan, sparsity: float) -> float:
     return 1 / (1 + math.exp(3 * (-math.log(1 - sparsity) - good)))
 
 
+@cache
 def recording(trials: int, seed: int = 0) -> Recording:
     """Of CartPole's space."""
     generator = np.random.default_rng(seed)

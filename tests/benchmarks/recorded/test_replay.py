@@ -115,6 +115,7 @@ def test_a_front_is_worth_what_is_left_of_it_with_other_seeds() -> None:
         assert retrained(world, seed, trials) == anew != retrained(world, seed + 1, trials)
 
 
+@pytest.mark.slow
 def test_a_point_s_target_is_what_the_plan_asks_for(world: World) -> None:
     """A study's probes go by it: with single weights a sparsity never reaches a ratio."""
     chosen = searches(recording(1), 0, STEPS)["unstopped"].experiment
@@ -127,6 +128,7 @@ def test_a_point_s_target_is_what_the_plan_asks_for(world: World) -> None:
         assert targets[-1] in (trial.plan.ratio, trial.plan.threshold)
 
 
+@pytest.mark.slow
 def test_trials_are_given_up_as_in_studies(world: World) -> None:
     """Recorded ones were not: what a search is shown of them would be more than a study shows."""
     chosen = searches(recording(1), 0, STEPS)["unstopped"].experiment

@@ -58,7 +58,9 @@ def small(*overrides: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("granularity", "overrides"), [("neuron", []), ("weight", DQN)], ids=["ppo", "dqn"]
+    ("granularity", "overrides"),
+    [("neuron", []), pytest.param("weight", DQN, marks=pytest.mark.slow)],
+    ids=["ppo", "dqn"],
 )
 def test_each_policy_is_pruned_on_its_own(
     local_ray: None, tmp_path: Path, granularity: str, overrides: list[str]

@@ -94,7 +94,7 @@ def seen(algorithm: Any) -> int:
     return int(observation_filter(first).running_stats.num_pushes)
 
 
-@pytest.mark.parametrize("origin", ["baseline", "scratch"])
+@pytest.mark.parametrize("origin", ["baseline", pytest.param("scratch", marks=pytest.mark.slow)])
 def test_a_filter_that_the_file_asks_for_is_the_policy_s(
     local_ray: None, tmp_path: Path, origin: str
 ) -> None:

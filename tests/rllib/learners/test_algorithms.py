@@ -30,7 +30,13 @@ GRANULARITIES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "granularity"), GRANULARITIES)
+@pytest.mark.parametrize(
+    ("name", "granularity"),
+    [
+        pytest.param(*each, marks=pytest.mark.slow if each == ("sac", "neuron") else ())
+        for each in GRANULARITIES
+    ],
+)
 def test_masks_hold_over_updates_and_restores(
     local_ray: None, tmp_path: Path, name: str, granularity: str
 ) -> None:

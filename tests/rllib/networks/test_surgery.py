@@ -40,7 +40,10 @@ from tests.shrinking import (
 )
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=pytest.mark.slow if name == "sac" else ()) for name in CASES],
+)
 def test_a_smaller_network_of_the_same_function_trains_on(
     built: Any, case: str, tmp_path: Path
 ) -> None:

@@ -60,7 +60,11 @@ class _Counted:
 @pytest.mark.parametrize(
     ("kind", "told", "helps", "steps"),
     [
-        ("nan", "environment: step() returned a reward that is not finite: the front", "show", 6),
+        pytest.param(
+            *("nan", "environment: step() returned a reward that is not finite: the front"),
+            *("show", 6),
+            marks=pytest.mark.slow,
+        ),
         ("raise", "evaluation: OSError: the robot fell (", "resume", 1),
     ],
 )

@@ -36,7 +36,8 @@ from prune_search.trial.rounds import TrialRounds
 from tests.plans import plan
 
 STEPS, EACH, ROUNDS = 3000, 100, 3
-SCHEDULES = ("one_shot", "linear", "cubic", "cosine", "geometric")
+OTHERS = ("linear", "cosine")  # of cubic's kind
+SCHEDULES = ("one_shot", "cubic", "geometric", *OTHERS)
 STARTS = (0.0, 0.25)  # at a round's boundary, and off it
 LR = [[0, 0.01], [8000, 0.001]]
 
@@ -170,7 +171,14 @@ def due(chosen: Plan) -> list[int]:
     return [head for head in HEADS if begin < head < end + EACH]
 
 
-@pytest.mark.parametrize("chosen", [*REGROWING, *REWOUND], ids=name)
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param(each, marks=pytest.mark.slow if each.schedule in OTHERS else ())
+        for each in (*REGROWING, *REWOUND)
+    ],
+    ids=name,
+)
 def test_what_is_due_is_done_and_counted(world: World, chosen: Plan) -> None:
     did, weights = world.run(chosen, resumed=False)
     rates = list(world.rates)

@@ -67,7 +67,7 @@ def sorted_gap(one: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize(
     ("method", "shared"),
     [
-        ("sharing", False),
+        pytest.param("sharing", False, marks=pytest.mark.slow),
         pytest.param("uniform", True, marks=pytest.mark.slow),
         pytest.param("network_sharing", True, marks=pytest.mark.slow),
         pytest.param("sharing", True, marks=pytest.mark.slow),
