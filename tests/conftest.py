@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,18 +79,6 @@ def commands_are_built_once() -> None:
     import typer
 
     typer.main.get_command = functools.cache(typer.main.get_command)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def databases_outlive_processes_only() -> None:
-    """Optuna's and MLflow's SQLite doesn't wait for the disk at each commit: a process that is
-    killed loses nothing by it, and no test cuts the power."""
-    from sqlalchemy import Engine, event
-
-    @event.listens_for(Engine, "connect")
-    def connected(connection: Any, _: Any) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(scope="session")
