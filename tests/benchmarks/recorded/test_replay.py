@@ -196,6 +196,16 @@ def test_every_search_is_replayed_for_as_many_env_steps(world: World) -> None:
 
 
 @pytest.mark.slow
+def test_a_trial_that_goes_on_counts_once_as_in_studies(world: World) -> None:
+    of_acrobot = TASK.model_copy(update={"name": "acrobot", "environment": "Acrobot-v1"})
+    acrobot = recording(1).model_copy(update={"task": of_acrobot})
+    chosen = searches(acrobot, 0, STEPS)["default"].experiment
+    search = chosen.search.model_copy(update={"trials": 9})
+    trials = replay(world, chosen.model_copy(update={"search": search}), 100 * STEPS)
+    assert len(trials) == 9 and sum(len(trial.thawed) for trial in trials) > 0
+
+
+@pytest.mark.slow
 def test_stops_are_wrong_where_the_front_would_still_have_grown(world: World) -> None:
     """Stopping all after their first rounds is wrong for those that would have gone furthest."""
     chosen = searches(recording(1), 0, STEPS)["unstopped"].experiment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Protocol
 
 import optuna
@@ -66,8 +67,8 @@ def replay(
     known: list[TrialRecord] = []
     space = Space(pruning)
     spent = 0
-    for number in range(search.trials):
-        if spent >= env_steps:
+    for number in count():  # as Optuna numbers them: one that goes on is a further one there
+        if spent >= env_steps or len(known) >= search.trials:
             break
         given = _given(number, experiment, known)
         if given is not None:
